@@ -1,0 +1,77 @@
+"""The words of the tables: classes, columns, kinds, and the metadata that says what a table is.
+
+One word for one thing, here and in every other module: video, frame (1-based), window (named by its first frame),
+feature, logits, label.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from affcli import __version__
+
+# Aff-Wild2's EXPR classes, in the order of its label files. Class numbers are indices into this tuple.
+CLASSES: Final = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+
+VISUAL: Final = "visual features"
+AUDIO: Final = "audio features"
+WINDOWED: Final = "windowed logits"
+FRAMES: Final = "frame logits"
+
+METADATA_KEY: Final = b"affcli"
+BOX_COLUMNS: Final = ("box_x", "box_y", "box_w", "box_h")
+
+_FRAME_KEYS = (
+    pa.field("video", pa.string(), nullable=False),
+    pa.field("frame", pa.int32(), nullable=False),
+    pa.field("time_s", pa.float64()),
+)
+
+
+def visual_schema(size: int) -> pa.Schema:
+    """Columns of a visual feature table; `feature` holds `size` float16 numbers, null where `face` is false."""
+    boxes = [pa.field(name, pa.float32()) for name in ("score", *BOX_COLUMNS)]
+    return pa.schema([*_FRAME_KEYS, pa.field("face", pa.bool_(), nullable=False), *boxes, feature_field(size)])
+
+
+def audio_schema(size: int) -> pa.Schema:
+    """Columns of an audio feature table; `feature` is null where there is no sound."""
+    return pa.schema([*_FRAME_KEYS, feature_field(size)])
+
+
+def windowed_schema(classes: Sequence[str] = CLASSES) -> pa.Schema:
+    """Columns of `predict`'s table: one row for each frame of each window, one float32 logit column for each class."""
+    video, frame, time = _FRAME_KEYS
+    window = pa.field("window", pa.int32(), nullable=False)
+    streams = [pa.field(name, pa.bool_(), nullable=False) for name in ("face", "audio")]
+    return pa.schema([video, window, frame, time, *streams, *class_fields(classes)])
+
+
+def feature_field(size: int) -> pa.Field:
+    return pa.field("feature", pa.list_(pa.float16(), size))
+
+
+def class_fields(classes: Sequence[str]) -> list[pa.Field]:
+    return [pa.field(name, pa.float32()) for name in classes]
+
+
+def with_metadata(schema: pa.Schema, *, kind: str, **made_by: Any) -> pa.Schema:
+    """The schema with one JSON object under the key `affcli`: kind, version, and what made the table (no dates)."""
+    text = json.dumps({"kind": kind, "version": __version__, **made_by}, ensure_ascii=False)
+    return schema.with_metadata({METADATA_KEY: text.encode()})
+
+
+def metadata_of(schema: pa.Schema) -> Mapping[str, Any]:
+    """What a table says of itself under the key `affcli`; empty for tables made elsewhere."""
+    text = (schema.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

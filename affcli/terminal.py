@@ -1,0 +1,110 @@
+"""What people see on standard error: errors, notes, and a live progress line. The only importer of rich's progress.
+
+Libraries speak through `logging` (loggers below "affcli"): `error` names an input that failed, `warning` is a note,
+`info` is for `-v`, `debug` for `-vv`. Nothing here ever writes to standard output.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+
+
+class _Terminal(logging.Handler):
+    """Prints log records as `affcli COMMAND: text`, above the progress line where one is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.program = "affcli"
+        self.verbosity = 0
+        self.progress: Progress | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        mark = "note: " if record.levelno == logging.WARNING else ""
+        self.say(mark + record.getMessage())
+
+    def say(self, text: str) -> None:
+        # A file name may hold a newline or an escape sequence; a message stays one harmless line.
+        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        # Names that are no valid UTF-8 (surrogates) are shown, not a reason to fail.
+        line = f"{self.program}: {shown}".encode("utf-8", "backslashreplace").decode()
+        if self.progress is not None:
+            self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            sys.stderr.write(line + "\n")
+
+
+_terminal = _Terminal()
+
+
+def start(program: str) -> None:
+    """Sends what the libraries log to standard error, each line beginning with `program` (`affcli vote`)."""
+    logger = logging.getLogger("affcli")
+    logger.propagate = False
+    logger.handlers[:] = [_terminal]
+    _terminal.program = program
+    set_verbosity(0)
+
+
+def set_verbosity(verbosity: int) -> None:
+    """-1 quiet (errors only), 0 errors and notes, 1 more, 2 everything and tracebacks."""
+    _terminal.verbosity = max(-1, min(2, verbosity))
+    logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
+
+
+def name_command(command: str) -> None:
+    """Lines begin with `affcli COMMAND` from now on."""
+    _terminal.program = f"affcli {command}"
+
+
+def verbosity() -> int:
+    return _terminal.verbosity
+
+
+def error(text: str) -> None:
+    """One line that says why the command ends."""
+    _terminal.say(text)
+
+
+class Counter:
+    """Counts finished items and frames; shown live where a person watches, silent elsewhere."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, items: float = 0, *, frames: int = 0, note: str | None = None) -> None:
+        if self._progress is None or self._task is None:
+            return
+        task = next(t for t in self._progress.tasks if t.id == self._task)
+        frames_done = task.fields["frames"] + frames
+        shown = task.fields["note"] if note is None else note
+        rate = frames_done / task.elapsed if task.elapsed else 0.0
+        self._progress.update(self._task, advance=items, frames=frames_done, rate=f"{rate:.1f}", note=shown)
+
+
+@contextmanager
+def counting(title: str, total: int, *, unit: str = "videos") -> Iterator[Counter]:
+    """A progress line `title ━━━ 3/6 videos · 412 frames · 23.1/s · 0:00:12`, only on a terminal and not with -q."""
+    if _terminal.verbosity < 0 or not sys.stderr.isatty():
+        yield Counter(None, None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    counts = TextColumn("{task.completed:.0f}/{task.total} " + unit + " · {task.fields[frames]} frames")
+    rate = TextColumn("{task.fields[rate]} frames/s · {task.fields[note]}")
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), counts, rate, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        _terminal.progress = progress
+        try:
+            yield Counter(progress, progress.add_task(title, total=total, frames=0, rate="0.0", note=""))
+        finally:
+            _terminal.progress = None
