@@ -17,7 +17,7 @@ class UsageError(AffcliError):
     exit_status = 2
 
 
-class PartlyFailed(AffcliError):
+class PartialError(AffcliError):
     """The work is done and written, but some inputs failed and were named (exit status 3)."""
 
     exit_status = 3
