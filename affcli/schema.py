@@ -16,6 +16,7 @@ from affcli import __version__
 
 # Aff-Wild2's EXPR classes, in the order of its label files. Class numbers are indices into this tuple.
 CLASSES: Final = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+NOT_ANNOTATED: Final = -1  # the class number of a frame that nobody judged
 
 VISUAL: Final = "visual features"
 AUDIO: Final = "audio features"

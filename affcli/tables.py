@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from affcli.errors import AffcliError, UsageError, listed
 from affcli.schema import metadata_of
+from affcli.submissions import is_submission, read_submission
 
 ROWS_PER_GROUP = 65_536
 STANDARD_STREAM = "-"
@@ -179,6 +180,8 @@ def _read_csv(path: Path, name: str) -> pa.Table:
     if b"\0" in header:
         raise AffcliError(f"{name}: not a table: neither Parquet, Arrow nor text.")
     delimiter = "\t" if header.count(b"\t") > header.count(b",") else ","
+    if is_submission(header):
+        return read_submission(path, name)
     nulls = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
     convert = pacsv.ConvertOptions(null_values=nulls, strings_can_be_null=False)
     return pacsv.read_csv(path, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=convert)
