@@ -84,7 +84,7 @@ def _read_text(path: Path) -> NDArray[np.int8]:
     numbers = body.translate(None, b' \t\r"').rstrip(b"\n")
     if not numbers:
         return np.empty(0, np.int8)
-    # A line is one digit or -1. With -1 written as the character before "0", every line is two bytes: no loop is needed.
+    # A line is one digit or -1. With -1 written as the character before "0", every line is two bytes: no loop needed.
     before_zero = bytes([ord("0") - 1])
     lines = np.frombuffer(numbers.replace(b"-1", before_zero) + b"\n", np.uint8)
     if lines.size % 2 == 0 and before_zero not in numbers and np.all(lines[1::2] == ord("\n")):
