@@ -1,0 +1,121 @@
+"""From what the user calls an encoder (`mini`, a folder, a hub name) to a local folder in the Hugging Face layout.
+
+Everything after this module reads a folder, so a hub name and a local folder take the same path, and nothing but an
+uncached hub name ever touches the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affcli.errors import AffcliError
+
+MINI = "mini"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
+_WAYS_ON = "Give a local folder, or --model mini, which needs no download (random weights for now: plumbing only)."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with config.json and preprocessor_config.json; the mini encoders are bare configs, without `weights`."""
+
+    name: str  # what tables and cards call it: the hub name, or the folder's own name, never a path
+    folder: Path
+    weights: bool = True
+
+    def read(self, file: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.folder / file).read_text())
+        except (OSError, ValueError) as error:
+            raise AffcliError(f"{self.folder / file}: cannot be read ({error}).") from error
+        if not isinstance(found, dict):
+            raise AffcliError(f"{self.folder / file}: is not a JSON object.")
+        return found
+
+
+def find(model: str, *, mini: str) -> Checkpoint:
+    """The checkpoint that `--model` names; `mini` says which of the package's small encoders that word stands for."""
+    if model == MINI:
+        return Checkpoint(MINI, Path(__file__).parent / "mini" / mini, weights=False)
+    folder = Path(model)
+    if folder.is_dir():
+        return _local(model, folder)
+    if folder.exists():
+        raise AffcliError(f"--model {model}: is a file; name the checkpoint's folder (config.json and weights in it).")
+    if not _HUB_NAME.fullmatch(model):
+        raise AffcliError(f"--model {model}: no such folder.")
+    name, _, revision = model.partition("@")
+    return Checkpoint(name, _cached(name, revision or "main") or _downloaded(name, revision or "main"))
+
+
+def _local(model: str, folder: Path) -> Checkpoint:
+    if missing := _missing(lambda file: (folder / file).is_file()):
+        raise AffcliError(f"--model {model}: the folder has no {missing}; a Hugging Face checkpoint folder is needed.")
+    return Checkpoint(folder.resolve().name, folder)
+
+
+def _missing(has: Callable[[str], bool]) -> str | None:
+    for file in (CONFIG, PREPROCESSOR):
+        if not has(file):
+            return file
+    return None if any(map(has, _WEIGHTS)) else "weights (model.safetensors or pytorch_model.bin)"
+
+
+def _cached(name: str, revision: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    def path(file: str) -> str | None:
+        found = try_to_load_from_cache(name, file, revision=revision)
+        return found if isinstance(found, str) else None
+
+    config = path(CONFIG)
+    if config is None or _missing(lambda file: path(file) is not None):
+        return None
+    folder = Path(config).parent
+    indices = list(folder.glob("*.index.json"))
+    shards = {shard for index in indices for shard in json.loads(index.read_text())["weight_map"].values()}
+    return folder if all((folder / shard).exists() for shard in shards) else None
+
+
+def _downloaded(name: str, revision: str) -> Path:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        about = HfApi().model_info(name, revision=revision, timeout=20)
+        files = [sibling.rfilename for sibling in about.siblings or []]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_wanted(name, files)))
+    except GatedRepoError:
+        raise AffcliError(f"--model {name}: is gated; accept its terms on the hub and set HF_TOKEN.") from None
+    except RevisionNotFoundError:
+        raise AffcliError(f"--model {name}@{revision}: the hub has no such revision.") from None
+    except RepositoryNotFoundError:
+        raise AffcliError(f"--model {name}: neither a folder here nor a model on the hub. {_WAYS_ON}") from None
+    except AffcliError:
+        raise
+    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's exceptions
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AffcliError(
+            f"--model {name}: is not in the local cache, and the hub cannot be reached ({reason}). {_WAYS_ON}"
+        ) from error
+
+
+def _wanted(name: str, files: list[str]) -> list[str]:
+    """The files to download: safetensors where the checkpoint has them, else its `.bin`."""
+    if missing := _missing(lambda file: file in files):
+        raise AffcliError(f"--model {name}: has no {missing}, so it is not an encoder that can be used here.")
+    suffix = (
+        ".safetensors" if any(file.startswith("model") and file.endswith(".safetensors") for file in files) else ".bin"
+    )
+    stem = "model" if suffix == ".safetensors" else "pytorch_model"
+    weights = [file for file in files if re.fullmatch(rf"{stem}(-\d+-of-\d+)?{suffix}(\.index\.json)?", file)]
+    return [CONFIG, PREPROCESSOR, *weights]

@@ -1,0 +1,206 @@
+"""The dual-branch network: visual and audio features of one window → eight logits a frame. Reads top to bottom.
+
+    visual [B, T, Dv] ─ project ─ l × self-attention ─ H_v ─┬─ cross-attention to H_a ─ gate ─ F_v ─┐
+                                                            │                                       ├─ MLP ─ logits
+    audio  [B, T, Da] ─ project ─ l × self-attention ─ H_a ─┴─ cross-attention to H_v ─ gate ─ F_a ─┘
+
+B windows of T frames. Every stream comes with a boolean mask [B, T], true where the frame has a face (or sound). What
+is stored where the mask is false cannot reach a logit or a gradient: it is replaced before anything is computed.
+Paper: "A Dual-Branch Transformer for Affective Computing", sections "Multimodal Attention Network" and "Safe Attention".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Sizes of the network; the paper's best are dim 256 and 3 layers."""
+
+    visual_size: int
+    audio_size: int
+    classes: int = 8
+    window: int = 64
+    dim: int = 256
+    layers: int = 3
+    heads: int = 8
+    dropout: float = 0.1
+
+
+class SafeAttention(nn.Module):
+    """An attention sublayer, post-norm: LayerNorm(Q + dropout(attention)). Without any key it is exactly LayerNorm(Q)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
+        """queries [B, T, d], keys [B, S, d], key_valid [B, S] bool → [B, T, d]."""
+        some_key = key_valid.any(dim=1)
+        # A softmax over no keys is NaN or zero, depending on the kernel. So a window without a key attends to all of its
+        # (replaced, finite) positions, and the outcome is thrown away below.
+        attended = (key_valid | ~some_key[:, None])[:, None, None, :]
+        key, value = self.key_value(keys).chunk(2, dim=-1)
+        q, k, v = (self._split(x) for x in (self.query(queries), key, value))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attended)
+        output = self.out(mixed.transpose(1, 2).flatten(2))
+        # Zero *after* the output projection: zeroing before it would leave the projection's bias in the sum.
+        output = torch.where(some_key[:, None, None], output, 0.0)
+        return self.norm(queries + self.dropout(output))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[B, T, d] → [B, heads, T, d / heads]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """The sublayer after an attention sublayer, post-norm."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.dropout(self.layers(x)))
+
+
+class AttentionBlock(nn.Module):
+    """One transformer layer: safe attention, then feed-forward. Self-attention when queries and keys are one stream."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = SafeAttention(dim, heads, dropout)
+        self.feed_forward = FeedForward(dim, dropout)
+
+    def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
+        return self.feed_forward(self.attention(queries, keys, key_valid))
+
+
+class Projection(nn.Module):
+    """Features of one stream → width d, plus positions; a missing frame's feature is a learned vector.
+
+    Features are normalised first (LayerNorm over the feature): encoders differ in scale by orders of magnitude.
+    """
+
+    positions: Tensor
+
+    def __init__(self, size: int, dim: int, window: int, dropout: float) -> None:
+        super().__init__()
+        self.missing = nn.Parameter(torch.zeros(size))
+        self.norm = nn.LayerNorm(size)
+        self.linear = nn.Linear(size, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("positions", sinusoidal_positions(window, dim), persistent=False)
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        """features [B, T, size], valid [B, T] → [B, T, d]."""
+        features = torch.where(valid[..., None], features.to(self.missing.dtype), self.missing)
+        projected = self.linear(self.norm(features))
+        return self.dropout(projected + self.positions[: projected.shape[1]])
+
+
+class Branch(nn.Module):
+    """One stream by itself: projection and l self-attention layers → H."""
+
+    def __init__(self, size: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.project = Projection(size, config.dim, config.window, config.dropout)
+        blocks = [AttentionBlock(config.dim, config.heads, config.dropout) for _ in range(config.layers)]
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        hidden = self.project(features, valid)
+        for block in self.blocks:
+            hidden = block(hidden, hidden, valid)
+        return hidden
+
+
+class Gate(nn.Module):
+    """F = G ⊙ H + (1 − G) ⊙ H_cross with G = sigmoid(W [H ; H_cross] + b)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * dim, dim)
+
+    def forward(self, own: Tensor, crossed: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.linear(torch.cat([own, crossed], dim=-1)))
+        return gate * own + (1 - gate) * crossed
+
+
+class FusionNetwork(nn.Module):
+    """The whole network. A stream is fused with the cross-attention whose *queries* come from it."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual = Branch(config.visual_size, config)
+        self.audio = Branch(config.audio_size, config)
+        self.visual_to_audio = AttentionBlock(config.dim, config.heads, config.dropout)
+        self.audio_to_visual = AttentionBlock(config.dim, config.heads, config.dropout)
+        self.visual_gate = Gate(config.dim)
+        self.audio_gate = Gate(config.dim)
+        self.classify = nn.Sequential(
+            nn.Linear(2 * config.dim, config.dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.dim, config.classes),
+        )
+
+    def forward(self, visual: Tensor, visual_valid: Tensor, audio: Tensor, audio_valid: Tensor) -> Tensor:
+        """visual [B, T, Dv], audio [B, T, Da], masks [B, T] bool → logits [B, T, classes] float32."""
+        own_visual = self.visual(visual, visual_valid)
+        own_audio = self.audio(audio, audio_valid)
+        crossed_visual = self.visual_to_audio(own_visual, own_audio, audio_valid)
+        crossed_audio = self.audio_to_visual(own_audio, own_visual, visual_valid)
+        fused_visual = self.visual_gate(own_visual, crossed_visual)
+        fused_audio = self.audio_gate(own_audio, crossed_audio)
+        logits: Tensor = self.classify(torch.cat([fused_visual, fused_audio], dim=-1))
+        return logits.float()
+
+
+def sinusoidal_positions(length: int, dim: int) -> Tensor:
+    """[length, dim]: sin and cos of position / 10000^(2i/dim), interleaved ("Attention Is All You Need", 3.5)."""
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    angle = position * torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(10_000.0) / dim))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim].float()
+
+
+def hide_streams(
+    visual_valid: Tensor, audio_valid: Tensor, draw: Tensor, *, visual_rate: float, audio_rate: float
+) -> tuple[Tensor, Tensor]:
+    """Modality dropout: the masks [B, T] with one stream of some windows hidden, never both.
+
+    `draw` [B] is uniform in [0, 1): below p the whole visual stream is hidden, from p to p + q the whole audio stream,
+    each only where the other stream has at least one valid frame.
+    """
+    hide_visual = (draw < visual_rate) & audio_valid.any(dim=1)
+    hide_audio = (draw >= visual_rate) & (draw < visual_rate + audio_rate) & visual_valid.any(dim=1)
+    return visual_valid & ~hide_visual[:, None], audio_valid & ~hide_audio[:, None]
+
+
+def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, class_weights: Tensor | None = None) -> Tensor:
+    """Mean over labelled frames of −w_y (1 − p_y)^γ log p_y; a label of −1 is no label.
+
+    logits [..., C], labels [...] int64. The divisor is the *number* of labelled frames, also with weights; with γ = 0
+    and no weights this is cross-entropy. Without any labelled frame the loss is 0 (Lin et al. 2017, eq. 4–5).
+    """
+    labelled = labels >= 0
+    log_p = F.log_softmax(logits.float(), dim=-1).gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
+    # 1 − p = −expm1(log p), exact for p near 1; the clamp keeps the slope of x^γ finite at p = 1 for γ < 1
+    loss = -log_p if gamma == 0 else -((-torch.expm1(log_p)).clamp(min=1e-12) ** gamma) * log_p
+    if class_weights is not None:
+        loss = loss * class_weights[labels.clamp(min=0)]
+    return torch.where(labelled, loss, 0.0).sum() / labelled.sum().clamp(min=1)
