@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -50,6 +51,66 @@ def batch_size(default: int, what: str) -> Callable[[Command], Command]:
     return click.option(
         "--batch-size", type=click.IntRange(1), default=default, show_default=True, help=f"{what} at a time."
     )
+
+
+def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    renamed = {}
+    for pair in given:
+        column, equals, name = pair.partition("=")
+        if not (column and equals and name):
+            raise click.BadParameter(f"'{pair}' is not COLUMN=CLASS.")
+        renamed[column] = name
+    return renamed
+
+
+def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = tuple(name.strip() for name in given.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise click.BadParameter(f"'{given}' is not a list A,B,… of different names.")
+    return names
+
+
+def logit_columns(command: Command) -> Command:
+    """What a prediction table's columns mean; the command gets them as `columns`, a ColumnNames."""
+
+    @functools.wraps(command)
+    def with_columns(  # keyword arguments as click names them
+        *arguments: Any,
+        video_column: str,
+        frame_column: str,
+        classes: tuple[str, ...] | None,
+        renamed: dict[str, str],
+        logits: str | None,
+        frame_offset: int,
+        **others: Any,
+    ) -> Any:
+        from affcli.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
+
+        columns = ColumnNames(video_column, frame_column, classes, renamed, logits, frame_offset)
+        return command(*arguments, columns=columns, **others)
+
+    for option in reversed(_LOGIT_COLUMNS):
+        with_columns = option(with_columns)
+    return with_columns  # type: ignore[return-value]  # a decorated function keeps its type for its caller, click
+
+
+_LOGIT_COLUMNS = (
+    click.option("--video-column", default="video", show_default=True, metavar="NAME", help="Column of video ids."),
+    click.option("--frame-column", default="frame", show_default=True, metavar="NAME", help="Column of frame numbers."),
+    click.option("--frame-offset", type=int, default=0, show_default=True, help="Added to each frame number."),
+    click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns that hold the logits."),
+    click.option(
+        "--map",
+        "renamed",
+        metavar="COLUMN=CLASS",
+        multiple=True,
+        callback=_renamed,
+        help="Rename a class; of two columns of one class the larger counts. Repeatable.",
+    ),
+    click.option("--logits", metavar="COLUMN", help="One list column of logits instead, its items named by --classes."),
+)
 
 
 def common(command: Command) -> Command:

@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -49,8 +49,12 @@ class TableReader:
     `name` is what the user calls it; `schema` its columns; `metadata` what it says of itself under the key `affcli`.
     """
 
-    def __init__(self, source: str) -> None:
-        """Opens a file name, or `-` for standard input (spooled to a temporary file: Parquet's index is at its end)."""
+    def __init__(self, source: str, *, text: Collection[str] = ()) -> None:
+        """Opens a file name, or `-` for standard input (spooled to a temporary file: Parquet's index is at its end).
+
+        Columns named in `text` stay text where a CSV file has numbers in them.
+        """
+        self._text = text
         self.name = "standard input" if source == STANDARD_STREAM else source
         self._spool: IO[bytes] | None = None
         path = self._seekable(source)
@@ -94,7 +98,7 @@ class TableReader:
             self.schema = self._parquet.schema_arrow
             self.num_rows = self._parquet.metadata.num_rows
             return
-        self._table = _read_arrow(path) if self._format == "arrow" else _read_csv(path, self.name)
+        self._table = _read_arrow(path) if self._format == "arrow" else _read_csv(path, self.name, self._text)
         self.schema, self.num_rows = self._table.schema, self._table.num_rows
 
     @property
@@ -125,6 +129,16 @@ class TableReader:
         assert self._table is not None
         return self._table.select(wanted)
 
+    def schema_of(self, columns: Sequence[str]) -> pa.Schema:
+        """The schema of some of the columns."""
+        return pa.schema([self.schema.field(name) for name in columns])
+
+    def dictionary_chunks(self, column: str) -> Iterator[pa.DictionaryArray]:
+        """One column in file order, piece by piece, dictionary-encoded."""
+        for index in range(len(self.row_groups)):
+            for chunk in self.read_group(index, [column])[column].chunks:
+                yield chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+
     @property
     def row_groups(self) -> list[int]:
         """Rows in each piece that `read_group` can read by itself."""
@@ -152,6 +166,27 @@ class TableReader:
         self.close()
 
 
+def tables_in(source: str) -> list[str]:
+    """The tables in a folder, by name; any other source by itself."""
+    path = Path(source)
+    if source == STANDARD_STREAM or not path.is_dir():
+        return [source]
+    suffixes = {suffix for suffix in _FORMAT_OF_SUFFIX if suffix != ".txt"}
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
+    if not files:
+        raise AffcliError(f"{source}: no tables in this folder ({', '.join(sorted(suffixes))}).")
+    return [str(file) for file in files]
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries and views, which not every format and reader knows."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind
+
+
 def _format_of_content(path: Path) -> str:
     with path.open("rb") as stream:
         head = stream.read(8)
@@ -174,7 +209,7 @@ def _read_arrow(path: Path) -> pa.Table:
             return ipc.open_stream(source).read_all()
 
 
-def _read_csv(path: Path, name: str) -> pa.Table:
+def _read_csv(path: Path, name: str, text: Collection[str]) -> pa.Table:
     with path.open("rb") as stream:
         header = stream.readline(1 << 16)
     if b"\0" in header:
@@ -183,7 +218,9 @@ def _read_csv(path: Path, name: str) -> pa.Table:
     if is_submission(header):
         return read_submission(path, name)
     nulls = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
-    convert = pacsv.ConvertOptions(null_values=nulls, strings_can_be_null=False)
+    convert = pacsv.ConvertOptions(
+        null_values=nulls, strings_can_be_null=False, column_types=dict.fromkeys(text, pa.string())
+    )
     return pacsv.read_csv(path, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=convert)
 
 
