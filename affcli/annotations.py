@@ -124,7 +124,7 @@ def _labels_in_table(table: TableReader) -> Iterator[VideoLabels]:
     video = _text(rows["video"]).combine_chunks().dictionary_encode()
     if video.null_count:
         raise AffcliError(f"{table.name}: {video.null_count} rows have no video name.")
-    frame, label = _frames(rows["frame"], table.name), class_numbers(rows["label"], table.name)
+    frame, label = _frames(rows["frame"], table.name), class_numbers(rows["label"], f"{table.name}: column 'label'")
     code = video.indices.to_numpy()
     order = np.lexsort((frame, code))
     code, frame, label = code[order], frame[order], label[order]
@@ -165,33 +165,36 @@ def _dense(frame: NDArray[np.int64], label: NDArray[np.int8]) -> NDArray[np.int8
     return labels
 
 
-def class_numbers(column: pa.ChunkedArray, source: str) -> NDArray[np.int8]:
-    """A column of class names (in any case) or class numbers as class numbers; nulls, empty texts and -1 become -1."""
+def class_numbers(column: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
+    """A column of class names (in any case) or class numbers as class numbers; nulls, empty texts and -1 become -1.
+
+    `where` names file and column in errors.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _numbers_of_names(column, source)
+        return _numbers_of_names(column, where)
     if pa.types.is_null(column.type):
         return np.full(len(column), NOT_ANNOTATED, np.int8)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise AffcliError(f"{source}: column 'label' holds {column.type}, neither class names nor class numbers.")
+        raise AffcliError(f"{where} holds {column.type}, neither class names nor class numbers.")
     numbers: NDArray[np.float64] = column.to_numpy().astype(np.float64)
     numbers[np.isnan(numbers)] = NOT_ANNOTATED
     odd = (numbers < NOT_ANNOTATED) | (numbers >= len(CLASSES)) | (numbers % 1 != 0)
     if odd.any():
         found = column[int(np.argmax(odd))].as_py()
-        raise AffcliError(f"{source}: label {found} is not a class number from {NOT_ANNOTATED} to {len(CLASSES) - 1}.")
+        raise AffcliError(f"{where} holds {found}, not a class number from {NOT_ANNOTATED} to {len(CLASSES) - 1}.")
     return numbers.astype(np.int8)
 
 
-def _numbers_of_names(column: pa.ChunkedArray, source: str) -> NDArray[np.int8]:
+def _numbers_of_names(column: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
     # A column has few distinct texts, so only those are looked at one by one.
     encoded = column.combine_chunks().dictionary_encode()
     number_of = {name.lower(): number for number, name in enumerate(CLASSES)} | {"": NOT_ANNOTATED, "-1": NOT_ANNOTATED}
     names = [text.strip() for text in encoded.dictionary.to_pylist()]
     unknown = [name for name in names if name.lower() not in number_of]
     if unknown:
-        raise AffcliError(f"{source}: label '{unknown[0]}' is not one of the classes {listed(CLASSES)}.")
+        raise AffcliError(f"{where} holds '{unknown[0]}', none of the classes {listed(CLASSES)}.")
     numbers = np.array([*(number_of[name.lower()] for name in names), NOT_ANNOTATED], np.int8)
     index: NDArray[np.int32] = pc.fill_null(encoded.indices, len(names)).to_numpy(zero_copy_only=False)
     return numbers[index]

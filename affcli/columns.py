@@ -20,7 +20,7 @@ class ColumnNames:
     """What the user said about a table's columns.
 
     `classes`: the columns that hold the logits; `renamed`: column → class; `logits`: one list column instead, whose
-    items `classes` names; `frame_offset`: added to each frame number.
+    items `classes` names; `frame_offset`: added to each frame number; `label`: the column of labels, never of logits.
     """
 
     video: str = "video"
@@ -29,6 +29,7 @@ class ColumnNames:
     renamed: Mapping[str, str] = field(default_factory=dict)
     logits: str | None = None
     frame_offset: int = 0
+    label: str = "label"
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,11 @@ def _score_columns(
     eight = [column for column in types if names.renamed.get(column, column) in CLASSES]
     if {names.renamed.get(column, column) for column in eight} == set(CLASSES):
         return _numeric(name, types, eight), False
-    floats = [column for column, kind in types.items() if _may_be_logits(column, kind)]
+    floats = [column for column, kind in types.items() if column != names.label and _may_be_logits(column, kind)]
     renamed = [column for column in names.renamed if column in types and column not in floats]
     if len(floats) + len(renamed) > 1:
         return _numeric(name, types, [column for column in types if column in {*floats, *renamed}]), True
-    if "label" in types:
+    if names.label in types:
         return (), False
     raise _no_logits(name, types, metadata)
 
