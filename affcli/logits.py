@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -31,7 +31,8 @@ class VideoRows:
     """One video's rows, ascending by frame; rows of one frame keep the order of the file.
 
     `frame` int64 [n], 1-based, may repeat (windowed logits); `logits` float32 or float64 [n, C], NaN where missing;
-    `carried` the other columns [n]; `end` int64 [n], the last frame of each span, or None for rows of single frames.
+    `carried` the other columns [n]; `end` int64 [n], the last frame of each span, or None for rows of single frames;
+    `missing` how many logits are NaN.
     """
 
     video: str
@@ -39,6 +40,7 @@ class VideoRows:
     logits: np.ndarray
     carried: pa.Table
     end: np.ndarray | None = None
+    missing: int = 0
 
 
 class LogitTable:
@@ -67,24 +69,30 @@ class LogitTable:
         self.classes, self.metadata = first.layout.classes, first.reader.metadata
         self.ours = all(part.reader.metadata.get("kind") in (WINDOWED, FRAMES) for part in parts)
         self.has_logits, self.spans = bool(self.classes), len(first.layout.frames) == 2
+        self.missing_logits = 0
         self.carried_schema = _carried_schema(parts)
         self.ids = tuple(sorted({video for part in parts for video in part.groups.ids}))
         if first.layout.guessed:
             log.warning("%s: logits taken from the columns %s", self.name, listed(first.layout.scores, limit=40))
 
-    def rows(self, video: str) -> VideoRows:
-        """One video's rows; cheapest in the order of `ids`."""
+    def __contains__(self, video: str) -> bool:
+        return any(video in part.groups for part in self._parts)
+
+    def rows(self, video: str, *, ordered: bool = True) -> VideoRows:
+        """The rows of one of `ids`, cheapest in the order of `ids`; as they stand in the file if not `ordered`."""
         pieces = [part.rows(video, self.classes, self.carried_schema) for part in self._parts if video in part.groups]
-        return _by_frame(video, pieces) if pieces else self._no_rows(video)
+        rows = pieces[0] if len(pieces) == 1 else _joined(video, pieces)
+        self.missing_logits += rows.missing
+        return _by_frame(rows) if ordered else rows
 
     def videos(self) -> Iterator[VideoRows]:
         """Each video's rows, in codepoint order of their ids."""
         return (self.rows(video) for video in self.ids)
 
-    def _no_rows(self, video: str) -> VideoRows:
-        frame = np.empty(0, np.int64)
-        logits = np.empty((0, len(self.classes)), np.float32)
-        return VideoRows(video, frame, logits, self.carried_schema.empty_table(), frame if self.spans else None)
+    def note_missing(self) -> None:
+        """Says how many logits of the rows read so far were null or NaN, if any were."""
+        if self.missing_logits:
+            log.warning("%s: left out %d missing logits (null or NaN)", self.name, self.missing_logits)
 
     def close(self) -> None:
         self._files.close()
@@ -115,7 +123,8 @@ class _Part:
             span = f"start {frames[0][row]}, end {frames[1][row]}"
             raise AffcliError(f"{self.reader.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = _logits(self.reader.name, table, self.layout, classes)
-        return VideoRows(video, frames[0], logits, _fitted(table, carried), frames[1] if len(frames) == 2 else None)
+        end = frames[1] if len(frames) == 2 else None
+        return VideoRows(video, frames[0], logits, _fitted(table, carried), end, _missing(logits))
 
     def _frames(self, table: pa.Table, column: str) -> np.ndarray:
         frames: np.ndarray = _whole_numbers(self.reader.name, table[column], column) + self._offset
@@ -177,12 +186,12 @@ def _logits(name: str, table: pa.Table, layout: Layout, classes: Sequence[str]) 
     """The logits [n, C] in order of `classes`, each class's numbers adjacent in memory."""
     raw: np.ndarray = _listed_numbers(name, table, layout) if layout.list_column else _numbers(table, layout)
     if layout.class_of == tuple(classes):
-        return raw.T
+        return np.transpose(raw)
     merged = np.full((len(classes), table.num_rows), np.nan, raw.dtype)
     for row, class_name in zip(raw, layout.class_of, strict=True):
         at = classes.index(class_name)
         np.fmax(merged[at], row, out=merged[at])  # two columns of one class: the larger; a missing one does not count
-    return merged.T
+    return np.transpose(merged)
 
 
 def _numbers(table: pa.Table, layout: Layout) -> np.ndarray:
@@ -228,19 +237,26 @@ def _floats(chunk: pa.Array) -> np.ndarray:
     return floats
 
 
-def _by_frame(video: str, pieces: Sequence[VideoRows]) -> VideoRows:
-    """The pieces as one, in ascending order of frames (and of their last frames, for spans)."""
+def _missing(logits: np.ndarray) -> int:
+    """How many are NaN; the quick minimum, which is NaN if any is, spares most tables the count."""
+    return int(np.isnan(logits).sum()) if logits.size and np.isnan(logits.min()) else 0
+
+
+def _by_frame(rows: VideoRows) -> VideoRows:
+    """The rows in ascending order of frames."""
+    if (np.diff(rows.frame) >= 0).all():
+        return rows
+    order = np.argsort(rows.frame, kind="stable")
+    end = None if rows.end is None else rows.end[order]
+    carried = rows.carried.take(pa.array(order))
+    return replace(rows, frame=rows.frame[order], logits=rows.logits[order], carried=carried, end=end)
+
+
+def _joined(video: str, pieces: Sequence[VideoRows]) -> VideoRows:
+    """One video's rows from several files, in the order of the files."""
     frame = np.concatenate([piece.frame for piece in pieces])
-    whole = pieces[0] if len(pieces) == 1 else _joined(video, frame, pieces)
-    if (np.diff(frame) >= 0).all():
-        return whole
-    order = np.argsort(frame, kind="stable")
-    end = None if whole.end is None else whole.end[order]
-    return VideoRows(video, frame[order], whole.logits[order], whole.carried.take(pa.array(order)), end)
-
-
-def _joined(video: str, frame: np.ndarray, pieces: Sequence[VideoRows]) -> VideoRows:
     logits = np.concatenate([piece.logits for piece in pieces])
     carried = pa.concat_tables([piece.carried for piece in pieces])
     ends = [piece.end for piece in pieces if piece.end is not None]
-    return VideoRows(video, frame, logits, carried, np.concatenate(ends) if ends else None)
+    missing = sum(piece.missing for piece in pieces)
+    return VideoRows(video, frame, logits, carried, np.concatenate(ends) if ends else None, missing)

@@ -1,0 +1,77 @@
+"""`affcli vote`: logits of windows, or of several tables, become one row a frame."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from affcli import options
+from affcli.terminal import counting
+
+if TYPE_CHECKING:
+    from affcli.columns import ColumnNames
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, given: str | None) -> list[float] | None:
+    try:
+        return None if given is None else [float(number) for number in given.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"'{given}' is not a list of numbers w1,w2,….") from error
+
+
+@click.command()
+@click.argument("tables", nargs=-1, metavar="[INPUT]...")
+@options.output()
+@click.option(
+    "--space",
+    type=click.Choice(["logits", "probabilities"]),
+    default="logits",
+    show_default=True,
+    help="What is averaged: the logits, or their softmaxes.",
+)
+@click.option("--hard", is_flag=True, help="Each row votes for its largest logit; the shares of votes are written.")
+@click.option("--weights", metavar="w1,w2,…", callback=_numbers, help="One for each input; equal by default.")
+@options.logit_columns
+@options.table_format
+@options.force
+@options.common
+def command(
+    tables: tuple[str, ...],
+    output: str,
+    space: str,
+    hard: bool,
+    weights: list[float] | None,
+    columns: ColumnNames,
+    table_format: str | None,
+    force: bool,
+) -> None:
+    """Averages the logits that cover a frame: one row a frame, with a label.
+
+    INPUT is a table with the columns video, frame and one column of logits a class (Parquet, CSV or Arrow), a folder
+    of such tables, or - for standard input, the default. Rows with `start` and `end` in place of `frame` vote for
+    every frame in that span. Several inputs are an ensemble: a frame gets the mean of the inputs' own means, over
+    the inputs that have the frame.
+
+    Tables whose rows are ordered by video are read one video at a time; others are sorted in memory.
+
+    \b
+      affcli predict --model model.safetensors --visual V.parquet | affcli vote -o F.parquet
+      affcli vote a.parquet b.parquet c.csv --weights 2,1,1 -o ensemble.parquet
+    """
+    from affcli.logits import LogitTable
+    from affcli.tables import TableWriter, refuse_existing
+    from affcli.voting import PER_FRAME, SHARES, Vote
+
+    refuse_existing(output, force=force)
+    with ExitStack() as files:
+        inputs = [files.enter_context(LogitTable(name, columns=columns, carry=PER_FRAME)) for name in tables or "-"]
+        vote = Vote(inputs, space=SHARES if hard else space, weights=weights)
+        writer = files.enter_context(TableWriter(output, vote.schema, table_format=table_format, force=force))
+        progress = files.enter_context(counting("vote", len(vote.videos)))
+        for rows in vote.frames():
+            writer.write(rows)
+            progress.advance(1, frames=rows.num_rows)
+        for table in inputs:
+            table.note_missing()

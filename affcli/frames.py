@@ -1,0 +1,52 @@
+"""Frame tables: one row a frame, with numbers and a label (`vote` and `smooth` write them)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affcli.logits import VideoRows
+from affcli.schema import FRAMES, class_fields, with_metadata
+
+
+def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Schema:
+    """`video, frame, time_s`, the carried columns, one float32 column a class, `label`; `facts` become metadata."""
+    time = pa.field("time_s", pa.float64())
+    others = [field for field in carried if field.name not in ("time_s", "label")]
+    keys = [pa.field("video", pa.string(), nullable=False), pa.field("frame", pa.int32(), nullable=False)]
+    fields = [*keys, time, *others, *class_fields(classes), pa.field("label", pa.string())]
+    made_by = {key: value for key, value in facts.items() if key not in ("kind", "version", "classes")}
+    return with_metadata(pa.schema(fields), kind=FRAMES, classes=list(classes), **made_by)
+
+
+def frame_rows(schema: pa.Schema, rows: VideoRows, label: pa.Array | None = None) -> pa.Table:
+    """The rows under a frame schema: logits rounded to float32, null for NaN; the label is that of the largest."""
+    count = len(rows.frame)
+    classes = schema.names[len(schema.names) - 1 - rows.logits.shape[1] : -1]
+    logits = np.asarray(rows.logits.T, np.float32, order="C")
+    columns = {
+        "video": pa.repeat(pa.scalar(rows.video), count),
+        "frame": pa.array(rows.frame.astype(np.int32)),
+        "time_s": pa.nulls(count, pa.float64()),
+        **{name: rows.carried[name] for name in rows.carried.column_names if name != "label"},
+        **{name: pa.array(column, from_pandas=True) for name, column in zip(classes, logits, strict=True)},
+        "label": labels_of(logits.T, classes) if label is None else label,
+    }
+    return pa.table([columns[name] for name in schema.names], names=schema.names)
+
+
+def labels_of(logits: np.ndarray, classes: Sequence[str]) -> pa.Array:
+    """The class with the largest logit in each row of [n, C], the first of equals; null where all are NaN."""
+    winners, present = largest(logits)
+    return pc.take(pa.array(list(classes), pa.string()), pa.array(winners, mask=~present))
+
+
+def largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The index of the largest number in each row of [n, C], the first of equals; and whether there is one at all."""
+    best = np.fmax.reduce(logits, axis=1)
+    winners = np.argmax(logits == best[:, None], axis=1)
+    return winners, ~np.isnan(best)

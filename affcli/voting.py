@@ -1,0 +1,240 @@
+"""Soft voting: the mean, for each frame, of all the logits that cover it; over several tables, an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affcli.errors import AffcliError, UsageError, listed
+from affcli.frames import frame_rows, frame_schema, largest
+from affcli.logits import LogitTable, VideoRows
+
+LOGITS, PROBABILITIES, SHARES = "logits", "probabilities", "shares"
+
+# Columns of the input that belong to the frame, not to the row, with their types.
+PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_()}
+
+# Spans are spread over their frames in pieces of at most about this many rows, to bound the memory.
+SPREAD_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class FrameMeans:
+    """One video's frames: `frame` int64 [F], ascending, each once; `mean` float64 [F, C], NaN where there is none;
+    `votes` int64 [F], how many rows the means are of; `carried` [F], some of PER_FRAME."""
+
+    video: str
+    frame: np.ndarray
+    mean: np.ndarray
+    votes: np.ndarray
+    carried: Mapping[str, pa.Array]
+
+
+class Vote:
+    """The vote over one table, or over several with weights (an ensemble).
+
+    `space`: the mean of `logits`, of their softmaxes (`probabilities`), or of votes for the largest (`shares`).
+    Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the frame.
+    """
+
+    def __init__(
+        self, tables: Sequence[LogitTable], *, space: str = LOGITS, weights: Sequence[float] | None = None
+    ) -> None:
+        self._tables, self._space = tables, space
+        self._weights = _checked_weights(weights, len(tables))
+        self._classes = tables[0].classes
+        _check_classes(tables)
+        self.videos = sorted({video for table in tables for video in table.ids})
+        self._carried = [name for name in PER_FRAME if any(name in table.carried_schema.names for table in tables)]
+        fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
+        self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts(weights))
+
+    def frames(self) -> Iterator[pa.Table]:
+        """Each video's frames under `schema`, in codepoint order of the videos."""
+        for video in self.videos:
+            means = [
+                (self._aligned(table_means(table, video, self._space), table.classes), weight)
+                for table, weight in zip(self._tables, self._weights, strict=True)
+                if video in table
+            ]
+            merged = means[0][0] if len(self._tables) == 1 else merge(means, self._carried)
+            carried = {**merged.carried, "votes": pa.array(merged.votes.astype(np.int32))}
+            yield frame_rows(self.schema, VideoRows(video, merged.frame, merged.mean, pa.table(carried)))
+
+    def _aligned(self, means: FrameMeans, classes: Sequence[str]) -> FrameMeans:
+        if tuple(classes) == self._classes:
+            return means
+        order = [classes.index(name) for name in self._classes]
+        return FrameMeans(means.video, means.frame, means.mean[:, order], means.votes, means.carried)
+
+    def _facts(self, weights: Sequence[float] | None) -> Mapping[str, Any]:
+        """What all the tables say of themselves, and what was done with them."""
+        first, *others = [table.metadata for table in self._tables]
+        facts = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+        facts["space"] = self._space
+        if others:
+            facts["ensemble"] = list(weights or [1.0] * len(self._tables))
+        return facts
+
+
+def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[float]:
+    if weights is None:
+        return [1.0] * tables
+    if len(weights) != tables:
+        raise UsageError(f"--weights names {len(weights)} weights for {tables} tables.")
+    if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise UsageError("--weights must be numbers of at least 0, not all of them 0.")
+    return weights
+
+
+def _check_classes(tables: Sequence[LogitTable]) -> None:
+    for table in tables:
+        if not table.has_logits:
+            raise AffcliError(f"{table.name} has labels but no logits; vote averages logits. Name them with --classes.")
+        if set(table.classes) != set(tables[0].classes):
+            theirs, ours = listed(table.classes), listed(tables[0].classes)
+            raise AffcliError(f"{table.name} has the classes {theirs}, but {tables[0].name} has {ours}. See --map.")
+
+
+def table_means(table: LogitTable, video: str, space: str = LOGITS) -> FrameMeans:
+    """One table's frames of a video: the mean, in `space`, of the rows that cover each."""
+    rows = table.rows(video, ordered=False)
+    values = in_space(rows.logits, space)
+    if rows.end is not None:
+        return _span_means(rows, values)
+    frame, index = _frames_of(rows.frame)
+    sums = _Sums(values.shape[1], len(frame))
+    sums.add(index, values, complete=rows.missing == 0)
+    first = np.empty(len(frame), np.int64)
+    first[index[::-1]] = np.arange(len(index) - 1, -1, -1)  # of repeated indices the last assignment stays
+    return FrameMeans(video, frame, sums.mean(), sums.votes, _per_frame(table.name, rows.carried, first))
+
+
+def _frames_of(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different frames in ascending order, and each row's position among them: `np.unique`, without its sort
+    where the numbers lie close together, as they do in a video."""
+    lowest = int(frame.min())
+    extent = int(frame.max()) - lowest + 1
+    if extent > 4 * len(frame) + 1024:
+        frames, index = np.unique(frame, return_inverse=True)
+        return frames, index
+    index = frame - lowest
+    seen = np.zeros(extent, bool)
+    seen[index] = True
+    if seen.all():
+        return np.arange(lowest, lowest + extent), index
+    return np.flatnonzero(seen) + lowest, (np.cumsum(seen) - 1)[index]
+
+
+def _span_means(rows: VideoRows, values: np.ndarray) -> FrameMeans:
+    """Every frame from the first that a span covers to the last; those between that none covers have no votes."""
+    assert rows.end is not None
+    lowest = int(rows.frame.min())
+    frame = np.arange(lowest, int(rows.end.max()) + 1)
+    lengths = rows.end - rows.frame + 1
+    sums = _Sums(values.shape[1], len(frame))
+    pieces = np.searchsorted(np.cumsum(lengths), np.arange(SPREAD_ROWS, lengths.sum(), SPREAD_ROWS)) + 1
+    for some in np.split(np.arange(len(lengths)), np.unique(pieces)):
+        row = np.repeat(some, lengths[some])
+        step = np.arange(len(row)) - np.repeat(np.cumsum(lengths[some]) - lengths[some], lengths[some])
+        sums.add(rows.frame[row] - lowest + step, values[row], complete=rows.missing == 0)
+    return FrameMeans(rows.video, frame, sums.mean(), sums.votes, {})
+
+
+class _Sums:
+    """Sums and counts of the numbers of each frame and class, in float64; NaN takes no part."""
+
+    def __init__(self, classes: int, frames: int) -> None:
+        self._sums = np.zeros((classes, frames))
+        self._counts = np.zeros((classes, frames), np.int64)
+        self.votes = np.zeros(frames, np.int64)
+
+    def add(self, index: np.ndarray, values: np.ndarray, *, complete: bool) -> None:
+        """Adds the rows of `values` [n, C] to the frames `index` [n]; `complete` says that none is NaN."""
+        frames = len(self.votes)
+        if complete:
+            rows = np.bincount(index, minlength=frames)
+            self.votes += rows
+            self._counts += rows
+            for total, column in zip(self._sums, values.T, strict=True):
+                total += np.bincount(index, column, frames)
+            return
+        present = ~np.isnan(values)
+        self.votes += np.bincount(index, present.any(axis=1), frames).astype(np.int64)
+        for total, count, column, there in zip(self._sums, self._counts, values.T, present.T, strict=True):
+            total += np.bincount(index[there], column[there], frames)
+            count += np.bincount(index[there], minlength=frames)
+
+    def mean(self) -> np.ndarray:
+        """Means [F, C], NaN where nothing was added."""
+        with np.errstate(invalid="ignore"):
+            means: np.ndarray = self._sums / self._counts
+        return np.transpose(means)
+
+
+def in_space(logits: np.ndarray, space: str) -> np.ndarray:
+    """The numbers [n, C] that a vote averages: logits as they are, softmaxes, or 1 for the largest and 0 for others.
+
+    A missing logit (NaN) stays out of the softmax; a row without any logit is NaN throughout.
+    """
+    if space == LOGITS:
+        return logits
+    if space == SHARES:
+        winners, present = largest(logits)
+        votes: np.ndarray = (winners[:, None] == np.arange(logits.shape[1])).astype(np.float64)
+        votes[~present] = np.nan
+        return votes
+    values = logits.astype(np.float64)
+    best = np.fmax.reduce(values, axis=1)[:, None]
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(np.where(values == best, 0.0, values - best))  # inf - inf would be NaN
+    softmax: np.ndarray = powers / np.nansum(powers, axis=1, keepdims=True)
+    return softmax
+
+
+def merge(means: Sequence[tuple[FrameMeans, float]], carried: Sequence[str]) -> FrameMeans:
+    """The weighted mean of several tables' means, each number over the tables that have it; votes are totals."""
+    frame = np.unique(np.concatenate([one.frame for one, _ in means]))
+    size = (len(frame), means[0][0].mean.shape[1])
+    total, weights, votes = np.zeros(size), np.zeros(size), np.zeros(len(frame), np.int64)
+    places = [np.searchsorted(frame, one.frame) for one, _ in means]
+    for (one, weight), place in zip(means, places, strict=True):
+        present = ~np.isnan(one.mean) & (weight > 0)
+        total[place] += np.where(present, one.mean * weight, 0.0)
+        weights[place] += np.where(present, weight, 0.0)
+        votes[place] += one.votes
+    with np.errstate(invalid="ignore"):
+        mean = total / weights
+    tables = [(one.carried, place) for (one, _), place in zip(means, places, strict=True)]
+    columns = {name: _first_known(tables, name, len(frame)) for name in carried}
+    return FrameMeans(means[0][0].video, frame, mean, votes, columns)
+
+
+def _first_known(tables: Sequence[tuple[Mapping[str, pa.Array], np.ndarray]], name: str, frames: int) -> pa.Array:
+    """A per-frame column, each frame's value from the first table that has one."""
+    values = pa.nulls(frames, PER_FRAME[name])
+    for table, place in tables:
+        if name in table:
+            row = np.full(frames, -1)
+            row[place] = np.arange(len(place))
+            found = pc.take(table[name], pa.array(row, mask=row < 0))
+            values = pc.coalesce(values, found)
+    return values
+
+
+def _per_frame(name: str, carried: pa.Table, rows: np.ndarray) -> Mapping[str, pa.Array]:
+    """The columns that belong to frames, from one row of each."""
+    columns = {}
+    for column in carried.column_names:
+        values = carried[column].combine_chunks().take(pa.array(rows))
+        try:
+            columns[column] = values.cast(PER_FRAME[column])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            wanted, found = PER_FRAME[column], carried[column].type
+            raise AffcliError(f"{name}: column '{column}' holds {found}, not {wanted}. Rename or drop it.") from error
+    return columns
