@@ -24,7 +24,9 @@ def _table(grid: Grid) -> object:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=grid.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # Narrow gaps and no edges: the confusion matrix of the eight classes then fits into 80 columns.
+    table = Table(title=grid.title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = table.pad_edge = False
     for i, name in enumerate(grid.header):
         table.add_column(name, justify="left" if i == 0 else "right", style="bold" if i == 0 else None)
     for row in grid.rows:
