@@ -1,0 +1,240 @@
+"""Filters over time: median, mean, Gaussian or most frequent label, for each video and class by itself.
+
+At the edges the end value is repeated (scipy's `mode="nearest"`). What is missing is left out of every window, with
+its repeats: then a window's median, mean or shares are those of what is left, and the Gaussian's weights are scaled
+to sum to 1 again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affcli.errors import AffcliError, UsageError
+from affcli.frames import frame_rows, frame_schema, largest
+from affcli.logits import LogitTable, VideoRows
+from affcli.schema import CLASSES
+from affcli.tables import plain_type
+
+log = logging.getLogger(__name__)
+
+METHODS = ("median", "mean", "gaussian", "mode")
+LONGEST_KERNEL = 1001
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter over `kernel` rows, an odd number from 1 to 1001.
+
+    `method` is one of METHODS, or None for the default: `median`, and `mode` where there are only labels.
+    `exclude_faceless` leaves the frames without a face out of every window, and fills missing logits.
+    """
+
+    kernel: int = 11
+    method: str | None = None
+    exclude_faceless: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0 or not 1 <= self.kernel <= LONGEST_KERNEL:
+            wanted = f"an odd number from 1 to {LONGEST_KERNEL}, so that a window has a middle"
+            raise UsageError(f"--kernel {self.kernel}: must be {wanted}.")
+
+
+class Smooth:
+    """One table, filtered: `schema` is that of the result, `frames()` its rows video by video."""
+
+    def __init__(self, table: LogitTable, chosen: Filter) -> None:
+        self._table = table
+        self._filter = _for_table(table, chosen)
+        self._gaps = self._gap_videos = 0
+        facts = dict(table.metadata)
+        what = {"method": self._filter.method, "kernel": chosen.kernel, "exclude_faceless": chosen.exclude_faceless}
+        facts["smoothed"] = [*facts.get("smoothed", []), what]
+        if self._filter.method == "mode":
+            facts["space"] = "shares"
+        self.schema = frame_schema(list(table.carried_schema), table.classes, facts)
+        if not table.has_logits:
+            kind = plain_type(table.carried_schema.field("label").type)
+            self.schema = self.schema.set(len(self.schema) - 1, pa.field("label", kind))
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        names = self._table.carried_schema.names
+        if self._filter.exclude_faceless and "face" not in names:
+            log.warning("%s has no column 'face': only missing logits are left out", self._table.name)
+        if not self._table.ours and self._table.has_logits and "label" in names:
+            log.warning("%s: column 'label' is replaced by the class with the largest logit", self._table.name)
+
+    def frames(self) -> Iterator[pa.Table]:
+        """Each video's rows under `schema`, in codepoint order of the videos."""
+        for rows in self._table.videos():
+            self._check_frames(rows)
+            if self._table.has_logits:
+                yield self._smooth_logits(rows)
+            else:
+                yield self._smooth_labels(rows)
+        if self._gaps:
+            where = f"{self._gaps} gaps in {self._gap_videos} videos"
+            log.warning("%s: frame numbers have %s; the kernel counts rows, not frames", self._table.name, where)
+
+    def _check_frames(self, rows: VideoRows) -> None:
+        steps = np.diff(rows.frame)
+        if rows.end is not None:
+            raise AffcliError(f"{self._table.name} has spans (start, end), not frames: run `affcli vote` first.")
+        if (steps == 0).any():
+            frame = rows.frame[:-1][steps == 0][0]
+            where = f"{self._table.name} has more than one row for video '{rows.video}', frame {frame}"
+            raise AffcliError(f"{where}: run `affcli vote` first.")
+        self._gaps += int((steps > 1).sum())
+        self._gap_videos += bool((steps > 1).any())
+
+    def _smooth_logits(self, rows: VideoRows) -> pa.Table:
+        logits = np.ascontiguousarray(rows.logits.T)
+        known = ~np.isnan(logits)
+        seen = known & self._seen(rows)
+        if self._filter.method != "mode":
+            smoothed = FILTERS[self._filter.method or "median"](logits, self._filter.kernel, seen)
+            return frame_rows(self.schema, replace(rows, logits=self._finished(smoothed, known).T))
+        own, present = largest(logits.T)
+        shares, winner = mode(own, self._filter.kernel, present & seen.any(axis=0), len(logits), known=present)
+        keep = present | self._filter.exclude_faceless
+        winner = np.where(keep, winner, -1)
+        shares[:, winner < 0] = np.nan
+        labels = pc.take(pa.array(self._table.classes), pa.array(winner, mask=winner < 0))
+        return frame_rows(self.schema, replace(rows, logits=shares.T), labels)
+
+    def _finished(self, smoothed: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Missing logits stay missing unless they are to be filled."""
+        return smoothed if self._filter.exclude_faceless else np.where(known, smoothed, np.nan)
+
+    def _seen(self, rows: VideoRows) -> np.ndarray | bool:
+        """Which rows show a face, where those that do not are to be left out."""
+        if not self._filter.exclude_faceless or "face" not in rows.carried.column_names:
+            return True
+        face = rows.carried["face"]
+        try:
+            seen: np.ndarray = pc.fill_null(face.cast(pa.bool_()), True).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise AffcliError(f"{self._table.name}: column 'face' holds {face.type}, not true and false.") from error
+        return seen
+
+    def _smooth_labels(self, rows: VideoRows) -> pa.Table:
+        column = rows.carried["label"].combine_chunks()
+        names = sorted(pc.unique(column.drop_null()).to_pylist(), key=_class_order)
+        own = pc.fill_null(pc.index_in(column, pa.array(names, column.type)), -1).to_numpy()
+        present = own >= 0
+        _, winner = mode(own, self._filter.kernel, present & self._seen(rows), len(names), known=present)
+        keep = present | self._filter.exclude_faceless
+        labels = pc.take(pa.array(names, column.type), pa.array(winner, mask=~keep | (winner < 0)))
+        return frame_rows(self.schema, rows, labels)
+
+
+def _for_table(table: LogitTable, chosen: Filter) -> Filter:
+    if table.has_logits:
+        return replace(chosen, method=chosen.method or "median")
+    if chosen.method not in (None, "mode"):
+        raise UsageError(f"{table.name} has only labels, which have no {chosen.method}: use --method mode.")
+    return replace(chosen, method="mode")
+
+
+def _class_order(label: object) -> tuple[int, object]:
+    """The eight classes in their order, then others in theirs."""
+    return (CLASSES.index(label), "") if label in CLASSES else (len(CLASSES), label)
+
+
+# --- filters: values [C, n], kernel (odd), seen bool [C, n] → [C, n]; what sees nothing keeps its own value -----------
+
+
+def median(values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
+    """The median of what each window sees; of an even number, the mean of the two in the middle."""
+    if seen.all():
+        return _sliding_median(_padded(values, kernel), kernel)
+    # What is not seen becomes -inf and +inf by turns, so that every window has as many of the one as of the other:
+    # its middle is then the median of the rest. Where they differ by one, starting with the other sign gives the
+    # other of the two values in the middle.
+    hidden = ~_padded(seen, kernel)
+    infinite = np.where(np.cumsum(hidden, axis=1) % 2, np.inf, -np.inf).astype(values.dtype)
+    padded = _padded(values, kernel)
+    lower = _sliding_median(np.where(hidden, infinite, padded), kernel).astype(np.float64)
+    upper = _sliding_median(np.where(hidden, -infinite, padded), kernel)
+    none = _window_sums(seen, kernel) == 0
+    with np.errstate(invalid="ignore"):
+        middle = (lower + upper) / 2
+    return np.where(none, values, middle)
+
+
+def mean(values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
+    """The mean of what each window sees, in float64."""
+    from scipy.ndimage import uniform_filter1d
+
+    filled = np.where(seen, values, 0.0)
+    means = uniform_filter1d(filled.astype(np.float64), kernel, axis=1, mode="nearest")
+    if seen.all():
+        return np.asarray(means)
+    counts = _window_sums(seen, kernel)
+    return np.where(counts == 0, values, means * kernel / np.maximum(counts, 1))
+
+
+def gaussian(values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
+    """Gaussian weights in float64, sigma = kernel / 6, so that the window reaches 3 sigma to either side."""
+    from scipy.ndimage import gaussian_filter1d
+
+    def weighted(numbers: np.ndarray) -> np.ndarray:
+        reach = kernel // 2
+        return np.asarray(gaussian_filter1d(numbers, kernel / 6, axis=1, mode="nearest", radius=reach))
+
+    sums = weighted(np.where(seen, values, 0.0).astype(np.float64))
+    if seen.all():
+        return sums
+    weights = weighted(seen.astype(np.float64))
+    return np.where(weights == 0, values, sums / np.where(weights == 0, 1.0, weights))
+
+
+FILTERS = {"median": median, "mean": mean, "gaussian": gaussian}
+
+
+def mode(
+    own: np.ndarray, kernel: int, seen: np.ndarray, classes: int, *, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The shares [classes, n] of the labels that each window sees, and the most frequent label [n].
+
+    `own` int [n] are the labels, `known` says where there is one, `seen` where it takes part in windows. Of equally
+    frequent labels the own one wins, else the first class. A window that sees nothing keeps the own label; where
+    there is none either, the shares are NaN and the label is -1.
+    """
+    ballots = (own == np.arange(classes)[:, None]) & seen
+    counts = _window_sums(ballots, kernel)
+    blind = ~counts.any(axis=0)
+    counts[own[blind & known], np.flatnonzero(blind & known)] = 1
+    most = counts.max(axis=0, initial=0)
+    keeps_own = known & (counts[np.where(known, own, 0), np.arange(len(own))] == most) if classes else known
+    winner = np.where(keeps_own, own, counts.argmax(axis=0)) if classes else np.full(len(own), -1)
+    with np.errstate(invalid="ignore"):
+        shares = counts / counts.sum(axis=0)
+    return shares, np.where(most > 0, winner, -1)
+
+
+def _padded(values: np.ndarray, kernel: int) -> np.ndarray:
+    return np.pad(values, ((0, 0), (kernel // 2, kernel // 2)), mode="edge")
+
+
+def _sliding_median(padded: np.ndarray, kernel: int) -> np.ndarray:
+    """Medians [C, n] of every window of [C, n + kernel - 1]."""
+    from scipy.ndimage import median_filter
+
+    # scipy's filter for one dimension is many times faster than along one of two; windows that reach over from one
+    # row into the next lie in the padding.
+    medians = np.asarray(median_filter(padded.ravel(), size=kernel, mode="nearest")).reshape(padded.shape)
+    reach = kernel // 2
+    return medians[:, reach : padded.shape[1] - reach]
+
+
+def _window_sums(counted: np.ndarray, kernel: int) -> np.ndarray:
+    """How many of each window of `counted` bool [C, n] are true, repeats at the edges included."""
+    sums = np.cumsum(np.pad(_padded(counted, kernel), ((0, 0), (1, 0))), axis=1, dtype=np.int64)
+    return np.asarray(sums[:, kernel:] - sums[:, :-kernel])
