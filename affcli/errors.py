@@ -28,3 +28,8 @@ def listed(names: Sequence[object], *, limit: int = 8) -> str:
     shown = ", ".join(str(name) for name in names[:limit])
     hidden = len(names) - limit
     return f"{shown} and {hidden} more" if hidden > 0 else shown
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 video`, `1,234 videos`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from affcli.errors import listed
+from affcli.errors import counted, listed
 from affcli.metrics import Interval, Score, Tally
 from affcli.schema import CLASSES
 
@@ -56,7 +56,7 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
 def _counts(score: Score) -> str:
     classes = f"{score.classes_present} of {len(score.per_class)} classes present"
     covered = f"coverage {percent(score.coverage)} of the labelled frames"
-    return f"{score.frames:,} frames of {score.videos:,} videos, {covered}, {classes}"
+    return f"{counted(score.frames, 'frame')} of {counted(score.videos, 'video')}, {covered}, {classes}"
 
 
 def percent(share: float) -> str:
@@ -127,7 +127,7 @@ def cautions(score: Score, tally: Tally) -> list[str]:
     if score.frames < tally.labelled:
         left_out = tally.labelled - score.frames
         said.append(
-            f"{left_out:,} labelled frames without a prediction are left out: coverage {percent(score.coverage)}."
+            f"{counted(left_out, 'labelled frame')} without a prediction left out: coverage {percent(score.coverage)}."
         )
     absent = [one.name for one in score.per_class if not one.support]
     if absent:
@@ -139,14 +139,14 @@ def cautions(score: Score, tally: Tally) -> list[str]:
 def _cautions_on_intervals(tally: Tally) -> list[str]:
     reasons = []
     if len(tally.videos) < FEW_VIDEOS:
-        reasons.append(f"there are only {len(tally.videos)} videos")
+        reasons.append(f"resampled from only {counted(len(tally.videos), 'video')}")
     standing = (tally.confusions.sum(2) > 0).sum(0)
     rare = [
         f"{name} in {count}" for name, count in zip(CLASSES, standing, strict=True) if 0 < count < FEW_VIDEOS_OF_A_CLASS
     ]
     if rare:
         reasons.append(f"some classes stand in few videos ({listed(rare)})")
-    return [f"the intervals mean little: {' and '.join(reasons)}."] if reasons else []
+    return [f"the intervals mean little: {'; '.join(reasons)}."] if reasons else []
 
 
 def as_object(score: Score, *, per_video: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.annotations import VideoLabels, class_numbers
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.logits import LogitTable, VideoRows
 from affcli.metrics import Counts, Tally, confusion
 from affcli.schema import CLASSES, NOT_ANNOTATED
@@ -56,19 +56,19 @@ def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) ->
     predict = predictor(table, rules.label_column)
     if rules.faces_only and "face" not in table.carried_schema.names:
         raise AffcliError(f"{table.name} has no column 'face', so --faces-only cannot tell which frames have one.")
-    counted: dict[str, Counts] = {}
+    matrices: dict[str, Counts] = {}
     gaps, seen = _Gaps(), set()
     for rows in table.videos():
         seen.add(rows.video)
         if rows.video in labels:
-            counted[rows.video], missing = _count(rows, labels[rows.video].labels, predict(rows), rules)
+            matrices[rows.video], missing = _count(rows, labels[rows.video].labels, predict(rows), rules)
             gaps.add(rows.video, missing)
         else:
             gaps.unlabelled.append(rows.video)
     for video in sorted(labels.keys() - seen):
         gaps.add(video, _labelled_frames(labels[video].labels))
     _report_gaps(gaps, table.name, rules)
-    return _collected(counted, gaps, table.name)
+    return _collected(matrices, gaps, table.name)
 
 
 def _count(rows: VideoRows, labels: Numbers, predicted: Numbers, rules: Rules) -> tuple[Counts, NDArray[np.int64]]:
@@ -182,13 +182,13 @@ def _refuse_duplicates(rows: VideoRows, source: str) -> None:
 
 def _report_gaps(gaps: _Gaps, source: str, rules: Rules) -> None:
     if gaps.unlabelled:
-        count = len(gaps.unlabelled)
-        _log.warning("%s: %d videos without labels are ignored: %s.", source, count, listed(gaps.unlabelled))
+        ignored = counted(len(gaps.unlabelled), "video")
+        _log.warning("%s: %s without labels ignored: %s.", source, ignored, listed(gaps.unlabelled))
     if gaps.frames and not rules.allow_missing:
         named = [f"{video} ({_described(frames)})" for video, frames in gaps.frames.items()]
         raise AffcliError(
-            f"{source}: labelled frames without a prediction in {len(named)} videos: {listed(named, limit=5)}. "
-            "Score the others with --allow-missing."
+            f"{source}: labelled frames without a prediction in {counted(len(named), 'video')}: "
+            f"{listed(named, limit=5)}. Score the others with --allow-missing."
         )
 
 
@@ -196,8 +196,8 @@ def _described(frames: NDArray[np.int64]) -> str:
     return f"frame {frames[0]}" if frames.size == 1 else f"{frames.size} frames from {frames[0]}"
 
 
-def _collected(counted: Mapping[str, Counts], gaps: _Gaps, source: str) -> Tally:
-    scored = {video: matrix for video, matrix in counted.items() if matrix.any()}
+def _collected(matrices: Mapping[str, Counts], gaps: _Gaps, source: str) -> Tally:
+    scored = {video: matrix for video, matrix in matrices.items() if matrix.any()}
     if not scored:
         raise AffcliError(
             f"{source}: no labelled frame has a prediction; do the video names in labels and table agree?"
