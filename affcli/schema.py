@@ -7,6 +7,7 @@ feature, logits, label.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -76,3 +77,14 @@ def metadata_of(schema: pa.Schema) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def base_names(video: str) -> tuple[str, ...]:
+    """The videos that `video` may be a part of, nearest first: `X` for `X_left`, `X_right` (two people in one video
+    file of Aff-Wild2) and `X#2` (a tracked person). Try the name itself before these.
+    """
+    names = []
+    while (shorter := re.sub(r"(_left|_right|#[0-9]+)$", "", video)) not in ("", video):
+        names.append(shorter)
+        video = shorter
+    return tuple(names)

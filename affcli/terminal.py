@@ -74,6 +74,12 @@ def error(text: str) -> None:
     _terminal.say(text)
 
 
+def say(text: str) -> None:
+    """One line that says what was done; not with -q."""
+    if _terminal.verbosity >= 0:
+        _terminal.say(text)
+
+
 class Counter:
     """Counts finished items and frames; shown live where a person watches, silent elsewhere."""
 

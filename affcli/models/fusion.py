@@ -6,7 +6,7 @@
 
 B windows of T frames. Every stream comes with a boolean mask [B, T], true where the frame has a face (or sound). What
 is stored where the mask is false cannot reach a logit or a gradient: it is replaced before anything is computed.
-Paper: "A Dual-Branch Transformer for Affective Computing", sections "Multimodal Attention Network" and "Safe Attention".
+Paper: "A Dual-Branch Transformer for Affective Computing", "Multimodal Attention Network" and "Safe Attention".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FusionConfig:
 
 
 class SafeAttention(nn.Module):
-    """An attention sublayer, post-norm: LayerNorm(Q + dropout(attention)). Without any key it is exactly LayerNorm(Q)."""
+    """An attention sublayer, post-norm: LayerNorm(Q + dropout(attention)); without any key, LayerNorm(Q)."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ class SafeAttention(nn.Module):
     def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
         """queries [B, T, d], keys [B, S, d], key_valid [B, S] bool → [B, T, d]."""
         some_key = key_valid.any(dim=1)
-        # A softmax over no keys is NaN or zero, depending on the kernel. So a window without a key attends to all of its
-        # (replaced, finite) positions, and the outcome is thrown away below.
+        # A softmax over no keys is NaN or zero, depending on the kernel. So a window without a key attends to all of
+        # its (replaced, finite) positions, and the outcome is thrown away below.
         attended = (key_valid | ~some_key[:, None])[:, None, None, :]
         key, value = self.key_value(keys).chunk(2, dim=-1)
         q, k, v = (self._split(x) for x in (self.query(queries), key, value))
@@ -57,11 +57,12 @@ class SafeAttention(nn.Module):
         output = self.out(mixed.transpose(1, 2).flatten(2))
         # Zero *after* the output projection: zeroing before it would leave the projection's bias in the sum.
         output = torch.where(some_key[:, None, None], output, 0.0)
-        return self.norm(queries + self.dropout(output))
+        normed: Tensor = self.norm(queries + self.dropout(output))
+        return normed
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, T, d] → [B, heads, T, d / heads]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -74,7 +75,8 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x + self.dropout(self.layers(x)))
+        output: Tensor = self.norm(x + self.dropout(self.layers(x)))
+        return output
 
 
 class AttentionBlock(nn.Module):
@@ -86,7 +88,8 @@ class AttentionBlock(nn.Module):
         self.feed_forward = FeedForward(dim, dropout)
 
     def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
-        return self.feed_forward(self.attention(queries, keys, key_valid))
+        output: Tensor = self.feed_forward(self.attention(queries, keys, key_valid))
+        return output
 
 
 class Projection(nn.Module):
@@ -109,7 +112,8 @@ class Projection(nn.Module):
         """features [B, T, size], valid [B, T] → [B, T, d]."""
         features = torch.where(valid[..., None], features.to(self.missing.dtype), self.missing)
         projected = self.linear(self.norm(features))
-        return self.dropout(projected + self.positions[: projected.shape[1]])
+        placed: Tensor = self.dropout(projected + self.positions[: projected.shape[1]])
+        return placed
 
 
 class Branch(nn.Module):
@@ -136,8 +140,9 @@ class Gate(nn.Module):
         self.linear = nn.Linear(2 * dim, dim)
 
     def forward(self, own: Tensor, crossed: Tensor) -> Tensor:
-        gate = torch.sigmoid(self.linear(torch.cat([own, crossed], dim=-1)))
-        return gate * own + (1 - gate) * crossed
+        gate: Tensor = torch.sigmoid(self.linear(torch.cat([own, crossed], dim=-1)))
+        fused: Tensor = gate * own + (1 - gate) * crossed
+        return fused
 
 
 class FusionNetwork(nn.Module):

@@ -36,11 +36,14 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision] if half else None, enabled=half)
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Runtime:
-    """The runtime for `--device` and `--precision`; raises UsageError for a device that is not there."""
+def choose(device: str = "auto", precision: str = "auto", *, small: bool = False) -> Runtime:
+    """The runtime for `--device` and `--precision`; raises UsageError for a device that is not there.
+
+    `small` networks compute in fp32 on a processor: for products this small, casting to bf16 costs more than it saves.
+    """
     chosen = _device(device)
     if precision == "auto":
-        precision = _best_precision(chosen)
+        precision = "fp32" if small and chosen.type == "cpu" else _best_precision(chosen)
     if precision == "fp16" and chosen.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU; on a processor use bf16 or fp32.")
     return Runtime(chosen, precision)

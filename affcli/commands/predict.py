@@ -1,0 +1,100 @@
+"""affcli predict: model and feature tables → windowed logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from affcli import options, terminal
+from affcli.errors import UsageError
+from affcli.features import JoinedFeatures, note_other_alignment, open_stream, refuse_other_encoder
+from affcli.schema import AUDIO, VISUAL, WINDOWED, windowed_schema, with_metadata
+from affcli.tables import TableWriter
+
+if TYPE_CHECKING:
+    from affcli.features import VideoFeatures
+    from affcli.models.inference import WindowedLogits
+
+
+@click.command("predict")
+@click.option("--model", required=True, metavar="FILE", help="model.safetensors, made by affcli train.")
+@click.option("--visual", metavar="TABLE", help="Visual features; without them the sound alone decides.")
+@click.option("--audio", metavar="TABLE", help="Audio features; without them the picture alone decides.")
+@options.output()
+@options.table_format
+@click.option(
+    "--window", type=click.IntRange(1), help="Frames in a window, at most the model's.  [default: the model's]"
+)
+@click.option("--stride", type=click.IntRange(1), help="Frames from window to window.  [default: the model's]")
+@options.batch_size(64, "Windows")
+@options.device
+@options.precision
+@options.force
+@options.common
+def command(
+    model: str,
+    visual: str | None,
+    audio: str | None,
+    output: str,
+    table_format: str | None,
+    window: int | None,
+    stride: int | None,
+    batch_size: int,
+    device: str,
+    precision: str,
+    force: bool,
+) -> None:
+    """Runs a trained model over feature tables: eight logits for every frame of every window.
+
+    Windows overlap, so a frame has several rows; `affcli vote` makes one of them. At least one of --visual and --audio.
+
+    \b
+      affcli predict --model model.safetensors --visual V.parquet --audio A.parquet |
+        affcli vote | affcli smooth > labels.parquet
+    """
+    if visual is None and audio is None:
+        raise UsageError("give --visual, --audio or both.")
+
+    from affcli.models import inference, runtime
+    from affcli.models.model_file import load_model
+
+    run = runtime.choose(device, precision, small=True)
+    network, card = load_model(model)
+    network.to(run.device)
+    window = window or card.config.window
+    if window > card.config.window:
+        raise UsageError(f"--window {window}: the model was trained with windows of {card.config.window} frames.")
+    stride = stride or card.stride
+    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
+    refuse_other_encoder(tables[0], card.encoders["visual"])
+    refuse_other_encoder(tables[1], card.encoders["audio"])
+    facts = {"classes": card.classes, "window": window, "stride": stride, "encoders": card.encoders}
+    schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts)
+    with (
+        JoinedFeatures(*tables, sizes=(card.config.visual_size, card.config.audio_size)) as joined,
+        TableWriter(output, schema, table_format=table_format, force=force) as writer,
+        terminal.counting("predict", len(joined.videos)) as counter,
+    ):
+        note_other_alignment(joined, card.alignment)
+        for video in joined:
+            logits = inference.windowed_logits(network, video, run, window=window, stride=stride, batch_size=batch_size)
+            writer.write(_rows(video, logits, schema))
+            counter.advance(1, frames=video.frames)
+
+
+def _rows(video: VideoFeatures, logits: WindowedLogits, schema: pa.Schema) -> pa.Table:
+    """One row for each frame of each window, in the order of the table's columns."""
+    at = logits.frame - 1
+    columns = [
+        pa.repeat(pa.scalar(video.video, pa.string()), len(at)),
+        pa.array(logits.window),
+        pa.array(logits.frame),
+        pa.array(video.time_s[at], mask=np.isnan(video.time_s[at])),
+        pa.array(video.visual.valid[at]),
+        pa.array(video.audio.valid[at]),
+        *(pa.array(np.ascontiguousarray(column)) for column in logits.logits.T),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

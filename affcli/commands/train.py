@@ -1,0 +1,148 @@
+"""affcli train: feature tables and labels → model.safetensors."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from affcli import options, terminal
+from affcli.annotations import VideoLabels, read_labels
+from affcli.errors import UsageError, listed
+from affcli.features import JoinedFeatures, open_stream
+from affcli.outputs import refuse_existing
+from affcli.schema import AUDIO, VISUAL
+
+if TYPE_CHECKING:
+    from affcli.models.training import EpochReport
+
+RATE = click.FloatRange(0, 1)
+
+log = logging.getLogger(__name__)
+
+
+@click.command("train")
+@click.option("--visual", required=True, metavar="TABLE", help="Visual features of the training videos.")
+@click.option("--audio", required=True, metavar="TABLE", help="Audio features of the same videos.")
+@click.option("--labels", required=True, metavar="DIR", help="The folder that holds the label .txt files, or a table.")
+@click.option(
+    "--val-labels", metavar="DIR", help="Labels of other videos of the tables: choose the best epoch by them."
+)
+@options.output(required=True, what="model.safetensors")
+@click.option("--dim", type=click.IntRange(1), default=256, show_default=True, help="Width d of the network.")
+@click.option("--layers", type=click.IntRange(0), default=3, show_default=True, help="Self-attention layers a branch.")
+@click.option("--heads", type=click.IntRange(1), default=8, show_default=True, help="Attention heads; they divide d.")
+@click.option("--dropout", type=RATE, default=0.1, show_default=True, help="Inside the layers.")
+@click.option("--modality-dropout", type=RATE, default=0.1, show_default=True, help="Rate p of hiding the picture.")
+@click.option("--audio-dropout", type=RATE, default=0.0, show_default=True, help="Rate q of hiding the sound.")
+@click.option("--gamma", type=click.FloatRange(0), default=2.0, show_default=True, help="Focal loss; 0: cross-entropy.")
+@click.option("--class-weights", type=click.Choice(["none", "balanced"]), default="none", show_default=True)
+@click.option("--window", type=click.IntRange(1), default=64, show_default=True, help="Frames in a window.")
+@click.option("--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames from window to window.")
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Peak rate.")
+@click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
+@options.batch_size(32, "Windows")
+@options.seed
+@click.option("--log", "log_file", metavar="FILE", help="Write one JSON object a line for each epoch.")
+@options.device
+@options.precision
+@options.force
+@options.common
+def command(
+    visual: str, audio: str, labels: str, val_labels: str | None, output: str, log_file: str | None, **given: Any
+) -> None:
+    """Trains the fusion network on feature tables and Aff-Wild2 labels.
+
+    Joins the tables by video and frame, cuts them into overlapping windows, and writes one file that holds the weights
+    and a card. Each epoch is scored on --val-labels as the model will be used, and the best one is kept.
+
+    \b
+      affcli train --visual V.parquet --audio A.parquet \\
+        --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
+    """
+    if given["dim"] % given["heads"]:
+        raise UsageError(f"--heads {given['heads']} does not divide --dim {given['dim']}.")
+    refuse_existing(output, force=given["force"])
+    annotations = read_labels(labels)
+    val_annotations = read_labels(val_labels) if val_labels else {}
+    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
+
+    from affcli.models import runtime, training
+    from affcli.models.fusion import FusionConfig
+    from affcli.models.model_file import ModelCard, save_model
+
+    run = runtime.choose(given["device"], given["precision"], small=True)
+    chosen = training.TrainingOptions(**{field.name: given[field.name] for field in fields(training.TrainingOptions)})
+    with JoinedFeatures(*tables, sizes=(0, 0)) as joined:
+        _note_strangers(joined, annotations, val_annotations)
+        network = {name: given[name] for name in ("window", "dim", "layers", "heads", "dropout")}
+        config = FusionConfig(*joined.sizes, **network)
+        data = training.load_training_set(joined, annotations, window=config.window, stride=chosen.stride)
+        validation = training.Validation(joined, val_annotations) if val_annotations else None
+        with _EpochLines(log_file, chosen.epochs) as lines:
+            trained = training.train(training.Trainer(config, chosen, data, run), validation, run=run, report=lines)
+        card = ModelCard(
+            config,
+            chosen.stride,
+            joined.encoders,
+            alignment=joined.alignment,
+            training=asdict(chosen),
+            validation=trained.validation,
+        )
+        save_model(output, trained.network, card)
+    counts = f"{data.videos} videos, {data.windows} windows, {chosen.epochs} epochs"
+    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({_figures(trained.kept)}) → {output}")
+
+
+def _note_strangers(
+    joined: JoinedFeatures, labels: Mapping[str, VideoLabels], val_labels: Mapping[str, VideoLabels]
+) -> None:
+    """Says which videos are left out, and what the choice of an epoch rests on."""
+    known = set(labels) | set(val_labels)
+    if strangers := [video for video in joined.videos if video not in known]:
+        log.warning("%d videos have no labels and are left out: %s", len(strangers), listed(strangers, limit=3))
+    if absent := sorted(known - set(joined.videos)):
+        log.warning("%d labelled videos have no features and are left out: %s", len(absent), listed(absent, limit=3))
+    if not val_labels:
+        log.warning("without --val-labels nothing tells which epoch is best: the last one is kept.")
+    elif shared := sorted(set(labels) & set(val_labels)):
+        log.warning("%d videos are both trained on and validated on: %s", len(shared), listed(shared, limit=3))
+
+
+class _EpochLines:
+    """Takes the epochs' reports: one JSON line each to `--log`, and a live line where a person watches."""
+
+    def __init__(self, log_file: str | None, epochs: int) -> None:
+        self._log_file, self._counting = log_file, terminal.counting("train", epochs, unit="epochs")
+        self._stream: IO[str] | None = None
+
+    def __enter__(self) -> _EpochLines:
+        if self._log_file is not None:
+            self._stream = Path(self._log_file).open("w")
+        self._counter = self._counting.__enter__()
+        return self
+
+    def __call__(self, report: EpochReport) -> None:
+        if self._stream is not None:
+            self._stream.write(json.dumps(report.as_json()) + "\n")
+            self._stream.flush()
+        self._counter.advance(1, note=_figures(report))
+        log.info("epoch %d: %s", report.epoch, _figures(report))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._counting.__exit__(kind, error, at)
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _figures(report: EpochReport) -> str:
+    if report.val_macro_f1 is None:
+        return f"loss {report.loss:.4f}"
+    return f"loss {report.loss:.4f}, validation macro F1 {report.val_macro_f1:.4f}, accuracy {report.val_accuracy:.4f}"

@@ -1,0 +1,328 @@
+"""Feature tables, read video by video, and the join of a visual and an audio table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from affcli.errors import AffcliError, listed
+from affcli.schema import AUDIO, VISUAL, base_names
+from affcli.tables import TableReader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StreamFeatures:
+    """One stream of one video, a row for every frame from 1 to the last; what is stored where `valid` is false is 0."""
+
+    features: NDArray[np.float16]  # [n, size]
+    valid: NDArray[np.bool_]  # [n]: the frame has a face, or sound
+    time_s: NDArray[np.float64]  # [n], NaN where unknown
+
+    @property
+    def frames(self) -> int:
+        return len(self.valid)
+
+    def padded(self, frames: int) -> StreamFeatures:
+        """The same with missing frames after the last, up to `frames` rows."""
+        more = frames - self.frames
+        if more <= 0:
+            return self
+        features = np.concatenate([self.features, np.zeros((more, self.features.shape[1]), np.float16)])
+        valid = np.concatenate([self.valid, np.zeros(more, np.bool_)])
+        return StreamFeatures(features, valid, np.concatenate([self.time_s, np.full(more, np.nan)]))
+
+
+def no_features(frames: int, size: int) -> StreamFeatures:
+    """A stream that is missing throughout."""
+    return StreamFeatures(np.zeros((frames, size), np.float16), np.zeros(frames, np.bool_), np.full(frames, np.nan))
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """Both streams of one video, of equal length."""
+
+    video: str
+    visual: StreamFeatures
+    audio: StreamFeatures
+
+    @property
+    def frames(self) -> int:
+        return self.visual.frames
+
+    @property
+    def time_s(self) -> NDArray[np.float64]:
+        """The picture's times, and the sound table's where the picture has none."""
+        return np.where(np.isnan(self.visual.time_s), self.audio.time_s, self.visual.time_s)
+
+
+class FeatureTable:
+    """A table with `video`, `frame` and a list column `feature`; ours, or one made elsewhere.
+
+    The rows of a video must stand together in order of frame; tables that are in no order are sorted in memory.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._reader = TableReader(source)
+        self._reader.require("video", "frame", "feature")
+        self.name = self._reader.name
+        self.metadata: Mapping[str, Any] = self._reader.metadata
+        self.size = self._size()
+        self._rows = self._indexed_rows()
+        self._cached: tuple[int, pa.Table] | None = None
+
+    @property
+    def kind(self) -> str | None:
+        kind = self.metadata.get("kind")
+        return kind if kind in (VISUAL, AUDIO) else None
+
+    @property
+    def encoder(self) -> Mapping[str, Any] | None:
+        """What our tables say of their encoder; None for tables made elsewhere."""
+        return self.metadata.get("encoder")
+
+    @property
+    def videos(self) -> list[str]:
+        return sorted(self._rows)
+
+    def __contains__(self, video: str) -> bool:
+        return video in self._rows
+
+    def frames(self, video: str) -> int:
+        """The number of the video's last frame."""
+        _, _, last = self._rows[video]
+        return last
+
+    def read(self, video: str) -> StreamFeatures:
+        """Every frame of one video, those without a row included."""
+        start, stop, frames = self._rows[video]
+        rows = self._slice(start, stop)
+        stored, valid = self._features(rows)
+        if "face" in rows.column_names:
+            valid &= rows["face"].to_numpy().astype(np.bool_)
+        stream = no_features(frames, self.size)
+        at = rows["frame"].to_numpy().astype(np.int64) - 1
+        stream.features[at] = np.where(valid[:, None], stored, np.float16(0))
+        stream.valid[at] = valid
+        if "time_s" in rows.column_names:
+            stream.time_s[at] = pc.fill_null(rows["time_s"].cast(pa.float64()), np.nan).to_numpy()
+        return stream
+
+    def _features(self, rows: pa.Table) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        column = rows["feature"].combine_chunks()
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        stored = np.zeros((len(column), self.size), np.float16)
+        values = column.drop_null().flatten()
+        if values.null_count:
+            values = pc.fill_null(values.cast(pa.float32()), np.nan)
+        numbers = values.to_numpy(zero_copy_only=False)
+        if len(numbers) != valid.sum() * self.size:
+            raise AffcliError(f"{self.name}: its features differ in length; every row needs {self.size} numbers.")
+        # A number too large for half precision becomes the largest there is; NaN stays and makes the row invalid.
+        largest = float(np.finfo(np.float16).max)
+        wide = numbers.reshape(-1, self.size)
+        stored[valid] = wide if wide.dtype == np.float16 else np.clip(wide, -largest, largest)
+        finite = np.isfinite(stored).all(axis=1)
+        return stored, valid & finite
+
+    def _size(self) -> int:
+        kind = self._reader.schema.field("feature").type
+        if pa.types.is_fixed_size_list(kind):
+            return int(kind.list_size)
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+            raise AffcliError(f"{self.name}: the column 'feature' holds {kind}, not lists of numbers.")
+        for batch in self._reader.batches(["feature"]):
+            lengths = pc.list_value_length(batch["feature"]).drop_null()
+            if len(lengths):
+                return int(lengths[0].as_py())
+        raise AffcliError(f"{self.name}: has no feature at all.")
+
+    def _indexed_rows(self) -> dict[str, tuple[int, int, int]]:
+        """(first row, row past the last, last frame) of each video."""
+        keys = self._reader.read(["video", "frame"])
+        if keys.num_rows == 0:
+            raise AffcliError(f"{self.name}: has no rows.")
+        if keys["video"].null_count or keys["frame"].null_count:
+            raise AffcliError(f"{self.name}: 'video' or 'frame' is null in some row.")
+        video, frame = _numbered(keys["video"]), keys["frame"].to_numpy().astype(np.int64)
+        self._sorted_rows: pa.Table | None = None
+        if not _in_order(video[0], frame):
+            log.info("%s: rows are in no order; sorting them in memory.", self.name)
+            self._sorted_rows = self._reader.read().sort_by([("video", "ascending"), ("frame", "ascending")])
+            video = _numbered(self._sorted_rows["video"])
+            frame = self._sorted_rows["frame"].to_numpy().astype(np.int64)
+        if frame.min() < 1:
+            raise AffcliError(f"{self.name}: has a frame {frame.min()}; frames are numbered from 1.")
+        codes, names = video
+        starts = np.flatnonzero(np.diff(codes, prepend=-1))
+        stops = np.append(starts[1:], len(codes))
+        same = np.flatnonzero((np.diff(frame) == 0) & (np.diff(codes) == 0))
+        if len(same):
+            raise AffcliError(f"{self.name}: has two rows for frame {frame[same[0]]} of '{names[codes[same[0]]]}'.")
+        lasts = frame[stops - 1]
+        rows = zip(starts.tolist(), stops.tolist(), lasts.tolist(), strict=True)
+        return {names[codes[row[0]]]: row for row in rows}
+
+    @cached_property
+    def _group_starts(self) -> NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(self._reader.row_groups)]).astype(np.int64)
+
+    def _slice(self, start: int, stop: int) -> pa.Table:
+        columns = [c for c in ("frame", "time_s", "face", "feature") if c in self._reader.schema.names]
+        if self._sorted_rows is not None:
+            return self._sorted_rows.slice(start, stop - start).select(columns)
+        borders = self._group_starts
+        first = int(np.searchsorted(borders, start, side="right")) - 1
+        last = int(np.searchsorted(borders, stop, side="left"))
+        groups = pa.concat_tables([self._group(index, columns) for index in range(first, last)])
+        return groups.slice(start - int(borders[first]), stop - start)
+
+    def _group(self, index: int, columns: list[str]) -> pa.Table:
+        """A row group; the last one read is kept, for the next video mostly begins in it."""
+        if self._cached is None or self._cached[0] != index:
+            self._cached = (index, self._reader.read_group(index, columns))
+        return self._cached[1]
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class JoinedFeatures:
+    """A visual and an audio table (or one of them) as one collection of videos.
+
+    The join is full and outer; a visual `X_left`, `X_right` or `X#n` without sound of its own takes the sound of `X`,
+    which then makes no rows of its own unless it has pictures.
+    """
+
+    def __init__(self, visual: FeatureTable | None, audio: FeatureTable | None, *, sizes: tuple[int, int]) -> None:
+        """`sizes` (visual, audio) are the feature sizes of a stream that has no table."""
+        self._visual, self._audio = visual, audio
+        self.sizes = (visual.size if visual else sizes[0], audio.size if audio else sizes[1])
+        pictured = visual.videos if visual else []
+        self._sound_of = {video: self._find_sound(video) for video in pictured}
+        taken = set(self._sound_of.values())
+        heard = [video for video in (audio.videos if audio else []) if video not in taken]
+        self._sound_of.update({video: video for video in heard})
+        self.videos = sorted(self._sound_of)
+
+    @property
+    def encoders(self) -> dict[str, Mapping[str, Any]]:
+        """What is known of each stream's encoder; only the feature size of tables made elsewhere."""
+        tables = {"visual": self._visual, "audio": self._audio}
+        sizes = dict(zip(tables, self.sizes, strict=True))
+        return {name: (table and table.encoder) or {"size": sizes[name]} for name, table in tables.items()}
+
+    @property
+    def alignment(self) -> Mapping[str, Any] | None:
+        """Template and size of the face crops behind the visual features, where the table says it."""
+        return self._visual.metadata.get("alignment") if self._visual else None
+
+    def _find_sound(self, video: str) -> str | None:
+        if self._audio is None:
+            return None
+        return next((name for name in (video, *base_names(video)) if name in self._audio), None)
+
+    def frames(self, video: str) -> int:
+        if self._visual is not None and video in self._visual:
+            sound = self._sound_of[video]
+            own = self._audio.frames(video) if self._audio is not None and sound == video else 0
+            return max(self._visual.frames(video), own)
+        assert self._audio is not None
+        return self._audio.frames(video)
+
+    def read(self, video: str) -> VideoFeatures:
+        """Both streams; a borrowed sound track is cut to the pictures' length, one of the video's own is not."""
+        frames = self.frames(video)
+        visual = no_features(frames, self.sizes[0])
+        audio = no_features(frames, self.sizes[1])
+        if self._visual is not None and video in self._visual:
+            visual = self._visual.read(video).padded(frames)
+        sound = self._sound_of[video]
+        if self._audio is not None and sound is not None:
+            found = self._audio.read(sound).padded(frames)
+            audio = StreamFeatures(found.features[:frames], found.valid[:frames], found.time_s[:frames])
+        return VideoFeatures(video, visual, audio)
+
+    def __iter__(self) -> Iterator[VideoFeatures]:
+        return map(self.read, self.videos)
+
+    def close(self) -> None:
+        for table in (self._visual, self._audio):
+            if table is not None:
+                table.close()
+
+    def __enter__(self) -> JoinedFeatures:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_stream(source: str | None, *, kind: str) -> FeatureTable | None:
+    """The table given with `--visual` or `--audio`; one of the other kind is refused."""
+    if source is None:
+        return None
+    table = FeatureTable(source)
+    if table.kind not in (None, kind):
+        raise AffcliError(f"{table.name}: holds {table.kind}, not {kind}: were --visual and --audio exchanged?")
+    return table
+
+
+def refuse_other_encoder(table: FeatureTable | None, trained_with: Mapping[str, Any]) -> None:
+    """Raises where a table's features are not those that a model was trained with (`trained_with`: an encoder card)."""
+    if table is None:
+        return
+    encoder, wanted = table.encoder, trained_with.get("name")
+    if table.size != trained_with["size"]:
+        raise AffcliError(
+            f"{table.name}: features of {_called(encoder)} have {table.size} numbers; the model was trained with "
+            f"{wanted or 'features'} of {trained_with['size']}."
+        )
+    same = encoder and all(encoder.get(key) == trained_with.get(key) for key in ("fingerprint", "feature"))
+    if encoder and wanted and not same:
+        raise AffcliError(
+            f"{table.name}: was made by the encoder {_called(encoder)}, but the model was trained with {wanted} "
+            f"({trained_with.get('fingerprint')}, {trained_with.get('feature')}). Extract the features with that one."
+        )
+
+
+def note_other_alignment(joined: JoinedFeatures, trained_with: Mapping[str, Any] | None) -> None:
+    """Says so where faces were cut otherwise than the model has seen them in training."""
+    here = joined.alignment
+    if here and trained_with and here != trained_with:
+        log.warning("faces are aligned as %s here, but the model was trained on %s.", dict(here), dict(trained_with))
+
+
+def _called(encoder: Mapping[str, Any] | None) -> str:
+    if not encoder:
+        return "an unnamed encoder"
+    return f"{encoder.get('name')} ({encoder.get('fingerprint')}, {encoder.get('feature')})"
+
+
+def no_common_videos(joined: JoinedFeatures, labels: list[str]) -> AffcliError:
+    return AffcliError(
+        f"no video has both features and labels (features: {listed(joined.videos, limit=3)}; "
+        f"labels: {listed(labels, limit=3)}). Names must match."
+    )
+
+
+def _numbered(names: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Text column → code of each row, and the text of each code."""
+    encoded = names.cast(pa.string()).combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def _in_order(codes: NDArray[np.int64], frame: NDArray[np.int64]) -> bool:
+    """True where each video's rows stand together, ascending by frame. (Codes count up by first appearance.)"""
+    steps = np.diff(codes)
+    return bool(((steps >= 0) & ((steps > 0) | (np.diff(frame) >= 0))).all())

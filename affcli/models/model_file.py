@@ -1,0 +1,76 @@
+"""model.safetensors: the network's weights, and a card that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from affcli import __version__
+from affcli.errors import AffcliError
+from affcli.models.fusion import FusionConfig, FusionNetwork
+from affcli.outputs import write_bytes
+from affcli.schema import CLASSES, METADATA_KEY
+
+KIND = "fusion model"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model knows of itself; no path, date or thread count, so the same training gives the same bytes."""
+
+    config: FusionConfig
+    stride: int
+    encoders: Mapping[str, Mapping[str, Any]]  # "visual" and "audio" → encoder card; {"size": D} for foreign features
+    alignment: Mapping[str, Any] | None = None  # of the face crops behind the visual features
+    training: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] | None = None
+    classes: tuple[str, ...] = CLASSES
+
+    def as_json(self) -> str:
+        return json.dumps({"kind": KIND, "version": __version__, **asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        facts = json.loads(text)
+        facts.pop("version")
+        if facts.pop("kind") != KIND:
+            raise KeyError("kind")
+        facts["config"] = FusionConfig(**facts["config"])
+        facts["classes"] = tuple(facts["classes"])
+        return cls(**facts)
+
+
+def save_model(path: str, network: FusionNetwork, card: ModelCard) -> None:
+    """Writes the model under its name when it is complete."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, save(weights, metadata={METADATA_KEY.decode(): card.as_json()}))
+
+
+def load_model(path: str) -> tuple[FusionNetwork, ModelCard]:
+    """The network in eval mode on the CPU, and its card."""
+    if not Path(path).is_file():
+        raise AffcliError(f"{path}: no such model file. Make one with affcli train.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY.decode())
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise AffcliError(f"{path}: is not a safetensors file ({error}).") from error
+    if text is None:
+        raise AffcliError(f"{path}: holds no affcli card; it is not a model made by affcli train.")
+    try:
+        card = ModelCard.from_json(text)
+        with torch.random.fork_rng(devices=[]):
+            network = FusionNetwork(card.config)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise AffcliError(f"{path}: is not a fusion model that this affcli ({__version__}) reads: {reason}") from error
+    return network.eval(), card

@@ -1,0 +1,28 @@
+"""Files that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from affcli.tables import refuse_existing, temporary_name
+
+__all__ = ["refuse_existing", "temporary_name", "write_bytes"]
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes a whole file: a temporary name beside it, then a rename. A device or a pipe is written directly."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
