@@ -1,0 +1,188 @@
+"""Files, folders and lists of names → the media to work on, each with its video id, sorted by id.
+
+A folder is searched in depth, in sorted order. One that holds numbered pictures (`00001.jpg`, …) and no media files is
+one video's folder of already aligned faces, as in Aff-Wild2's `cropped_aligned/<video>/`; its name is the video's id.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+from affcli.errors import AffcliError, UsageError, listed
+
+# fmt: off
+VIDEO_SUFFIXES: Final = frozenset((
+    ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+))
+SOUND_SUFFIXES: Final = frozenset((
+    ".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus",
+    ".wav", ".wma",
+))
+PICTURE_SUFFIXES: Final = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+# fmt: on
+_JUNK: Final = frozenset({"__MACOSX", "@eaDir"})
+_DIGEST_BLOCK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class MediaInput:
+    """One video: a media file, or a folder of numbered pictures. `video` is its id in every table."""
+
+    video: str
+    path: Path
+    kind: Literal["file", "pictures"]
+
+
+def find_inputs(
+    names: Sequence[str | Path],
+    *,
+    ids: Literal["stem", "path"] = "stem",
+    suffixes: Collection[str] = VIDEO_SUFFIXES,
+    pictures: bool = True,
+) -> list[MediaInput]:
+    """The media that the names stand for, sorted by video id.
+
+    A file is taken whatever its suffix. A folder gives its files with one of the `suffixes`, at any depth, and, with
+    `pictures`, every folder of numbered pictures in it. With `ids="path"` an id is the path without its suffix,
+    relative to the folder that was given. The same file named twice is taken once.
+
+    Raises AffcliError for a name that does not exist, a folder with nothing in it, and two inputs with one id.
+    """
+    found: dict[tuple[Path, str], MediaInput] = {}
+    for name in names:
+        for item in _inputs_of(Path(name), ids, suffixes, pictures):
+            found.setdefault((item.path.resolve(), item.video), item)
+    inputs = sorted(found.values(), key=lambda item: item.video)
+    _check_ids(inputs, ids)
+    return inputs
+
+
+def read_names(list_file: str | Path, *, nul: bool = False) -> list[str]:
+    """The names in a list, one a line (`nul`: each ended by a NUL byte, as `find -print0` writes); `-` is stdin."""
+    if str(list_file) == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        try:
+            data = Path(list_file).read_bytes()
+        except OSError as error:
+            raise AffcliError(f"{list_file}: {error.strerror}") from error
+    lines = data.split(b"\0") if nul else data.splitlines()
+    names = [os.fsdecode(line) for line in lines if line]
+    if not names:
+        raise AffcliError(f"{'standard input' if str(list_file) == '-' else list_file}: the list holds no names")
+    return names
+
+
+def digest(item: MediaInput) -> str:
+    """A fingerprint of the content: of all bytes of a file, of the names and sizes in a folder of pictures.
+
+    Raises AffcliError for what cannot be read.
+    """
+    state = blake2b(digest_size=16)
+    try:
+        if item.kind == "pictures":
+            for number, path in numbered_pictures(item.path).items():
+                state.update(f"{number} {path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+        else:
+            with item.path.open("rb") as file:
+                while block := file.read(_DIGEST_BLOCK):
+                    state.update(block)
+    except OSError as error:
+        raise AffcliError(f"{error.filename or item.path}: {error.strerror}") from error
+    return state.hexdigest()
+
+
+def numbered_pictures(folder: Path) -> dict[int, Path]:
+    """Frame number → picture, in order of number; pictures whose names are not numbers are passed over.
+
+    Raises AffcliError for two pictures of one number, and for a number that no frame can have.
+    """
+    pictures: dict[int, Path] = {}
+    for path in sorted(path for path in _listing(folder) if _is_numbered(path)):
+        number = int(path.stem)
+        if number in pictures:
+            raise AffcliError(f"{folder}: two pictures of frame {number}: {pictures[number].name} and {path.name}")
+        pictures[number] = path
+    if pictures and not 1 <= min(pictures) <= max(pictures) < 2**31:
+        wrong = pictures[min(pictures)] if min(pictures) < 1 else pictures[max(pictures)]
+        raise AffcliError(f"{wrong}: frames are numbered from 1 (00001.jpg), so no frame has this number; rename")
+    return dict(sorted(pictures.items()))
+
+
+def _inputs_of(path: Path, ids: str, suffixes: Collection[str], pictures: bool) -> Iterator[MediaInput]:
+    if not path.is_dir():
+        if not path.exists():
+            raise AffcliError(f"{path}: no such file or folder")
+        yield MediaInput(_text(path.stem if ids == "stem" else _without_suffix(path)), path, "file")
+        return
+    nothing = True
+    for kind, found in _search(path, suffixes, pictures, seen=set()):
+        nothing = False
+        yield MediaInput(_id_in(path, found, kind, ids), found, kind)
+    if nothing:
+        pattern = " or of numbered pictures (00001.jpg)" if pictures else ""
+        raise AffcliError(f"{path}: no media in this folder; looked for files named {_shown(suffixes)}{pattern}")
+
+
+def _search(
+    folder: Path, suffixes: Collection[str], pictures: bool, seen: set[tuple[int, int]]
+) -> Iterator[tuple[Literal["file", "pictures"], Path]]:
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:  # a symbolic link that leads back
+        return
+    seen.add((status.st_dev, status.st_ino))
+    entries = _listing(folder)
+    folders = [path for path in entries if path.is_dir()]
+    media = [path for path in entries if path.suffix.lower() in suffixes and path not in folders]
+    if pictures and not media and any(_is_numbered(path) for path in entries):
+        yield "pictures", folder
+    for path in media:
+        yield "file", path
+    for path in folders:
+        yield from _search(path, suffixes, pictures, seen)
+
+
+def _listing(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in _JUNK)
+    except OSError as error:
+        raise AffcliError(f"{folder}: {error.strerror}") from error
+
+
+def _is_numbered(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.stem.isascii() and path.stem.isdigit()
+
+
+def _id_in(given: Path, found: Path, kind: str, ids: str) -> str:
+    if found == given:  # one video's folder itself, perhaps given as `.`
+        return _text(given.resolve().name)
+    inside = found.relative_to(given) if ids == "path" else Path(found.name)
+    return _text(inside.as_posix() if kind == "pictures" else _without_suffix(inside))
+
+
+def _without_suffix(path: Path) -> str:
+    return Path(os.path.normpath(path)).with_suffix("").as_posix()
+
+
+def _text(name: str) -> str:
+    """A name as valid Unicode: bytes that are no UTF-8 appear as `\\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _shown(suffixes: Collection[str]) -> str:
+    return listed(sorted(f"*{suffix}" for suffix in suffixes), limit=40)
+
+
+def _check_ids(inputs: Sequence[MediaInput], ids: str) -> None:
+    for one, other in pairwise(inputs):
+        if one.video == other.video:
+            way = "name them by path with --names path" if ids == "stem" else "give the folder that holds both"
+            raise UsageError(f"{one.path} and {other.path} have one id, '{one.video}': {way}")

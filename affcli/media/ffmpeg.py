@@ -1,0 +1,204 @@
+"""The plumbing around one ffmpeg process: data on one pipe, time stamps on a second, messages drained by a thread.
+
+Files are data. ffmpeg gets them as `file:` and an absolute path, so that a name is never read as a URL, an option or a
+pattern; it may open nothing else (`-protocol_whitelist`), and only containers that hold their own media
+(`-format_whitelist`): a playlist or a picture pattern named `.mp4` opens no other file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from affcli.errors import AffcliError
+
+# Demuxers that read one file and nothing else. Not here: playlists (hls, concat, dash, …), scripts, pictures.
+_CONTAINERS: Final = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,av1,avi,avs2,avs3,caf,cavsvideo,dhav,dirac,dnxhd,dts,dv,eac3,flac,"
+    "flv,gif,gxf,h261,h263,h264,hevc,ivf,kux,live_flv,loas,m4v,matroska,mjpeg,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,"
+    "nuv,obu,ogg,rm,swf,tak,truehd,tta,vc1,vc1test,vivo,voc,vvc,w64,wav,wtv,wv,yuv4mpegpipe"
+)
+_LINE: Final = re.compile(r"(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
+_START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
+_STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): ")
+_KEPT_ERRORS: Final = 20
+_PIPE_BYTES: Final = 1 << 20
+_FOLLOW_UPS: Final = ("Error opening input", "Error opening output", "Conversion failed!", "Stream map ")
+
+
+class MediaError(AffcliError):
+    """A file that cannot be decoded at all; `reason` is the message without the file's name."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """One frame or one block of samples: when it is presented, and the bytes of its data (pcm only)."""
+
+    time_s: Fraction
+    size: int
+
+
+class Decoder:
+    """A running ffmpeg. `data` and `stamps()` are read in step, then `finish()`; `close()` at any time."""
+
+    def __init__(self, path: Path, data_output: Sequence[str], stamp_output: Sequence[str]) -> None:
+        """Starts ffmpeg. The two outputs are ffmpeg's options up to, not including, the format's flags and the file.
+
+        `data_output` may be empty: only stamps are made. Raises MediaError for what is no readable, regular file.
+        """
+        self.path = path
+        self.start_s = Fraction(0)
+        self.kinds: set[str] = set()  # "Video", "Audio": what the file holds
+        self.errors: list[str] = []
+        self._identity = _check_file(path)
+        self._described = threading.Event()
+        self._start(data_output, stamp_output)
+        self._drain = threading.Thread(target=self._read_messages, name="ffmpeg messages", daemon=True)
+        self._drain.start()
+
+    def _start(self, data_output: Sequence[str], stamp_output: Sequence[str]) -> None:
+        read_end, write_end = os.pipe()
+        stamps = [*stamp_output, "-flush_packets", "1", "-f", "framecrc", f"pipe:{write_end}"]
+        data = [*data_output, "-flush_packets", "1", "pipe:1"] if data_output else []
+        try:
+            self._process = subprocess.Popen(
+                [*_command(self.path), *data, *stamps],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(write_end,),
+                env=_environment(),
+                pipesize=_PIPE_BYTES,
+                start_new_session=True,  # Ctrl-C comes to us alone, so ffmpeg's end is never taken for the file's
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self._stamps = os.fdopen(read_end, "r", encoding="ascii", errors="replace")
+        assert self._process.stdout is not None
+        self.data: BinaryIO = self._process.stdout  # type: ignore[assignment]
+
+    def stamps(self) -> Iterator[Stamp]:
+        """The stamps, on the file's own clock: from the container's start, exact in the stream's time base."""
+        unit = Fraction(0)
+        for line in self._stamps:
+            if line.startswith("#tb 0: "):
+                unit = Fraction(line[len("#tb 0: ") :].strip())
+            elif not line.startswith("#"):
+                _, _, ticks, _, size, *_ = line.split(",")
+                self._described.wait()
+                yield Stamp(int(ticks) * unit - self.start_s, int(size))
+
+    def finish(self) -> str | None:
+        """Waits for the end; the reason why the file was decoded only in part, or None where all went well."""
+        status = self._process.wait()
+        self._drain.join()
+        self.close()
+        if self.errors:
+            return self.errors[0]
+        if status != 0:
+            return f"ffmpeg ended with status {status}"
+        if _check_file(self.path) != self._identity:
+            return "the file changed while it was read"
+        return None
+
+    def close(self) -> None:
+        """Ends ffmpeg if it still runs and frees every pipe; harmless when repeated."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._drain.join()
+        self._stamps.close()
+        self.data.close()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _read_messages(self) -> None:
+        assert self._process.stderr is not None
+        for raw in self._process.stderr:
+            self._take_message(raw.decode("utf-8", "replace").rstrip())
+        self._described.set()
+
+    def _take_message(self, line: str) -> None:
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return
+        level, text = found["level"], found["text"]
+        if level in ("error", "fatal", "panic"):
+            if len(self.errors) < _KEPT_ERRORS and not text.startswith(_FOLLOW_UPS):
+                self.errors.append(text)
+        elif self._described.is_set():
+            return
+        elif stream := _STREAM.match(text):
+            self.kinds.add(stream[1])
+        elif start := _START.match(text):
+            self.start_s = Fraction(start[1])
+        elif text.startswith("Stream mapping:"):
+            self._described.set()
+
+
+def why_unreadable(path: Path, errors: Sequence[str]) -> str:
+    """One reason, in plain words, why ffmpeg found no media in a file."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        return "the file is empty (0 bytes)"
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
+        return "this is a picture; give videos, or a folder of numbered pictures (00001.jpg, …)"
+    if head.startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"[playlist]")):
+        return "this is a playlist; give the media files themselves"
+    text = errors[0] if errors else "no stream found"
+    if text.startswith("Format not on whitelist"):
+        return "not a video or sound file"
+    return f"not a video or sound file, or its beginning or index is missing ({text})"
+
+
+def _command(path: Path) -> list[str]:
+    quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-y"]
+    # -copyts: else ffmpeg moves the clock of some formats (MPEG-TS) to the start of the streams that are decoded, so
+    # that sound and picture of one file, read in two passes, would each begin at 0.
+    limits = ["-copyts", "-protocol_whitelist", "file,pipe", "-format_whitelist", _CONTAINERS]
+    return [executable(), *quiet, *limits, "-i", f"file:{path.absolute()}"]
+
+
+def executable() -> str:
+    """The ffmpeg that imageio-ffmpeg brings (or the one that IMAGEIO_FFMPEG_EXE names)."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    try:
+        return str(get_ffmpeg_exe())
+    except RuntimeError as error:
+        hint = "install imageio-ffmpeg from a wheel, or name an ffmpeg of version 7 or newer in IMAGEIO_FFMPEG_EXE"
+        raise AffcliError(f"no ffmpeg was found: {hint}") from error
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what makes ffmpeg write log files or colour its messages."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("FFREPORT", "AV_LOG_FORCE_COLOR")}
+    return {**kept, "AV_LOG_FORCE_NOCOLOR": "1"}
+
+
+def _check_file(path: Path) -> tuple[int, int, int]:
+    """What changes when a file's content does (inode, size, time of change). Raises MediaError if it is unreadable."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+    except OSError as error:
+        raise MediaError(path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError(path, "not a regular file; media are read more than once, so a pipe or device will not do")
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,213 @@
+"""Frames of a video, one after the other: number, presentation time, pixels. Nothing is held but the present frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affcli.errors import AffcliError, listed
+from affcli.inputs import numbered_pictures
+from affcli.media.ffmpeg import Decoder, MediaError, Stamp, why_unreadable
+
+Pixels = NDArray[np.uint8]
+
+# The first video stream that is no cover picture; every frame that the decoder gives, none doubled, none dropped.
+_EVERY_FRAME: Final = ("-map", "0:V:0", "-fps_mode", "passthrough")
+# A PPM picture begins with its size, so frames are told apart without knowing anything about the stream.
+_PIXELS: Final = (*_EVERY_FRAME, "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe")
+# Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
+_TIMES: Final = (*_EVERY_FRAME, "-enc_time_base", "demux", "-c:v", "wrapped_avframe")
+_DECIMALS: Final = 6  # the container's start is known to the microsecond
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame. `number` is 1-based; `pixels` uint8 [height, width, 3] RGB, None where a numbered picture is missing.
+
+    `time_s` is the presentation time in seconds from the container's start, None where nothing tells it.
+    """
+
+    number: int
+    time_s: float | None
+    pixels: Pixels | None
+
+
+class VideoFrames:
+    """An iterator over a video's frames, and a context manager: leaving it frees the decoder at once.
+
+    `problem` is set after the last frame: in one line why there may be fewer frames than there should be, or None.
+    """
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self._frames = self._produce()
+
+    def _produce(self) -> Iterator[Frame]:
+        """Yields the frames and sets `problem` after the last."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends what still runs; no more frames come."""
+        self._frames = iter(())
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def __enter__(self) -> VideoFrames:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_video(path: Path) -> VideoFrames:
+    """The frames of a media file, upright (a rotation that the file asks for is applied), in order of presentation.
+
+    Raises MediaError, with one reason, where not a single frame can be decoded.
+    """
+    return _DecodedFrames(path)
+
+
+def open_pictures(folder: Path, *, fps: float | None = None) -> VideoFrames:
+    """The frames of a folder of numbered pictures: from 1 to the highest number, `pixels` None where one is missing.
+
+    `time_s` is (number − 1) / fps, None without `fps`. Pictures that cannot be read are frames without pixels and are
+    named in `problem`. Raises AffcliError for a folder without numbered pictures.
+    """
+    return _PictureFrames(folder, fps)
+
+
+def read_frame_times(path: Path) -> NDArray[np.float64]:
+    """Presentation times [n], in seconds from the container's start, of exactly the frames that `open_video` gives.
+
+    Everything is decoded, but no pixels are moved. Raises MediaError where not a single frame can be decoded.
+    """
+    decoder = Decoder(path, (), _TIMES)
+    try:
+        times = [_seconds(stamp) for stamp in decoder.stamps()]
+        decoder.finish()
+    finally:
+        decoder.close()
+    if not times:
+        raise _no_frames(path, decoder)
+    return np.array(times)
+
+
+def frame_centres(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The middle of each frame [n]: its time plus half the interval to the next; the last takes the interval before it.
+
+    A single frame has no interval: its centre is its time.
+    """
+    times_s = np.asarray(times_s, dtype=np.float64)
+    if len(times_s) < 2:
+        return np.array(times_s)
+    intervals = np.diff(times_s)
+    return np.asarray(times_s + np.append(intervals, intervals[-1]) / 2, dtype=np.float64)
+
+
+class _DecodedFrames(VideoFrames):
+    def __init__(self, path: Path) -> None:
+        self._decoder = Decoder(path, _PIXELS, _TIMES)
+        super().__init__()
+        try:
+            self._next = next(self._frames, None)  # now, so that a file without frames fails here
+        except BaseException:
+            self.close()
+            raise
+        if self._next is None:
+            raise _no_frames(path, self._decoder)
+
+    def _produce(self) -> Iterator[Frame]:
+        for number, stamp in enumerate(self._decoder.stamps(), start=1):
+            pixels = _read_ppm(self._decoder.data)
+            if pixels is None:
+                break
+            yield Frame(number, _seconds(stamp), pixels)
+        self.problem = self._decoder.finish()
+
+    def __next__(self) -> Frame:
+        # The frame that was read ahead goes out first; none is read before it is asked for.
+        if self._next is None:
+            return super().__next__()
+        frame, self._next = self._next, None
+        return frame
+
+    def close(self) -> None:
+        super().close()
+        self._next = None
+        self._decoder.close()
+
+
+class _PictureFrames(VideoFrames):
+    def __init__(self, folder: Path, fps: float | None) -> None:
+        self._pictures = numbered_pictures(folder)
+        if not self._pictures:
+            raise AffcliError(f"{folder}: no numbered pictures (00001.jpg, …) in this folder")
+        self._fps = fps
+        super().__init__()
+
+    def _produce(self) -> Iterator[Frame]:
+        bad: list[str] = []
+        for number in range(1, max(self._pictures) + 1):
+            path = self._pictures.get(number)
+            pixels = None if path is None else _read_picture(path)
+            if path is not None and pixels is None:
+                bad.append(path.name)
+            yield Frame(number, (number - 1) / self._fps if self._fps else None, pixels)
+        if bad:
+            self.problem = f"not readable as pictures: {listed(bad)}"
+
+
+def _seconds(stamp: Stamp) -> float:
+    return round(float(stamp.time_s), _DECIMALS)
+
+
+def _no_frames(path: Path, decoder: Decoder) -> MediaError:
+    if not decoder.kinds:
+        return MediaError(path, why_unreadable(path, decoder.errors))
+    if "Video" not in decoder.kinds:
+        return MediaError(path, "no video stream in this file, only sound")
+    if not decoder.errors:
+        return MediaError(path, "no frame in this file's video stream")
+    return MediaError(path, f"not a single frame could be decoded ({decoder.errors[0]})")
+
+
+def _read_ppm(stream: BinaryIO) -> Pixels | None:
+    """One binary PPM picture; None at the end of the stream, also in the middle of a picture."""
+    if stream.readline() != b"P6\n":
+        return None
+    width, height = map(int, stream.readline().split())
+    stream.readline()  # the largest value, 255
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    return pixels if _read_into(stream, pixels.data.cast("B")) else None
+
+
+def _read_into(stream: BinaryIO, buffer: memoryview) -> bool:
+    filled = 0
+    while filled < len(buffer):
+        count = stream.readinto(buffer[filled:])  # type: ignore[attr-defined]
+        if not count:
+            return False
+        filled += count
+    return True
+
+
+def _read_picture(path: Path) -> Pixels | None:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
+        return None
