@@ -140,23 +140,22 @@ def _by_label(column: str, source: str) -> Callable[[VideoRows], Numbers]:
 
 
 def _by_logits(table: LogitTable) -> Callable[[VideoRows], Numbers]:
-    order = class_order(table)
+    require_the_eight(table)
 
     def predict(rows: VideoRows) -> Numbers:
         _refuse_duplicates(rows, table.name)
-        logits = rows.logits[:, order]
-        missing = np.isnan(logits)
-        best: Numbers = np.where(missing, -np.inf, logits).argmax(1).astype(np.int8)
+        missing = np.isnan(rows.logits)
+        best: Numbers = np.where(missing, -np.inf, rows.logits).argmax(1).astype(np.int8)
         best[missing.all(1)] = NO_PREDICTION
         return best
 
     return predict
 
 
-def class_order(table: LogitTable) -> list[int]:
-    """Where each of the eight classes stands among the table's logits; an error unless they are just these eight."""
-    if sorted(table.classes) == sorted(CLASSES):
-        return [table.classes.index(name) for name in CLASSES]
+def require_the_eight(table: LogitTable) -> None:
+    """Raises unless the table's logits are those of the eight classes (a LogitTable then has them in order)."""
+    if table.classes == CLASSES:
+        return
     lacking = [name for name in CLASSES if name not in table.classes]
     foreign = [name for name in table.classes if name not in CLASSES]
     found = f"lacks {listed(lacking)}" if lacking else "has more than the eight classes"

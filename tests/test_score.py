@@ -295,6 +295,12 @@ def test_faces_only_leaves_out_frames_without_a_face(tmp_path, scored):
     assert (found["frames"], found["accuracy"], found["coverage"]) == (2, 1, 1)
 
 
+def test_faces_only_does_not_hide_a_frame_without_a_row(tmp_path, refused):
+    labels = write_labels(tmp_path / "labels", a=[0, 1, 2])
+    predictions(a=[0, 1, 2]).assign(face=[True, True, False]).drop(index=1).to_parquet(tmp_path / "p.parquet")
+    assert "a (frame 2)" in refused(tmp_path / "p.parquet", "--labels", labels, "--faces-only")
+
+
 def test_faces_only_needs_the_column(tmp_path, refused):
     labels = write_labels(tmp_path / "labels", a=[0])
     predictions(a=[0]).to_parquet(tmp_path / "p.parquet")
