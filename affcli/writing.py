@@ -1,0 +1,226 @@
+"""Writes tables: Parquet, CSV/TSV and Arrow, to files, pipes and standard output.
+
+An output appears under its name only when it is complete (a temporary name beside it, then a rename).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+
+from affcli.delimited import csv_header, csv_lines
+from affcli.errors import AffcliError, UsageError
+
+ROWS_PER_GROUP = 65_536
+STANDARD_STREAM = "-"
+
+FORMAT_OF_SUFFIX = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+
+# Other names of standard output. It is written through Python's own stream: opened by name, a file that it is
+# redirected to would be cut off, and would look like an output that exists already.
+_STANDARD_OUTPUT = {STANDARD_STREAM, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
+
+def refuse_existing(output: str, *, force: bool) -> None:
+    """Raises where an output cannot be written or may not be replaced, before any work is done."""
+    if output in _STANDARD_OUTPUT:
+        return
+    path = Path(output)
+    if not output or path.is_dir():
+        raise AffcliError(f"{output or 'the empty name'}: is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
+    if path.is_file() and not force:
+        raise AffcliError(f"{output}: exists already. Replace it with --force.")
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` for what is not complete yet."""
+    return path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+
+
+class TableWriter:
+    """Writes one table in row groups of 65,536 rows; the output appears when the `with` block ends without an error.
+
+    The format is `table_format` (parquet, csv or arrow), else what the suffix of `output` says, else Parquet.
+    """
+
+    def __init__(self, output: str, schema: pa.Schema, *, table_format: str | None = None, force: bool = False) -> None:
+        refuse_existing(output, force=force)
+        self._output, self._schema = output, schema
+        self._to_stdout = output in _STANDARD_OUTPUT
+        self._format = table_format or FORMAT_OF_SUFFIX.get(Path(output).suffix.lower(), "parquet")
+        self._waiting: list[pa.Table] = []
+        self._rows_waiting = 0
+        self.rows = 0
+        if self._to_stdout and self._format != "csv" and sys.stdout.isatty():
+            raise UsageError("binary tables are not written to a terminal: use -o FILE, --format csv, or a pipe.")
+        nested = [field.name for field in schema if pa.types.is_nested(field.type)]
+        if self._format == "csv" and nested:
+            raise UsageError(f"CSV cannot hold the list column '{nested[0]}': write Parquet or Arrow.")
+
+    def __enter__(self) -> TableWriter:
+        with self._named_errors():
+            self._temporary, self._stream = self._open()
+        self._sink = _Sink(self._stream)
+        try:
+            with self._named_errors():
+                self._writer = _writer(self._format, self._sink, self._schema, self._output)
+        except BaseException:
+            self._abandon()
+            raise
+        return self
+
+    def _open(self) -> tuple[Path | None, IO[bytes]]:
+        """The temporary name where there is one (a pipe or a device has none), and the stream to write."""
+        if self._to_stdout:
+            return None, sys.stdout.buffer
+        path = Path(self._output)
+        if path.exists() and not path.is_file():
+            return None, path.open("wb")
+        temporary = temporary_name(path.resolve())  # a link stays a link; what it leads to is replaced
+        return temporary, temporary.open("wb")
+
+    def write(self, rows: pa.Table) -> None:
+        """Takes some rows; the borders of the calls leave no trace in the file."""
+        self._waiting.append(rows.select(self._schema.names).cast(self._schema))
+        self._rows_waiting += rows.num_rows
+        self.rows += rows.num_rows
+        if self._rows_waiting >= ROWS_PER_GROUP:
+            self._write_groups(whole_only=True)
+
+    def _write_groups(self, *, whole_only: bool) -> None:
+        table = pa.concat_tables(self._waiting)
+        end = table.num_rows - table.num_rows % ROWS_PER_GROUP if whole_only else table.num_rows
+        for start in range(0, end, ROWS_PER_GROUP):
+            group = table.slice(start, min(ROWS_PER_GROUP, end - start)).combine_chunks()
+            with self._named_errors():
+                self._writer.write_table(group)
+        rest = table.slice(end)
+        self._waiting, self._rows_waiting = ([rest] if rest.num_rows else []), rest.num_rows
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            self._abandon()
+            return
+        try:
+            if self._waiting:
+                self._write_groups(whole_only=False)
+            with self._named_errors():
+                self._finish()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _finish(self) -> None:
+        self._writer.close()
+        self._stream.flush()
+        if self._temporary is not None:
+            os.fsync(self._stream.fileno())
+        if not self._to_stdout:
+            self._stream.close()
+        if self._temporary is not None:
+            self._temporary.replace(Path(self._output).resolve())
+
+    def _abandon(self) -> None:
+        self._sink.deaf = True  # the Parquet writer would still write its footer when it is collected
+        if not self._to_stdout:
+            with suppress(OSError):  # what waits in the buffer cannot be written where the disk is full
+                self._stream.close()
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Says which output could not be written, and why."""
+        name = "standard output" if self._to_stdout else self._output
+        try:
+            yield
+        except BrokenPipeError:  # the reader has enough: no error
+            raise
+        except OSError as error:
+            raise AffcliError(f"{name}: cannot be written: {error.strerror or error}.") from error
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            raise AffcliError(f"{name}: {self._format} cannot hold this table: {str(error).splitlines()[0]}") from error
+
+
+class _Sink:
+    """A file for pyarrow that needs no seeking: a pipe cannot tell its position, so the bytes are counted."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._position = stream, 0
+        self.deaf = False
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        if not self.deaf:
+            self._stream.write(data)
+        self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        if not self.deaf:
+            self._stream.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _writer(table_format: str, sink: _Sink, schema: pa.Schema, output: str) -> Any:
+    if table_format == "parquet":
+        return _parquet_writer(sink, schema)
+    if table_format == "arrow":
+        return ipc.new_file(sink, schema)
+    return _CsvWriter(sink, schema, delimiter="\t" if output.lower().endswith(".tsv") else ",")
+
+
+def _parquet_writer(sink: _Sink, schema: pa.Schema) -> pq.ParquetWriter:
+    types = pa.types
+    text = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
+    # Frame numbers count up: as differences they take next to nothing. Dictionaries only help the text columns.
+    counting = {field.name: "DELTA_BINARY_PACKED" for field in schema if types.is_integer(field.type)}
+    return pq.ParquetWriter(sink, schema, use_dictionary=text, column_encoding=counting, compression="snappy")
+
+
+class _CsvWriter:
+    """A CSV file, its header written at once."""
+
+    def __init__(self, sink: _Sink, schema: pa.Schema, *, delimiter: str) -> None:
+        self._sink, self._delimiter = sink, delimiter
+        sink.write(csv_header(schema.names, delimiter))
+
+    def write_table(self, table: pa.Table) -> None:
+        self._sink.write(csv_lines(table, self._delimiter))
+
+    def close(self) -> None:
+        self._sink.flush()
