@@ -44,7 +44,7 @@ def read_labels(source: str) -> dict[str, VideoLabels]:
         return {file.stem: VideoLabels(file.stem, _read_text(file)) for file in files}
     if path.is_file() and _is_label_text(path):
         return {path.stem: VideoLabels(path.stem, _read_text(path))}
-    with TableReader(source) as table:
+    with TableReader(source, text=("video",)) as table:  # a video may be called 007
         return {labels.video: labels for labels in _labels_in_table(table)}
 
 
