@@ -168,7 +168,8 @@ def _check_renamed(name: str, types: Mapping[str, pa.DataType], renamed: Mapping
 def _numeric(name: str, types: Mapping[str, pa.DataType], columns: Sequence[str]) -> tuple[str, ...]:
     for column in columns:
         if not is_number(types[column]):
-            raise AffcliError(f"{name}: column '{column}' holds {types[column]}, not numbers.")
+            held = "text" if pa.types.is_string(types[column]) else types[column]
+            raise AffcliError(f"{name}: column '{column}' holds {held}, not numbers.")
     return tuple(columns)
 
 

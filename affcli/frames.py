@@ -9,13 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from affcli.columns import is_number
 from affcli.logits import VideoRows
 from affcli.schema import FRAMES, class_fields, with_metadata
 
 
 def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Schema:
-    """`video, frame, time_s`, the carried columns, one float32 column a class, `label`; `facts` become metadata."""
-    time = pa.field("time_s", pa.float64())
+    """`video, frame, time_s`, the carried columns, one float32 column a class, `label`; `facts` become metadata.
+
+    A carried `time_s` that holds something else than numbers, as in tables made elsewhere, keeps its type.
+    """
+    times = [field for field in carried if field.name == "time_s" and not is_number(field.type)]
+    time = times[0] if times else pa.field("time_s", pa.float64())
     others = [field for field in carried if field.name not in ("time_s", "label")]
     keys = [pa.field("video", pa.string(), nullable=False), pa.field("frame", pa.int32(), nullable=False)]
     fields = [*keys, time, *others, *class_fields(classes), pa.field("label", pa.string())]

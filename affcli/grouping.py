@@ -92,15 +92,23 @@ def _runs_of(reader: TableReader, video_column: str) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {}
     row = 0
     for chunk in reader.dictionary_chunks(video_column):
-        if chunk.null_count:
-            raise AffcliError(f"{reader.name}: column '{video_column}' is empty in {chunk.null_count} rows.")
         codes = chunk.indices.to_numpy(zero_copy_only=False)
-        names = pc.cast(chunk.dictionary, pa.string()).to_pylist()
+        names = _names(reader.name, video_column, chunk)
         borders = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
         for start, stop in itertools.pairwise(borders):
             _extend(runs.setdefault(names[codes[start]], []), row + start, row + stop)
         row += len(codes)
     return runs
+
+
+def _names(table: str, column: str, chunk: pa.DictionaryArray) -> list[str]:
+    if chunk.null_count or chunk.dictionary.null_count:
+        raise AffcliError(f"{table}: column '{column}' is empty in some rows.")
+    try:
+        names: list[str] = pc.cast(chunk.dictionary, pa.string()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise AffcliError(f"{table}: column '{column}' holds {chunk.type.value_type}, not names of videos.") from error
+    return names
 
 
 def _extend(runs: list[Run], start: int, stop: int) -> None:
