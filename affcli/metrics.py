@@ -75,16 +75,37 @@ class Score:
         return sum(scored.support > 0 for scored in self.per_class)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much more one table scores than another, with paired intervals."""
+
+    accuracy: float
+    macro_f1: float
+    accuracy_ci: Interval | None
+    macro_f1_ci: Interval | None
+
+
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Frames counted by video: `confusions` is int64 [videos, truth, predicted].
+    """Frames counted by video, sorted by name: `confusions` is int64 [videos, truth, predicted].
 
-    `labelled` also counts the frames that have a label but no prediction, which stand in no confusion.
+    `labelled` also counts the frames that have a label but no prediction, which stand in no confusion. `table` is what
+    the user calls the predictions.
     """
 
     videos: tuple[str, ...]
     confusions: Counts
     labelled: int
+    table: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A tally, its score, and the difference to the first of the tables compared."""
+
+    tally: Tally
+    score: Score
+    difference: Difference
 
 
 def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], *, classes: int = len(CLASSES)) -> Counts:
@@ -115,9 +136,33 @@ def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
 
 def score(tally: Tally, *, bootstrap: int = 1000, seed: int = 0) -> Score:
     """All figures of a tally, with intervals from `bootstrap` resamplings of its videos (0 = no intervals)."""
+    return compare([tally], bootstrap=bootstrap, seed=seed)[0].score
+
+
+def compare(tallies: Sequence[Tally], *, bootstrap: int = 1000, seed: int = 0) -> list[Compared]:
+    """Each tally's figures and their differences to the first's, all from the same resamplings of the videos."""
+    videos = sorted({video for tally in tallies for video in tally.videos})
+    confusions = np.stack([_of_videos(tally, videos) for tally in tallies])
+    resampled = resampled_figures(confusions, times=bootstrap, seed=seed) if bootstrap else None
+    scores = [_score(tally, None if resampled is None else resampled[i]) for i, tally in enumerate(tallies)]
+    return [
+        Compared(tally, one, _difference(one, scores[0], None if resampled is None else resampled[i] - resampled[0]))
+        for i, (tally, one) in enumerate(zip(tallies, scores, strict=True))
+    ]
+
+
+def _of_videos(tally: Tally, videos: Sequence[str]) -> Counts:
+    """The tally's confusions, with zeros for videos that it lacks."""
+    if tuple(videos) == tally.videos:
+        return tally.confusions
+    found = np.zeros((len(videos), *tally.confusions.shape[1:]), np.int64)
+    found[np.searchsorted(videos, tally.videos)] = tally.confusions
+    return found
+
+
+def _score(tally: Tally, resampled: Floats | None) -> Score:
     pooled = tally.confusions.sum(0)
     frames = int(pooled.sum())
-    resampled = resampled_figures(tally.confusions[None], times=bootstrap, seed=seed)[0] if bootstrap else None
     return Score(
         frames=frames,
         videos=len(tally.videos),
@@ -129,6 +174,15 @@ def score(tally: Tally, *, bootstrap: int = 1000, seed: int = 0) -> Score:
         per_class=_class_scores(pooled),
         per_video=_video_scores(tally),
         confusion=pooled,
+    )
+
+
+def _difference(one: Score, first: Score, resampled: Floats | None) -> Difference:
+    return Difference(
+        accuracy=one.accuracy - first.accuracy,
+        macro_f1=one.macro_f1 - first.macro_f1,
+        accuracy_ci=None if resampled is None else interval(resampled[:, 0]),
+        macro_f1_ci=None if resampled is None else interval(resampled[:, 1]),
     )
 
 

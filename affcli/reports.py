@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from affcli.errors import counted, listed
-from affcli.metrics import Interval, Score, Tally
+from affcli.metrics import ClassScore, Compared, Difference, Interval, Score, Tally
 from affcli.schema import CLASSES
 
 JSON_VERSION: Final = 1
@@ -29,11 +29,35 @@ class Grid:
 
 Report = Sequence[str | Grid]
 
+FIGURES: Final = {"macro_f1": "macro F1", "accuracy": "accuracy"}
 
-def report(score: Score, *, per_video: bool = False) -> Report:
-    """What a person wants to see: headline figures with intervals, each class, the confusion matrix."""
-    parts: list[str | Grid] = [_counts(score), _headline(score), *_footnotes(score), _classes(score), _confusion(score)]
-    return [*parts, _videos(score)] if per_video else parts
+
+def report(tables: Sequence[Compared], *, per_video: bool = False) -> Report:
+    """What a person wants to see: of one table all figures, of several a row each with differences to the first."""
+    first = tables[0].score
+    notes = reasons(tables)
+    if len(tables) == 1:
+        parts: list[str | Grid] = [_counts(first), _headline(first), *notes, _classes(first), _confusion(first)]
+    else:
+        parts = [_counts(first), *(_differences(tables, figure) for figure in FIGURES), *notes]
+    if per_video:
+        parts += [_videos(one.score, title=one.tally.table if len(tables) > 1 else "") for one in tables]
+    return parts
+
+
+def _differences(tables: Sequence[Compared], figure: str) -> Grid:
+    interval = f"{figure}_ci"
+    rows = tuple(
+        (
+            one.tally.table,
+            f"{getattr(one.score, figure):.4f}",
+            interval_text(getattr(one.score, interval)),
+            f"{getattr(one.difference, figure):+.4f}" if i else "",
+            interval_text(getattr(one.difference, interval), sign="+") if i else "",
+        )
+        for i, one in enumerate(tables)
+    )
+    return Grid("", (FIGURES[figure], "score", "95 % interval", "to the first", "95 % interval, paired"), rows)
 
 
 def as_text(parts: Report) -> str:
@@ -67,26 +91,26 @@ def percent(share: float) -> str:
 
 
 def _headline(score: Score) -> Grid:
-    rows = (
-        ("macro F1", f"{score.macro_f1:.4f}", interval_text(score.macro_f1_ci)),
-        ("accuracy", f"{score.accuracy:.4f}", interval_text(score.accuracy_ci)),
+    rows = tuple(
+        (name, f"{getattr(score, figure):.4f}", interval_text(getattr(score, f"{figure}_ci")))
+        for figure, name in FIGURES.items()
     )
     if score.macro_f1_ci is None:
         return Grid("", ("", "score"), tuple(row[:2] for row in rows))
     return Grid("", ("", "score", "95 % interval"), rows)
 
 
-def interval_text(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
+def interval_text(interval: Interval | None, *, sign: str = "") -> str:
+    return "" if interval is None else f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
 
 
-def _footnotes(score: Score) -> list[str]:
-    return [reason for reason in (why_excluded(score),) if reason]
+def reasons(tables: Sequence[Compared]) -> list[str]:
+    """Why intervals do not hold their own figures, where that is so. The text report says it under its figures."""
+    return list(dict.fromkeys(filter(None, (_why_excluded(one.score) for one in tables))))
 
 
-def why_excluded(score: Score) -> str:
-    """Why an interval does not hold its own figure; empty where both do."""
-    figures = (("macro F1", score.macro_f1, score.macro_f1_ci), ("accuracy", score.accuracy, score.accuracy_ci))
+def _why_excluded(score: Score) -> str:
+    figures = ((name, getattr(score, figure), getattr(score, f"{figure}_ci")) for figure, name in FIGURES.items())
     outside = [name for name, figure, interval in figures if interval is not None and figure not in interval]
     if not outside:
         return ""
@@ -114,21 +138,29 @@ def _confusion(score: Score) -> Grid:
     return Grid("confusion, rows = truth, columns = prediction, in % of the row", ("", *CLASSES), rows)
 
 
-def _videos(score: Score) -> Grid:
+def _videos(score: Score, *, title: str = "") -> Grid:
     rows = tuple(
         (one.video, f"{one.frames:,}", f"{one.accuracy:.4f}", f"{one.macro_f1:.4f}") for one in score.per_video
     )
-    return Grid("", ("video", "frames", "accuracy", "macro F1"), rows)
+    return Grid(title, ("video", "frames", "accuracy", "macro F1"), rows)
 
 
-def cautions(score: Score, tally: Tally) -> list[str]:
-    """What a reader of these figures should know, a sentence each."""
+def cautions(tables: Sequence[Compared]) -> list[str]:
+    """What a reader of these figures should know, a sentence each, with the table's name where not true of all."""
+    found = [_cautions(one.score, one.tally) for one in tables]
+    if all(said == found[0] for said in found):
+        return found[0]
+    said = [f"{one.tally.table}: {caution}" for one, own in zip(tables, found, strict=True) for caution in own]
+    if any(one.score.frames != tables[0].score.frames for one in tables):
+        said.append("the tables are scored on different frames, and differ for that reason too.")
+    return said
+
+
+def _cautions(score: Score, tally: Tally) -> list[str]:
     said = []
     if score.frames < tally.labelled:
-        left_out = tally.labelled - score.frames
-        said.append(
-            f"{counted(left_out, 'labelled frame')} without a prediction left out: coverage {percent(score.coverage)}."
-        )
+        left_out = counted(tally.labelled - score.frames, "labelled frame")
+        said.append(f"{left_out} without a prediction left out: coverage {percent(score.coverage)}.")
     absent = [one.name for one in score.per_class if not one.support]
     if absent:
         best = score.classes_present / len(score.per_class)
@@ -149,10 +181,23 @@ def _cautions_on_intervals(tally: Tally) -> list[str]:
     return [f"the intervals mean little: {'; '.join(reasons)}."] if reasons else []
 
 
-def as_object(score: Score, *, per_video: bool = False) -> dict[str, Any]:
-    """The JSON object of `affcli score --json`, a contract: keys are added, never changed."""
+def as_object(tables: Sequence[Compared], *, per_video: bool = False) -> dict[str, Any]:
+    """The JSON object of `affcli score --json`, a contract: keys are added, never changed.
+
+    One table's figures stand at the top; several stand as a list under `tables`, with name and difference to the first.
+    """
+    found = [_figures(one.score, per_video=per_video) for one in tables]
+    if len(tables) == 1:
+        return {"version": JSON_VERSION, **found[0]}
+    named = [
+        {"name": one.tally.table, **figures, "difference": _difference_object(one.difference)}
+        for one, figures in zip(tables, found, strict=True)
+    ]
+    return {"version": JSON_VERSION, "tables": named}
+
+
+def _figures(score: Score, *, per_video: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "version": JSON_VERSION,
         "frames": score.frames,
         "videos": score.videos,
         "classes_present": score.classes_present,
@@ -164,12 +209,19 @@ def as_object(score: Score, *, per_video: bool = False) -> dict[str, Any]:
         "per_class": [_class_object(one) for one in score.per_class],
         "confusion": score.confusion.tolist(),
     }
-    if per_video:
-        found["per_video"] = [vars(one) for one in score.per_video]
-    return found
+    return found | {"per_video": [vars(one) for one in score.per_video]} if per_video else found
 
 
-def _class_object(one: Any) -> Mapping[str, Any]:
+def _difference_object(difference: Difference) -> dict[str, Any]:
+    return {
+        "accuracy": difference.accuracy,
+        "macro_f1": difference.macro_f1,
+        "macro_f1_ci": _pair(difference.macro_f1_ci),
+        "accuracy_ci": _pair(difference.accuracy_ci),
+    }
+
+
+def _class_object(one: ClassScore) -> dict[str, Any]:
     return {
         "class": one.name,
         "precision": one.precision,

@@ -203,4 +203,4 @@ def _collected(matrices: Mapping[str, Counts], gaps: _Gaps, source: str) -> Tall
         )
     confusions = np.stack(list(scored.values()))
     missing = sum(frames.size for frames in gaps.frames.values())
-    return Tally(tuple(scored), confusions, int(confusions.sum()) + missing)
+    return Tally(tuple(scored), confusions, int(confusions.sum()) + missing, table=source)

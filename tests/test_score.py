@@ -428,7 +428,7 @@ def test_an_output_file_is_not_replaced_without_force(tmp_path, affcli):
         ("p.parquet", "nowhere", 1, "nowhere: No such file or directory."),
         ("empty.csv", "labels", 1, "empty.csv: is empty (0 bytes)"),
         ("p.parquet", ".", 1, "did you mean"),
-        ("-", "-", 2, "cannot both be standard input"),
+        ("-", "-", 2, "only one of INPUT and --labels can be standard input"),
     ],
 )
 def test_wrong_inputs_give_one_line(tmp_path, monkeypatch, refused, input_name, labels_name, status, words):
@@ -445,3 +445,65 @@ def test_score_runs_without_torch_and_rich(tmp_path):
     command = [sys.executable, "-m", "affcli", "score", str(table), "--labels", str(labels)]
     done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert (done.returncode, "macro F1" in done.stdout) == (0, True), done.stderr
+
+
+# --- several tables --------------------------------------------------------------------------------------------------
+
+
+def three_tables(tmp_path: Path) -> tuple[list[Path], Path]:
+    """The second table is right in half of the videos where the first is wrong; the third equals the first."""
+    numbers = np.random.default_rng(5)
+    truth = {f"v{i:02d}": numbers.integers(0, 8, 30).tolist() for i in range(24)}
+    first = {name: np.where(numbers.random(30) < 0.5, frames, 0).tolist() for name, frames in truth.items()}
+    second = {name: truth[name] if i % 2 else frames for i, (name, frames) in enumerate(first.items())}
+    files = [tmp_path / f"{name}.parquet" for name in ("one", "two", "three")]
+    for file, videos in zip(files, (first, second, first), strict=True):
+        predictions(**videos).to_parquet(file)
+    return files, write_labels(tmp_path / "labels", **truth)
+
+
+def test_several_tables_get_their_own_scores_and_the_difference_to_the_first(tmp_path, scored):
+    files, labels = three_tables(tmp_path)
+    tables = scored(*files, "--labels", labels)["tables"]
+    alone = [scored(file, "--labels", labels) for file in files]
+    assert [table["name"] for table in tables] == [str(file) for file in files]
+    for table, single in zip(tables, alone, strict=True):
+        assert {"version": 1, **{key: table[key] for key in CONTRACT[1:]}} == single
+    first, second, third = (table["difference"] for table in tables)
+    assert second["macro_f1"] == tables[1]["macro_f1"] - tables[0]["macro_f1"] > 0.1
+    assert first == third == {"accuracy": 0, "macro_f1": 0, "macro_f1_ci": [0, 0], "accuracy_ci": [0, 0]}
+
+
+def test_the_difference_has_a_paired_interval(tmp_path, scored):
+    files, labels = three_tables(tmp_path)
+    one, two = scored(*files[:2], "--labels", labels, "--bootstrap", 300, "--seed", 4)["tables"]
+    draws = np.random.default_rng(4).integers(0, 24, (300, 24))
+    each = [scored(file, "--labels", labels, "--per-video")["per_video"] for file in files[:2]]
+    right = [np.array([video["accuracy"] for video in videos]) for videos in each]
+    differences = [np.mean(right[1][drawn]) - np.mean(right[0][drawn]) for drawn in draws]
+    assert two["difference"]["accuracy_ci"] == pytest.approx(np.percentile(differences, [2.5, 97.5]))
+    unpaired = (two["accuracy_ci"][1] - one["accuracy_ci"][0]) - (two["accuracy_ci"][0] - one["accuracy_ci"][1])
+    assert np.diff(two["difference"]["accuracy_ci"])[0] < unpaired
+
+
+def test_several_tables_print_a_row_each(tmp_path, affcli):
+    files, labels = three_tables(tmp_path)
+    status, out, err = affcli("score", *files, "--labels", labels)
+    assert (status, err) == (0, "")
+    rows = [line.split() for line in out.splitlines() if line.startswith(str(tmp_path))]
+    assert [row[0] for row in rows] == [str(file) for file in files] * 2
+    assert rows[1][5].startswith("+0.")
+    assert rows[2][5:] == ["+0.0000", "+0.0000", "to", "+0.0000"]
+
+
+def test_tables_scored_on_different_frames_say_so(tmp_path, affcli):
+    labels = write_labels(tmp_path / "labels", a=[0, 1], b=[1, 1])
+    predictions(a=[0, 1], b=[1, 1]).to_parquet(tmp_path / "p.parquet")
+    predictions(b=[1, 1]).to_parquet(tmp_path / "q.parquet")
+    status, out, err = affcli(
+        "score", tmp_path / "p.parquet", tmp_path / "q.parquet", "--labels", labels, "--allow-missing", "--json"
+    )
+    assert status == 0
+    assert "scored on different frames" in err
+    assert f"{tmp_path / 'q.parquet'}: 2 labelled frames without a prediction left out: coverage 50.00 %." in err
+    assert [table["frames"] for table in json.loads(out)["tables"]] == [4, 2]

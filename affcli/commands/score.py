@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Mapping
 
 import click
 
 from affcli import options
-from affcli.annotations import read_labels
+from affcli.annotations import VideoLabels, read_labels
 from affcli.columns import ColumnNames
 from affcli.errors import UsageError
 from affcli.logits import LogitTable
-from affcli.metrics import Score, Tally, score
+from affcli.metrics import Tally, compare
 from affcli.printing import show
-from affcli.reports import as_object, as_text, cautions, report, why_excluded
+from affcli.reports import as_object, as_text, cautions, reasons, report
 from affcli.scoring import Rules, tally
 from affcli.tables import STANDARD_STREAM, refuse_existing
 from affcli.textfiles import write_text
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @click.command("score")
-@click.argument("source", metavar="[INPUT]", default=STANDARD_STREAM)
+@click.argument("sources", metavar="[INPUT]...", nargs=-1)
 @click.option("--labels", required=True, metavar="DIR|FILE", help="Label folder, label text, table or submission.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--faces-only", is_flag=True, help="Count only frames where a face was found.")
@@ -36,11 +37,13 @@ _log = logging.getLogger(__name__)
 )
 @options.seed
 @options.logit_columns
-@click.option("-o", "--output", default=STANDARD_STREAM, show_default=True, help="Where to write: .json, or text.")
+@click.option(
+    "-o", "--output", default=STANDARD_STREAM, metavar="FILE", show_default=True, help="Where to write: .json, or text."
+)
 @options.force
 @options.common
 def command(
-    source: str,
+    sources: tuple[str, ...],
     labels: str,
     *,
     as_json: bool,
@@ -58,23 +61,25 @@ def command(
 
     INPUT is a table with a row a frame (Parquet, CSV, Arrow) or an ABAW submission text; standard input by default.
     Labels are a folder of Aff-Wild2 texts, one such text, a table with video, frame and label, or a submission.
-    Frames are joined by number. Intervals are 95 % percentile intervals over resampled videos.
+    Frames are joined by number. Intervals are 95 % percentile intervals over resampled videos. Several inputs get a row
+    each, and their differences to the first, for which the videos are resampled together.
 
     \b
-    Example:
+    Examples:
       affcli smooth frames.parquet | affcli score --labels Validation_Set
+      affcli score k1.parquet k11.parquet k101.parquet --labels Validation_Set
     """
     refuse_existing(output, force=force)
-    if source == labels == STANDARD_STREAM:
-        raise UsageError("INPUT and --labels cannot both be standard input.")
+    sources = sources or (STANDARD_STREAM,)
+    if [*sources, labels].count(STANDARD_STREAM) > 1:
+        raise UsageError("only one of INPUT and --labels can be standard input.")
     truth = read_labels(labels)
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
     columns = dataclasses.replace(columns, label=label_column or columns.label)
-    with LogitTable(source, columns=columns, carry={"face", columns.label}) as table:
-        counted = tally(table, truth, rules)
-    found = score(counted, bootstrap=bootstrap, seed=seed)
+    found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
-    _say_cautions(found, counted, as_json=as_json)
+    for caution in [*cautions(found), *(reasons(found) if as_json else [])]:
+        _log.warning("%s", caution)
     if as_json:
         write_text(output, json.dumps(as_object(found, per_video=per_video)) + "\n", force=force)
     elif output == STANDARD_STREAM:
@@ -83,8 +88,6 @@ def command(
         write_text(output, as_text(report(found, per_video=per_video)), force=force)
 
 
-def _say_cautions(found: Score, counted: Tally, *, as_json: bool) -> None:
-    # The text report says under its figures why an interval excludes its own; JSON has no room for words.
-    also = [why_excluded(found)] if as_json else []
-    for caution in filter(None, [*cautions(found, counted), *also]):
-        _log.warning("%s", caution)
+def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], rules: Rules) -> Tally:
+    with LogitTable(source, columns=columns, carry={"face", columns.label}) as table:
+        return tally(table, truth, rules)
