@@ -189,7 +189,7 @@ def overlap(one: Sequence[float] | Floats, other: Sequence[float] | Floats) -> f
 
 def _face(picture: Pixels, scale: tuple[float, float], score: float, box: Floats, landmarks: Floats) -> Face:
     x, y, width, height = (float(side * scale[axis % 2]) for axis, side in enumerate(box))
-    look = align(picture, landmarks, _LOOK_SIZE).astype(np.float32).ravel() / 255
+    look = align(picture, landmarks, _LOOK_SIZE).astype(np.float32).ravel() / np.float32(255)
     points = np.asarray(landmarks * np.array(scale), dtype=np.float32)
     return Face(float(score), (x, y, width, height), points, look)
 

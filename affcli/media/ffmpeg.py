@@ -7,12 +7,14 @@ pattern; it may open nothing else (`-protocol_whitelist`), and only containers t
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,11 +28,16 @@ _CONTAINERS: Final = (
     "flv,gif,gxf,h261,h263,h264,hevc,ivf,kux,live_flv,loas,m4v,matroska,mjpeg,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,"
     "nuv,obu,ogg,rm,swf,tak,truehd,tta,vc1,vc1test,vivo,voc,vvc,w64,wav,wtv,wv,yuv4mpegpipe"
 )
-_LINE: Final = re.compile(r"(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
+_LINE: Final = re.compile(r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
 _START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
 _STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): ")
 _KEPT_ERRORS: Final = 20
 _PIPE_BYTES: Final = 1 << 20
+_OUTPUTS: Final = (
+    "image2pipe",
+    "framecrc",
+    "f32le",
+)  # what they complain of (equal stamps) is none of the file's faults
 _FOLLOW_UPS: Final = ("Error opening input", "Error opening output", "Conversion failed!", "Stream map ")
 
 
@@ -80,7 +87,6 @@ class Decoder:
                 stderr=subprocess.PIPE,
                 pass_fds=(write_end,),
                 env=_environment(),
-                pipesize=_PIPE_BYTES,
                 start_new_session=True,  # Ctrl-C comes to us alone, so ffmpeg's end is never taken for the file's
             )
         except BaseException:
@@ -91,6 +97,7 @@ class Decoder:
         self._stamps = os.fdopen(read_end, "r", encoding="ascii", errors="replace")
         assert self._process.stdout is not None
         self.data: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        _enlarge(self.data)
 
     def stamps(self) -> Iterator[Stamp]:
         """The stamps, on the file's own clock: from the container's start, exact in the stream's time base."""
@@ -108,13 +115,13 @@ class Decoder:
         status = self._process.wait()
         self._drain.join()
         self.close()
-        if self.errors:
-            return self.errors[0]
-        if status != 0:
-            return f"ffmpeg ended with status {status}"
         if _check_file(self.path) != self._identity:
             return "the file changed while it was read"
-        return None
+        if _is_cut_flv(self.path):
+            return "the file ends within a tag: it was cut off"
+        if self.errors:
+            return f"decoded only in part ({self.errors[0]})"
+        return f"ffmpeg ended with status {status}" if status else None
 
     def close(self) -> None:
         """Ends ffmpeg if it still runs and frees every pipe; harmless when repeated."""
@@ -139,7 +146,7 @@ class Decoder:
             return
         level, text = found["level"], found["text"]
         if level in ("error", "fatal", "panic"):
-            if len(self.errors) < _KEPT_ERRORS and not text.startswith(_FOLLOW_UPS):
+            if len(self.errors) < _KEPT_ERRORS and not (found["part"] in _OUTPUTS or text.startswith(_FOLLOW_UPS)):
                 self.errors.append(text)
         elif self._described.is_set():
             return
@@ -167,6 +174,23 @@ def why_unreadable(path: Path, errors: Sequence[str]) -> str:
     return f"not a video or sound file, or its beginning or index is missing ({text})"
 
 
+def _is_cut_flv(path: Path) -> bool:
+    """Whether an FLV file ends before its last tag does, which ffmpeg passes over in silence.
+
+    Every tag (type, 24-bit size of its data, 7 more bytes, the data) is followed by its own size in 4 bytes.
+    """
+    with path.open("rb") as file:
+        if file.read(3) != b"FLV":
+            return False
+        end = file.seek(0, os.SEEK_END)
+        file.seek(end - 4)
+        tag_bytes = int.from_bytes(file.read(4), "big")
+        if not 11 <= tag_bytes <= end - 4:
+            return True
+        file.seek(end - 4 - tag_bytes + 1)
+        return int.from_bytes(file.read(3), "big") + 11 != tag_bytes
+
+
 def _command(path: Path) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-y"]
     # -copyts: else ffmpeg moves the clock of some formats (MPEG-TS) to the start of the streams that are decoded, so
@@ -184,6 +208,13 @@ def executable() -> str:
     except RuntimeError as error:
         hint = "install imageio-ffmpeg from a wheel, or name an ffmpeg of version 7 or newer in IMAGEIO_FFMPEG_EXE"
         raise AffcliError(f"no ffmpeg was found: {hint}") from error
+
+
+def _enlarge(pipe: BinaryIO) -> None:
+    """Lets a pipe hold more, so that the two processes switch less often; where the system forbids it, as it is."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _environment() -> dict[str, str]:

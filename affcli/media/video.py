@@ -18,11 +18,11 @@ from affcli.media.ffmpeg import Decoder, MediaError, Stamp, why_unreadable
 Pixels = NDArray[np.uint8]
 
 # The first video stream that is no cover picture; every frame that the decoder gives, none doubled, none dropped.
-_EVERY_FRAME: Final = ("-map", "0:V:0", "-fps_mode", "passthrough")
+# Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
+_EVERY_FRAME: Final = ("-map", "0:V:0", "-fps_mode", "passthrough", "-enc_time_base", "demux")
 # A PPM picture begins with its size, so frames are told apart without knowing anything about the stream.
 _PIXELS: Final = (*_EVERY_FRAME, "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe")
-# Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
-_TIMES: Final = (*_EVERY_FRAME, "-enc_time_base", "demux", "-c:v", "wrapped_avframe")
+_TIMES: Final = (*_EVERY_FRAME, "-c:v", "wrapped_avframe")
 _DECIMALS: Final = 6  # the container's start is known to the microsecond
 
 
