@@ -106,6 +106,15 @@ def test_videos_are_resampled_together_so_a_table_does_not_differ_from_itself():
     assert (first == second).all()
 
 
+def test_a_video_that_one_table_lacks_is_drawn_with_no_frames():
+    confusions = some_videos(4)
+    whole = Tally(("a", "b", "c", "d"), confusions, 0)
+    part = Tally(("b", "d"), confusions[[1, 3]], 0)
+    lacking = Tally(("a", "b", "c", "d"), confusions * np.array([0, 1, 0, 1])[:, None, None], 0)
+    found, expected = (metrics.compare([whole, other], bootstrap=50)[1] for other in (part, lacking))
+    assert found.difference == expected.difference
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(0, 1000))
 def test_one_video_or_equal_videos_have_an_interval_of_no_width(count, seed):
