@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from affcli.annotations import VideoLabels, class_numbers
 from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.frames import largest
 from affcli.logits import LogitTable, VideoRows
 from affcli.metrics import Counts, Tally, confusion
 from affcli.schema import CLASSES, NOT_ANNOTATED
@@ -35,57 +36,77 @@ class Rules:
     label_column: str | None = None
 
 
-@dataclass
-class _Gaps:
-    """Labelled frames without a prediction, by video; predicted videos without labels."""
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """One video's labelled frames that have a prediction: `truth` and `predicted` are int8 [m], class numbers.
 
-    frames: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    unlabelled: list[str] = field(default_factory=list)
+    `row` int64 [m] is where in `rows` each prediction stands; `missing` are the labelled frames without one.
+    """
 
-    def add(self, video: str, frames: NDArray[np.int64]) -> None:
-        if frames.size:
-            self.frames[video] = frames
+    video: str
+    truth: Numbers
+    predicted: Numbers
+    row: NDArray[np.int64]
+    rows: VideoRows
+    missing: NDArray[np.int64]
 
 
 def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Tally:
-    """Counts every labelled frame of every video by its true and its predicted class.
+    """Counts every labelled frame of every video by its true and its predicted class; see `matched` for errors."""
+    matrices: dict[str, Counts] = {}
+    labelled = 0
+    for found in matched(table, labels, rules):
+        labelled += found.truth.size + found.missing.size
+        if found.truth.size:
+            matrices[found.video] = confusion(found.truth, found.predicted)
+    return Tally(tuple(matrices), np.stack(list(matrices.values())), labelled, table=table.name)
 
-    Raises AffcliError where a labelled frame has no prediction (unless `rules.allow_missing`), where a frame has two,
-    and where the classes are not the eight.
+
+def matched(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Iterator[Matched]:
+    """Joins labels and predictions by frame number, a video at a time, in codepoint order of the videos.
+
+    Raises AffcliError where a labelled frame has no prediction (unless `rules.allow_missing`; at the end, to name all
+    of them), where a frame has two, where the classes are not the eight, and where nothing is left to score.
     """
     predict = predictor(table, rules.label_column)
     if rules.faces_only and "face" not in table.carried_schema.names:
         raise AffcliError(f"{table.name} has no column 'face', so --faces-only cannot tell which frames have one.")
-    matrices: dict[str, Counts] = {}
-    gaps, seen = _Gaps(), set()
-    for rows in table.videos():
-        seen.add(rows.video)
-        if rows.video in labels:
-            matrices[rows.video], missing = _count(rows, labels[rows.video].labels, predict(rows), rules)
-            gaps.add(rows.video, missing)
-        else:
-            gaps.unlabelled.append(rows.video)
-    for video in sorted(labels.keys() - seen):
-        gaps.add(video, _labelled_frames(labels[video].labels))
-    _report_gaps(gaps, table.name, rules)
-    return _collected(matrices, gaps, table.name)
+    _note_unlabelled(table, labels)
+    gaps: dict[str, NDArray[np.int64]] = {}
+    frames = 0
+    for video in sorted(labels):
+        found = _match(_rows_of(table, video), labels[video].labels, predict, rules)
+        frames += found.truth.size
+        if found.missing.size:
+            gaps[video] = found.missing
+        yield found
+    if gaps and not rules.allow_missing:
+        raise _gaps_error(gaps, table.name)
+    if not frames:
+        raise AffcliError(f"{table.name}: no labelled frame has a prediction; do the videos in labels and table agree?")
 
 
-def _count(rows: VideoRows, labels: Numbers, predicted: Numbers, rules: Rules) -> tuple[Counts, NDArray[np.int64]]:
-    """The video's confusion matrix, and its labelled frames that have no prediction."""
+def _rows_of(table: LogitTable, video: str) -> VideoRows:
+    if video in table:
+        return table.rows(video)
+    logits = np.empty((0, len(table.classes)), np.float32)
+    return VideoRows(video, np.empty(0, np.int64), logits, table.carried_schema.empty_table())
+
+
+def _match(rows: VideoRows, labels: Numbers, predict: Callable[[VideoRows], Numbers], rules: Rules) -> Matched:
+    predicted = predict(rows)
     wanted = _labelled_frames(labels)
-    own = matching_rows(wanted, rows.frame)
     has = np.flatnonzero(predicted != NO_PREDICTION)
     row = matching_rows(wanted, rows.frame[has], trailing=TRAILING_LABELS)
     covered = row >= 0
     row[covered] = has[row[covered]]
     if rules.faces_only:
-        # A frame that has no prediction is known to have no face by its own row.
-        faces = _faces(rows)
-        at = np.where(covered, row, own)
-        counts = (at < 0) | faces[at]
+        # Whether a frame without a prediction has a face, its own row tells; without a row, it counts as missing.
+        at = np.where(covered, row, matching_rows(wanted, rows.frame))
+        counts = (at < 0) | _faces(rows, at)
         wanted, row, covered = wanted[counts], row[counts], covered[counts]
-    return confusion(labels[wanted[covered] - 1], predicted[row[covered]]), wanted[~covered]
+    row = row[covered]
+    return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, wanted[~covered])
 
 
 def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:
@@ -105,9 +126,10 @@ def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, traili
     return np.where(found, at, -1)
 
 
-def _faces(rows: VideoRows) -> NDArray[np.bool_]:
+def _faces(rows: VideoRows, at: NDArray[np.int64]) -> NDArray[np.bool_]:
     column = rows.carried["face"].cast(pa.bool_()).fill_null(False)
-    return np.asarray(column.to_numpy(), bool)
+    faces = np.append(column.to_numpy(), False)  # where `at` is -1
+    return np.asarray(faces[at], bool)
 
 
 # --- which column is the prediction ----------------------------------------------------------------------------------
@@ -119,6 +141,8 @@ def predictor(table: LogitTable, label_column: str | None) -> Callable[[VideoRow
     A column that was named counts; in tables of ours `label`; elsewhere the logits, since a `label` there is often the
     truth; a table without logits has only its `label`.
     """
+    if table.spans:
+        raise AffcliError(f"{table.name} has a row a span (start, end), not a row a frame. Run affcli vote first.")
     others = table.carried_schema.names
     if label_column is not None and label_column not in others:
         raise AffcliError(f"{table.name} has no column '{label_column}' beside its logits. Correct --label-column.")
@@ -144,10 +168,8 @@ def _by_logits(table: LogitTable) -> Callable[[VideoRows], Numbers]:
 
     def predict(rows: VideoRows) -> Numbers:
         _refuse_duplicates(rows, table.name)
-        missing = np.isnan(rows.logits)
-        best: Numbers = np.where(missing, -np.inf, rows.logits).argmax(1).astype(np.int8)
-        best[missing.all(1)] = NO_PREDICTION
-        return best
+        winners, present = largest(rows.logits)
+        return np.where(present, winners, NO_PREDICTION).astype(np.int8)
 
     return predict
 
@@ -179,28 +201,19 @@ def _refuse_duplicates(rows: VideoRows, source: str) -> None:
 # --- what is missing -------------------------------------------------------------------------------------------------
 
 
-def _report_gaps(gaps: _Gaps, source: str, rules: Rules) -> None:
-    if gaps.unlabelled:
-        ignored = counted(len(gaps.unlabelled), "video")
-        _log.warning("%s: %s without labels ignored: %s.", source, ignored, listed(gaps.unlabelled))
-    if gaps.frames and not rules.allow_missing:
-        named = [f"{video} ({_described(frames)})" for video, frames in gaps.frames.items()]
-        raise AffcliError(
-            f"{source}: labelled frames without a prediction in {counted(len(named), 'video')}: "
-            f"{listed(named, limit=5)}. Score the others with --allow-missing."
-        )
+def _note_unlabelled(table: LogitTable, labels: Mapping[str, VideoLabels]) -> None:
+    ignored = [video for video in table.ids if video not in labels]
+    if ignored:
+        _log.warning("%s: %s without labels ignored: %s.", table.name, counted(len(ignored), "video"), listed(ignored))
+
+
+def _gaps_error(gaps: Mapping[str, NDArray[np.int64]], source: str) -> AffcliError:
+    named = listed([f"{video} ({_described(frames)})" for video, frames in gaps.items()], limit=5)
+    videos = counted(len(gaps), "video")
+    return AffcliError(
+        f"{source}: labelled frames without a prediction in {videos}: {named}. Score the others with --allow-missing."
+    )
 
 
 def _described(frames: NDArray[np.int64]) -> str:
     return f"frame {frames[0]}" if frames.size == 1 else f"{frames.size} frames from {frames[0]}"
-
-
-def _collected(matrices: Mapping[str, Counts], gaps: _Gaps, source: str) -> Tally:
-    scored = {video: matrix for video, matrix in matrices.items() if matrix.any()}
-    if not scored:
-        raise AffcliError(
-            f"{source}: no labelled frame has a prediction; do the video names in labels and table agree?"
-        )
-    confusions = np.stack(list(scored.values()))
-    missing = sum(frames.size for frames in gaps.frames.values())
-    return Tally(tuple(scored), confusions, int(confusions.sum()) + missing, table=source)
