@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-from affcli.tables import refuse_existing, temporary_name
+from affcli.tables import STANDARD_STREAM, refuse_existing, temporary_name
 
-__all__ = ["refuse_existing", "temporary_name", "write_bytes"]
+__all__ = ["refuse_existing", "temporary_name", "write_bytes", "write_text"]
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -26,3 +27,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(output: str, text: str, *, force: bool = False) -> None:
+    """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
+    refuse_existing(output, force=force)
+    if output == STANDARD_STREAM:
+        sys.stdout.write(text)
+    else:
+        write_bytes(output, text.encode())

@@ -176,6 +176,12 @@ def test_two_rows_of_one_frame_point_to_vote(tmp_path, refused):
     assert "affcli vote" in text
 
 
+def test_spans_point_to_vote(tmp_path, refused):
+    labels = write_labels(tmp_path / "labels", a=[0])
+    predictions(a=[0]).rename(columns={"frame": "start"}).assign(end=4).to_parquet(tmp_path / "p.parquet")
+    assert "affcli vote" in refused(tmp_path / "p.parquet", "--labels", labels)
+
+
 @given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)), st.integers(0, 3))
 def test_matching_finds_what_a_dictionary_finds(wanted, frames, trailing):
     wanted, frames = sorted(wanted), sorted(frames)

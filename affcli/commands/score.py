@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from affcli import options
-from affcli.annotations import VideoLabels, read_labels
-from affcli.columns import ColumnNames
 from affcli.errors import UsageError
-from affcli.logits import LogitTable
-from affcli.metrics import Tally, compare
-from affcli.printing import show
-from affcli.reports import as_object, as_text, cautions, reasons, report
-from affcli.scoring import Rules, tally
-from affcli.tables import STANDARD_STREAM, refuse_existing
-from affcli.textfiles import write_text
+
+if TYPE_CHECKING:
+    from affcli.annotations import VideoLabels
+    from affcli.columns import ColumnNames
+    from affcli.metrics import Tally
+    from affcli.scoring import Rules
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +35,7 @@ _log = logging.getLogger(__name__)
 )
 @options.seed
 @options.logit_columns
-@click.option(
-    "-o", "--output", default=STANDARD_STREAM, metavar="FILE", show_default=True, help="Where to write: .json, or text."
-)
+@click.option("-o", "--output", default="-", metavar="FILE", show_default=True, help="Where to write: .json, or text.")
 @options.force
 @options.common
 def command(
@@ -69,13 +65,21 @@ def command(
       affcli smooth frames.parquet | affcli score --labels Validation_Set
       affcli score k1.parquet k11.parquet k101.parquet --labels Validation_Set
     """
+    # Imported here, with numpy and pyarrow, so that --help does without them.
+    from affcli.annotations import read_labels
+    from affcli.metrics import compare
+    from affcli.outputs import write_text
+    from affcli.printing import show
+    from affcli.reports import as_object, as_text, cautions, reasons, report
+    from affcli.scoring import Rules
+    from affcli.tables import STANDARD_STREAM, refuse_existing
+
     refuse_existing(output, force=force)
     sources = sources or (STANDARD_STREAM,)
     if [*sources, labels].count(STANDARD_STREAM) > 1:
         raise UsageError("only one of INPUT and --labels can be standard input.")
     truth = read_labels(labels)
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
-    columns = dataclasses.replace(columns, label=label_column or columns.label)
     found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
     for caution in [*cautions(found), *(reasons(found) if as_json else [])]:
@@ -89,5 +93,9 @@ def command(
 
 
 def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], rules: Rules) -> Tally:
+    from affcli.logits import LogitTable
+    from affcli.scoring import tally
+
+    columns = replace(columns, label=rules.label_column or columns.label)
     with LogitTable(source, columns=columns, carry={"face", columns.label}) as table:
         return tally(table, truth, rules)
