@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
+from affcli.grouping import RowsByVideo
 from affcli.schema import AUDIO, VISUAL, base_names
 from affcli.tables import TableReader
 
@@ -67,10 +68,7 @@ class VideoFeatures:
 
 
 class FeatureTable:
-    """A table with `video`, `frame` and a list column `feature`; ours, or one made elsewhere.
-
-    The rows of a video must stand together in order of frame; tables that are in no order are sorted in memory.
-    """
+    """A table with `video`, `frame` and a list column `feature`; ours, or one made elsewhere, in any order of rows."""
 
     def __init__(self, source: str) -> None:
         self._reader = TableReader(source)
@@ -78,8 +76,12 @@ class FeatureTable:
         self.name = self._reader.name
         self.metadata: Mapping[str, Any] = self._reader.metadata
         self.size = self._size()
-        self._rows = self._indexed_rows()
-        self._cached: tuple[int, pa.Table] | None = None
+        columns = [name for name in ("frame", "time_s", "face", "feature") if name in self._reader.columns]
+        self._rows = RowsByVideo(self._reader, "video", columns)
+        numbers = RowsByVideo(self._reader, "video", ["frame"])
+        self._frames = {video: self._last_frame(video, numbers.rows(video)) for video in numbers.ids}
+        if not self._frames:
+            raise AffcliError(f"{self.name}: has no rows.")
 
     @property
     def kind(self) -> str | None:
@@ -93,47 +95,58 @@ class FeatureTable:
 
     @property
     def videos(self) -> list[str]:
-        return sorted(self._rows)
+        return list(self._rows.ids)
 
     def __contains__(self, video: str) -> bool:
         return video in self._rows
 
     def frames(self, video: str) -> int:
         """The number of the video's last frame."""
-        _, _, last = self._rows[video]
-        return last
+        return self._frames[video]
 
     def read(self, video: str) -> StreamFeatures:
         """Every frame of one video, those without a row included."""
-        start, stop, frames = self._rows[video]
-        rows = self._slice(start, stop)
-        stored, valid = self._features(rows)
+        rows = self._rows.rows(video)
+        stored, valid = self._features(rows["feature"])
         if "face" in rows.column_names:
-            valid &= rows["face"].to_numpy().astype(np.bool_)
-        stream = no_features(frames, self.size)
-        at = rows["frame"].to_numpy().astype(np.int64) - 1
+            valid &= pc.fill_null(rows["face"].cast(pa.bool_()), False).to_numpy()
+        stream = no_features(self.frames(video), self.size)
+        at = _whole_numbers(rows["frame"]) - 1
         stream.features[at] = np.where(valid[:, None], stored, np.float16(0))
         stream.valid[at] = valid
         if "time_s" in rows.column_names:
             stream.time_s[at] = pc.fill_null(rows["time_s"].cast(pa.float64()), np.nan).to_numpy()
         return stream
 
-    def _features(self, rows: pa.Table) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        column = rows["feature"].combine_chunks()
-        valid = column.is_valid().to_numpy(zero_copy_only=False)
+    def read_times(self, video: str) -> NDArray[np.float64]:
+        """Presentation times of the video's frames 1 to the last, NaN where unknown."""
+        times_s = np.full(self.frames(video), np.nan)
+        if "time_s" in self._reader.columns:
+            rows = self._times.rows(video)
+            known = pc.fill_null(rows["time_s"].cast(pa.float64()), np.nan)
+            times_s[_whole_numbers(rows["frame"]) - 1] = known.to_numpy()
+        return times_s
+
+    @cached_property
+    def _times(self) -> RowsByVideo:
+        return RowsByVideo(self._reader, "video", ["frame", "time_s"])
+
+    def _features(self, column: pa.ChunkedArray) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        """[n, size] and which rows can be used: a null feature, or one that holds a null or NaN, is missing."""
+        present = column.is_valid().to_numpy()
         stored = np.zeros((len(column), self.size), np.float16)
-        values = column.drop_null().flatten()
+        values = column.drop_null().combine_chunks().flatten()
         if values.null_count:
             values = pc.fill_null(values.cast(pa.float32()), np.nan)
         numbers = values.to_numpy(zero_copy_only=False)
-        if len(numbers) != valid.sum() * self.size:
+        if len(numbers) != present.sum() * self.size:
             raise AffcliError(f"{self.name}: its features differ in length; every row needs {self.size} numbers.")
-        # A number too large for half precision becomes the largest there is; NaN stays and makes the row invalid.
+        # A number too large for half precision becomes the largest there is.
         largest = float(np.finfo(np.float16).max)
         wide = numbers.reshape(-1, self.size)
-        stored[valid] = wide if wide.dtype == np.float16 else np.clip(wide, -largest, largest)
-        finite = np.isfinite(stored).all(axis=1)
-        return stored, valid & finite
+        stored[present] = wide if wide.dtype == np.float16 else np.clip(wide, -largest, largest)
+        usable: NDArray[np.bool_] = present & np.isfinite(stored).all(axis=1)
+        return stored, usable
 
     def _size(self) -> int:
         kind = self._reader.schema.field("feature").type
@@ -147,51 +160,15 @@ class FeatureTable:
                 return int(lengths[0].as_py())
         raise AffcliError(f"{self.name}: has no feature at all.")
 
-    def _indexed_rows(self) -> dict[str, tuple[int, int, int]]:
-        """(first row, row past the last, last frame) of each video."""
-        keys = self._reader.read(["video", "frame"])
-        if keys.num_rows == 0:
-            raise AffcliError(f"{self.name}: has no rows.")
-        if keys["video"].null_count or keys["frame"].null_count:
-            raise AffcliError(f"{self.name}: 'video' or 'frame' is null in some row.")
-        video, frame = _numbered(keys["video"]), keys["frame"].to_numpy().astype(np.int64)
-        self._sorted_rows: pa.Table | None = None
-        if not _in_order(video[0], frame):
-            log.info("%s: rows are in no order; sorting them in memory.", self.name)
-            self._sorted_rows = self._reader.read().sort_by([("video", "ascending"), ("frame", "ascending")])
-            video = _numbered(self._sorted_rows["video"])
-            frame = self._sorted_rows["frame"].to_numpy().astype(np.int64)
-        if frame.min() < 1:
-            raise AffcliError(f"{self.name}: has a frame {frame.min()}; frames are numbered from 1.")
-        codes, names = video
-        starts = np.flatnonzero(np.diff(codes, prepend=-1))
-        stops = np.append(starts[1:], len(codes))
-        same = np.flatnonzero((np.diff(frame) == 0) & (np.diff(codes) == 0))
-        if len(same):
-            raise AffcliError(f"{self.name}: has two rows for frame {frame[same[0]]} of '{names[codes[same[0]]]}'.")
-        lasts = frame[stops - 1]
-        rows = zip(starts.tolist(), stops.tolist(), lasts.tolist(), strict=True)
-        return {names[codes[row[0]]]: row for row in rows}
-
-    @cached_property
-    def _group_starts(self) -> NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(self._reader.row_groups)]).astype(np.int64)
-
-    def _slice(self, start: int, stop: int) -> pa.Table:
-        columns = [c for c in ("frame", "time_s", "face", "feature") if c in self._reader.schema.names]
-        if self._sorted_rows is not None:
-            return self._sorted_rows.slice(start, stop - start).select(columns)
-        borders = self._group_starts
-        first = int(np.searchsorted(borders, start, side="right")) - 1
-        last = int(np.searchsorted(borders, stop, side="left"))
-        groups = pa.concat_tables([self._group(index, columns) for index in range(first, last)])
-        return groups.slice(start - int(borders[first]), stop - start)
-
-    def _group(self, index: int, columns: list[str]) -> pa.Table:
-        """A row group; the last one read is kept, for the next video mostly begins in it."""
-        if self._cached is None or self._cached[0] != index:
-            self._cached = (index, self._reader.read_group(index, columns))
-        return self._cached[1]
+    def _last_frame(self, video: str, rows: pa.Table) -> int:
+        if rows["frame"].null_count:
+            raise AffcliError(f"{self.name}: column 'frame' is null in {rows['frame'].null_count} rows of '{video}'.")
+        frame = np.sort(_whole_numbers(rows["frame"]))
+        if frame[0] < 1:
+            raise AffcliError(f"{self.name}: has a frame {frame[0]} in '{video}'; frames are numbered from 1.")
+        if len(twice := frame[1:][np.diff(frame) == 0]):
+            raise AffcliError(f"{self.name}: has two rows for frame {twice[0]} of '{video}'.")
+        return int(frame[-1])
 
     def close(self) -> None:
         self._reader.close()
@@ -316,13 +293,5 @@ def no_common_videos(joined: JoinedFeatures, labels: list[str]) -> AffcliError:
     )
 
 
-def _numbered(names: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Text column → code of each row, and the text of each code."""
-    encoded = names.cast(pa.string()).combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
-
-
-def _in_order(codes: NDArray[np.int64], frame: NDArray[np.int64]) -> bool:
-    """True where each video's rows stand together, ascending by frame. (Codes count up by first appearance.)"""
-    steps = np.diff(codes)
-    return bool(((steps >= 0) & ((steps > 0) | (np.diff(frame) >= 0))).all())
+def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(column.cast(pa.int64()).to_numpy(), np.int64)

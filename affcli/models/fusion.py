@@ -126,7 +126,7 @@ class Branch(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        hidden = self.project(features, valid)
+        hidden: Tensor = self.project(features, valid)
         for block in self.blocks:
             hidden = block(hidden, hidden, valid)
         return hidden

@@ -1,0 +1,75 @@
+"""affcli extract-audio: sound → audio features, a row a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from affcli import options
+from affcli.commands import extracting
+from affcli.extraction import Recorder, Task
+from affcli.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
+from affcli.schema import AUDIO, audio_schema
+
+DEFAULT_MODEL = "microsoft/wavlm-base-plus"
+
+
+@click.command("extract-audio")
+@extracting.media_inputs
+@options.output(required=True, what="an audio feature table")
+@extracting.encoder_options(DEFAULT_MODEL, "speech encoder")
+@click.option(
+    "--layers", type=click.IntRange(1), default=4, show_default=True, help="Mean of the last N hidden layers."
+)
+@click.option(
+    "--context",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    help="A frame's vector is the mean over this many seconds before and after its centre.",
+)
+@click.option("--frames-from", metavar="TABLE", help="Take the frames' times from a visual feature table: no decoding.")
+@click.option("--fps", type=extracting.POSITIVE, help="Frame rate to use for sound files without a picture.")
+@extracting.work
+@options.device
+@options.precision
+@options.force
+@options.common
+def command(
+    output: str,
+    model: str,
+    layers: int,
+    context: float,
+    frames_from: str | None,
+    fps: float | None,
+    device: str,
+    precision: str,
+    **given: Any,
+) -> None:
+    """Encodes the sound of each input and gives every frame the mean around it: one row a frame, sound or not.
+
+    INPUT: video files, sound files, or folders, which are searched for them. Rows follow the picture's frames; a sound
+    file without a picture needs --fps or --frames-from. The same command again continues interrupted work.
+
+    \b
+      affcli extract-audio clips/ -o A.parquet
+      affcli extract-audio clips/ --frames-from V.parquet -o A.parquet
+      affcli extract-audio speech.wav --fps 30 --model mini -o A.parquet
+    """
+    inputs = extracting.find(given, pictures=False, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES)
+
+    from affcli.models import audio_features, runtime
+    from affcli.models.encoders import AudioEncoder
+
+    run = runtime.choose(device, precision)
+    encoder = AudioEncoder(model, run, layers=layers)
+    frames_of = audio_features.FrameSource(fps=fps, table=frames_from)
+    facts = {"encoder": encoder.card.as_json(), "precision": run.precision, "context_s": context, **frames_of.facts}
+    task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=frames_of.beside, **given)
+
+    def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
+        audio_features.extract(encoder, frames_of, todo, recorder, context_s=context, advance=advance)
+
+    extracting.run(task, inputs, extract, command="extract-audio")

@@ -1,0 +1,96 @@
+"""What the two extract commands share: their inputs, the options about finished and failed work, the closing line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from affcli import extraction, terminal
+from affcli.errors import PartialError, UsageError
+from affcli.inputs import MediaInput, find_inputs, read_names
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+POSITIVE = click.FloatRange(0, min_open=True)
+
+_INPUTS = (
+    click.argument("inputs", nargs=-1, metavar="INPUT..."),
+    click.option("--from-file", metavar="LIST", help="Read names of inputs from a file, one a line; - is stdin."),
+    click.option("-0", "nul", is_flag=True, help="Names in LIST end with NUL, as `find -print0` writes them."),
+    click.option(
+        "--names",
+        type=click.Choice(["stem", "path"]),
+        default="stem",
+        show_default=True,
+        help="Video ids: file names, or paths in the given folder.",
+    ),
+)
+_WORK = (
+    click.option("--update", is_flag=True, help="Add only new, changed or formerly failed inputs to the output."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
+)
+
+
+def media_inputs(command: Command) -> Command:
+    """INPUT..., --from-file, -0, --names."""
+    return _decorated(command, _INPUTS)
+
+
+def work(command: Command) -> Command:
+    """--update and --fail-fast."""
+    return _decorated(command, _WORK)
+
+
+def _decorated(command: Command, decorators: Sequence[Callable[[Command], Command]]) -> Command:
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def encoder_options(default: str, what: str) -> Callable[[Command], Command]:
+    """--model."""
+    text = f"The {what}: hub name (NAME or NAME@REVISION), local folder, or mini (comes with affcli; random weights)."
+    return click.option("--model", default=default, show_default=True, metavar="NAME|DIR|mini", help=text)
+
+
+def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
+    """The inputs that INPUT... and --from-file name."""
+    names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
+    if not names:
+        raise UsageError("name at least one video, sound file or folder, or give --from-file LIST.")
+    return find_inputs(names, ids=given.pop("names"), **how)
+
+
+def _listed(from_file: str | None, *, nul: bool) -> list[str]:
+    return [] if from_file is None else read_names(from_file, nul=nul)
+
+
+def run(
+    task: extraction.Task,
+    inputs: Sequence[MediaInput],
+    extract: Callable[[Sequence[MediaInput], extraction.Recorder, Callable[[int, int], None]], None],
+    *,
+    command: str,
+) -> None:
+    """Runs the task with a progress line and says what was made; raises PartialError where some inputs failed."""
+    began, frames = time.perf_counter(), 0
+    with terminal.counting(command, len(inputs)) as counter:
+
+        def advance(videos: int, more: int) -> None:
+            nonlocal frames
+            frames += more
+            counter.advance(videos, frames=more)
+
+        summary = extraction.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance))
+    seconds = time.perf_counter() - began
+    if summary.nothing_to_do:
+        terminal.say(f"nothing to do: {task.output} is complete.")
+    else:
+        made = f"{summary.videos} videos, {summary.rows} rows → {task.output}"
+        terminal.say(f"{made} ({seconds:.1f} s; {frames / seconds:.1f} frames/s)")
+    if troubled := [*summary.failed, *summary.incomplete]:
+        again = " Try them again with --update." if summary.nothing_to_do else ""
+        raise PartialError(f"{len(troubled)} of {len(inputs)} inputs failed or are incomplete.{again}")

@@ -1,0 +1,122 @@
+"""Inputs → a stream of events for an encoder: an input opens, its frames follow with their faces, it closes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affcli.errors import AffcliError
+from affcli.inputs import MediaInput, digest, find_inputs
+from affcli.media.faces import TEMPLATE_SIZE, FaceDetector
+from affcli.media.sightings import Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
+from affcli.media.tracks import Rule
+from affcli.media.video import open_pictures, open_video, read_frame_times
+from affcli.schema import base_names
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The frames of an input follow."""
+
+    item: MediaInput
+
+
+@dataclass(frozen=True)
+class Closed:
+    """An input is done: `failure` says why it gives no rows, `problem` why it may lack some."""
+
+    item: MediaInput
+    problem: str | None = None
+    failure: str | None = None
+
+
+Event = Opened | SeenFrame | Closed
+
+
+@dataclass(frozen=True)
+class PictureTimes:
+    """When the numbered pictures of a folder are shown: by a frame rate, or by the videos they were cut from.
+
+    A folder alone cannot tell its rate, nor frames without a face at its end.
+    """
+
+    fps: float | None = None
+    videos: str | None = None
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Path]:
+        if self.videos is None:
+            return {}
+        return {item.video: item.path for item in find_inputs([self.videos], pictures=False)}
+
+    def of(self, folder: MediaInput) -> NDArray[np.float64] | None:
+        """Presentation times [n] of the folder's video; None where no videos were given."""
+        return None if self.videos is None else read_frame_times(self._video_of(folder))
+
+    def beside(self, item: MediaInput) -> bytes:
+        """What an item's rows depend on besides its own content: the video that a folder was cut from."""
+        if self.videos is None or item.kind == "file":
+            return b""
+        return digest(MediaInput(item.video, self._video_of(item), "file")).encode()
+
+    def _video_of(self, folder: MediaInput) -> Path:
+        name = folder.path.resolve().name
+        path = next((self._by_name[n] for n in (name, *base_names(name)) if n in self._by_name), None)
+        if path is None:
+            raise AffcliError(f"{folder.path}: --videos {self.videos} has no video named {name}.")
+        return path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a table's metadata says of it (no path)."""
+        return {"fps": self.fps, "times": "of the videos" if self.videos else "of the frames"}
+
+
+@dataclass(frozen=True)
+class Show:
+    """Shows one input after the other: files through the face detector, folders of pictures as they are."""
+
+    fit: Fit
+    input_size: int
+    rule: Rule
+    every: int
+    times: PictureTimes = field(default_factory=PictureTimes)
+
+    @cached_property
+    def _faces(self) -> Watcher:
+        return watch_faces(FaceDetector(threads=1), self.rule, self.input_size, every=self.every)
+
+    @cached_property
+    def _pictures(self) -> Watcher:
+        return take_pictures(self.fit, every=self.every)
+
+    def alignment(self, inputs: Sequence[MediaInput]) -> dict[str, Any]:
+        """How faces come to the encoder, for the table's metadata and the model's card."""
+        if any(item.kind == "file" for item in inputs):
+            return {"template": f"arcface-{TEMPLATE_SIZE}", "size": self.input_size}
+        return {"template": "pictures as they are", "size": self.input_size}
+
+    def __call__(self, item: MediaInput) -> Iterator[Event]:
+        try:
+            yield from self._pictures_of(item) if item.kind == "pictures" else self._video_of(item)
+        except (AffcliError, OSError) as error:
+            yield Closed(item, failure=str(error))
+
+    def _video_of(self, item: MediaInput) -> Iterator[Event]:
+        with open_video(item.path) as frames:
+            yield Opened(item)
+            yield from self._faces(frames)
+            yield Closed(item, frames.problem)
+
+    def _pictures_of(self, item: MediaInput) -> Iterator[Event]:
+        times_s = self.times.of(item)
+        with open_pictures(item.path, fps=self.times.fps) as frames:
+            yield Opened(item)
+            yield from self._pictures(frames if times_s is None else times_from(frames, times_s))
+            yield Closed(item, frames.problem)

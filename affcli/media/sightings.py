@@ -1,0 +1,151 @@
+"""What an encoder is shown of a video: for each frame the faces that are followed, as crops of the encoder's size."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from affcli.media.faces import Face, FaceDetector, align
+from affcli.media.tracks import Follower, Rule
+from affcli.media.video import Frame
+
+Pixels = NDArray[np.uint8]
+Fit = Callable[[Image.Image], Pixels]  # a picture of any size → uint8 [S, S, 3], as the encoder wants it
+Item = TypeVar("Item")
+
+_ASSUMED_FPS: Final = 25.0  # for following faces in frames without a time
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A person in one frame: the crop to encode, and the detected face; None in pictures that are crops already."""
+
+    crop: Pixels  # uint8 [S, S, 3] RGB
+    face: Face | None
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """One frame and who is in it, by number of the person. `looked` is False for frames passed over (`--every`)."""
+
+    number: int
+    time_s: float | None
+    sightings: Mapping[int, Sighting] = field(default_factory=dict)
+    looked: bool = True
+
+
+class Watcher(Protocol):
+    """Turns a video's frames into seen frames, a frame for a frame."""
+
+    def __call__(self, frames: Iterator[Frame]) -> Iterator[SeenFrame]: ...
+
+
+def watch_faces(detector: FaceDetector, rule: Rule, size: int, *, every: int = 1) -> Watcher:
+    """Detects, follows and aligns faces; looks at every Nth frame and at the last."""
+
+    def watch(frames: Iterator[Frame]) -> Iterator[SeenFrame]:
+        follower = Follower(rule)
+        for frame, looked in _every(frames, every):
+            if not looked or frame.pixels is None:
+                yield SeenFrame(frame.number, frame.time_s, looked=looked)
+                continue
+            time_s = frame.time_s if frame.time_s is not None else (frame.number - 1) / _ASSUMED_FPS
+            followed = follower.follow(detector.detect(frame.pixels), time_s)
+            crops = {n: Sighting(align(frame.pixels, face.landmarks, size), face) for n, face in followed.items()}
+            yield SeenFrame(frame.number, frame.time_s, crops)
+
+    return watch
+
+
+def take_pictures(fit: Fit, *, every: int = 1) -> Watcher:
+    """Pictures that are aligned faces already: each is resized as the encoder asks (`fit`), none is searched."""
+
+    def watch(frames: Iterator[Frame]) -> Iterator[SeenFrame]:
+        for frame, looked in _every(frames, every):
+            if not looked or frame.pixels is None:
+                yield SeenFrame(frame.number, frame.time_s, looked=looked)
+            else:
+                crop = fit(Image.fromarray(frame.pixels))
+                yield SeenFrame(frame.number, frame.time_s, {1: Sighting(crop, None)})
+
+    return watch
+
+
+def _every(frames: Iterator[Frame], every: int) -> Iterator[tuple[Frame, bool]]:
+    """Each frame, and whether to look at it: frames 1, 1 + N, 1 + 2N, … and the last, so that ends are known."""
+    waiting: Frame | None = None
+    for frame in frames:
+        if waiting is not None:
+            yield waiting, False
+            waiting = None
+        if (frame.number - 1) % every == 0:
+            yield frame, True
+        else:
+            waiting = frame
+    if waiting is not None:
+        yield waiting, True
+
+
+def in_background(produce: Callable[[], Iterator[Item]], *, ahead: int) -> Generator[Item]:
+    """The items of a generator that runs in a thread of its own, at most `ahead` items before they are asked for.
+
+    An exception in the thread is raised here. When the reader leaves early, the thread ends at its next item.
+    """
+    items: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(ahead)
+    left = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> bool:
+        while not left.is_set():
+            try:
+                items.put((item, error), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def run() -> None:
+        produced = produce()
+        try:
+            for item in produced:
+                if not put(item, None):
+                    break
+            else:
+                put(None, None)
+        except BaseException as error:  # handed over whole: it is raised where the items are read
+            put(None, error)
+        finally:
+            close = getattr(produced, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=run, name="affcli-decoder", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = items.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        left.set()
+        thread.join()
+
+
+def times_from(folder: Iterator[Frame], times_s: NDArray[np.float64]) -> Iterator[Frame]:
+    """A folder's frames with the times of its video; frames at the video's end that have no picture are included."""
+    number = 0
+    for frame in folder:
+        number = frame.number
+        time_s = float(times_s[number - 1]) if number <= len(times_s) else None
+        yield Frame(number, time_s, frame.pixels)
+    for later in range(number + 1, len(times_s) + 1):
+        yield Frame(later, float(times_s[later - 1]), None)

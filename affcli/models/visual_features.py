@@ -1,0 +1,237 @@
+"""Videos → rows of a visual feature table. Decoding and detection run ahead in a thread while batches are encoded.
+
+Batches run across the borders of videos, so that many short clips are encoded as fast as one long film.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from affcli.extraction import Recorder
+from affcli.inputs import MediaInput
+from affcli.media.showing import Closed, Event, Opened
+from affcli.media.sightings import SeenFrame, Sighting, in_background
+from affcli.models.encoders import VisualEncoder
+from affcli.resume import PartWriter
+from affcli.schema import visual_schema
+
+Feature = NDArray[np.float16]
+About = NDArray[np.float32]  # [5]: score, box_x, box_y, box_w, box_h
+
+_AHEAD: Final = 64  # frames decoded before they are encoded
+_MOST_WAITING: Final = 4096  # frames held back while a batch fills; then it is encoded as it is
+_ROWS_AT_ONCE: Final = 512
+
+
+def extract(
+    encoder: VisualEncoder,
+    show: Callable[[MediaInput], Iterator[Event]],
+    items: Sequence[MediaInput],
+    recorder: Recorder,
+    *,
+    tracks: bool,
+    advance: Callable[[int, int], None],
+) -> None:
+    """Encodes the faces that `show` finds in each input and leaves the rows with the recorder.
+
+    `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance(inputs, frames)` counts.
+    """
+    video: _Video | None = None
+    events = in_background(lambda: (event for item in items for event in show(item)), ahead=_AHEAD)
+    encoded = _encoded(events, encoder)
+    try:
+        for event, features in encoded:
+            if isinstance(event, Opened):
+                video = _Video(event.item, recorder.begin(event.item), encoder.card.size, tracks=tracks)
+            elif isinstance(event, SeenFrame):
+                assert video is not None
+                video.add(event, features)
+                advance(0, 1)
+            else:
+                _close(event, video, recorder)
+                video = None
+                advance(1, 0)
+    finally:
+        encoded.close()
+        events.close()
+        if video is not None:
+            video.part.abandon()
+
+
+def _close(event: Closed, video: _Video | None, recorder: Recorder) -> None:
+    if event.failure is None:
+        assert video is not None
+        video.finish(event.problem)
+        return
+    if video is not None:
+        video.part.abandon()
+    recorder.fail(event.item, event.failure)
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Waiting:
+    """An event that cannot go on before its sightings are encoded."""
+
+    event: Event
+    missing: int = 0
+    features: dict[int, Feature] = field(default_factory=dict)
+
+
+def _encoded(events: Iterator[Event], encoder: VisualEncoder) -> Generator[tuple[Event, dict[int, Feature]]]:
+    """The events in their order, each frame with the features of its sightings by person."""
+    waiting: deque[_Waiting] = deque()
+    crops: list[tuple[_Waiting, int, NDArray[np.uint8]]] = []
+    for event in events:
+        entry = _Waiting(event)
+        waiting.append(entry)
+        for person, sighting in event.sightings.items() if isinstance(event, SeenFrame) else ():
+            entry.missing += 1
+            crops.append((entry, person, sighting.crop))
+            if len(crops) == encoder.batch_size:
+                _encode(crops, encoder)
+        if len(waiting) >= _MOST_WAITING:
+            _encode(crops, encoder)
+        while waiting and not waiting[0].missing:
+            done = waiting.popleft()
+            yield done.event, done.features
+    _encode(crops, encoder)
+    for done in waiting:
+        yield done.event, done.features
+
+
+def _encode(crops: list[tuple[_Waiting, int, NDArray[np.uint8]]], encoder: VisualEncoder) -> None:
+    if not crops:
+        return
+    features = encoder.encode(np.stack([crop for _, _, crop in crops]))
+    for (entry, person, _), feature in zip(crops, features, strict=True):
+        entry.features[person] = feature
+        entry.missing -= 1
+    crops.clear()
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One frame of one person; without a feature the frame has no face."""
+
+    number: int
+    time_s: float | None
+    looked: bool
+    feature: Feature | None = None
+    about: About | None = None
+
+
+class _Video:
+    """The rows of one input. Every frame has a row for each person, also before they were first seen."""
+
+    def __init__(self, item: MediaInput, part: PartWriter, size: int, *, tracks: bool) -> None:
+        self.item, self.part, self._size, self._tracks = item, part, size, tracks
+        self._times_s = array("d")  # of all frames so far, NaN where unknown
+        self._persons: dict[int, _Rows] = {}
+        if not tracks:
+            self._begin(1)
+
+    def add(self, frame: SeenFrame, features: dict[int, Feature]) -> None:
+        for person in sorted(frame.sightings):
+            if person not in self._persons:
+                self._begin(person)
+        self._times_s.append(np.nan if frame.time_s is None else frame.time_s)
+        empty = _Row(frame.number, frame.time_s, frame.looked)
+        for person, rows in self._persons.items():
+            sighting = frame.sightings.get(person)
+            seen = sighting and replace(empty, feature=features[person], about=_about(sighting))
+            rows.add(seen or empty)
+
+    def finish(self, problem: str | None) -> None:
+        if not self._persons:
+            self._begin(1)  # nobody was seen: the frames still have their rows
+        for rows in self._persons.values():
+            rows.finish()
+        self.part.finish(problem)
+
+    def _begin(self, person: int) -> None:
+        name = f"{self.item.video}#{person}" if self._tracks else self.item.video
+        rows = _Rows(name, self._size, self.part)
+        for number, time_s in enumerate(self._times_s, start=1):
+            rows.add(_Row(number, None if np.isnan(time_s) else time_s, looked=True))
+        self._persons[person] = rows
+
+
+class _Rows:
+    """The rows of one person, written a few hundred at a time; frames passed over (`--every`) are interpolated."""
+
+    def __init__(self, video: str, size: int, part: PartWriter) -> None:
+        self._video, self._schema, self._part = video, visual_schema(size), part
+        self._size = size
+        self._last: _Row | None = None  # the last frame that was looked at
+        self._passed: list[_Row] = []  # frames passed over since then
+        self._rows: list[_Row] = []
+
+    def add(self, row: _Row) -> None:
+        if not row.looked:
+            self._passed.append(row)
+            return
+        if self._last is not None:
+            self._rows.extend(_between(self._last, passed, row) for passed in self._passed)
+        self._passed.clear()
+        self._rows.append(row)
+        self._last = row
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self._write()
+
+    def finish(self) -> None:
+        self._rows.extend(self._passed)
+        self._write()
+
+    def _write(self) -> None:
+        faces = np.array([row.feature is not None for row in self._rows])
+        features = np.zeros((len(faces), self._size), np.float16)
+        about = np.zeros((len(faces), 5), np.float32)
+        boxed = np.array([row.about is not None for row in self._rows])
+        for index, row in enumerate(self._rows):
+            if row.feature is not None:
+                features[index] = row.feature
+            if row.about is not None:
+                about[index] = row.about
+        columns = [
+            pa.repeat(pa.scalar(self._video, pa.string()), len(faces)),
+            pa.array([row.number for row in self._rows], pa.int32()),
+            pa.array([row.time_s for row in self._rows], pa.float64()),
+            pa.array(faces),
+            *(pa.array(np.ascontiguousarray(values), mask=~boxed) for values in about.T),
+            pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), self._size, mask=pa.array(~faces)),
+        ]
+        self._part.write(self._video, pa.Table.from_arrays(columns, schema=self._schema))
+        self._rows.clear()
+
+
+def _about(sighting: Sighting) -> About | None:
+    return None if sighting.face is None else np.array([sighting.face.score, *sighting.face.box], np.float32)
+
+
+def _between(before: _Row, passed: _Row, after: _Row) -> _Row:
+    """A frame passed over: linear between the frames before and after it, by frame number, where both have a face."""
+    if before.feature is None or after.feature is None:
+        return passed
+    share = (passed.number - before.number) / (after.number - before.number)
+    feature = _mixed(before.feature, after.feature, share).astype(np.float16)
+    if before.about is None or after.about is None:
+        return replace(passed, feature=feature)
+    return replace(passed, feature=feature, about=_mixed(before.about, after.about, share))
+
+
+def _mixed(one: NDArray[np.floating], other: NDArray[np.floating], share: float) -> About:
+    return ((1 - share) * one.astype(np.float32) + share * other.astype(np.float32)).astype(np.float32)
