@@ -254,7 +254,7 @@ def test_spans_have_a_first_and_a_last_frame(tmp_path: Path) -> None:
         (only,) = logits.videos()
         assert only.end is not None
         assert (only.frame.tolist(), only.end.tolist()) == ([1, 5], [4, 7])
-    pq.write_table(pa.table({**rows, "end": [3, 3]}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({**rows, "start": [4, 1], "end": [3, 3]}), tmp_path / "t.parquet")
     message = r"video 'x' has a span that ends before it starts \(start 4, end 3\)"
     with LogitTable(str(tmp_path / "t.parquet")) as logits, pytest.raises(AffcliError, match=message):
         list(logits.videos())
