@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -80,6 +80,11 @@ def layout_of(name: str, schema: pa.Schema, metadata: Mapping[str, Any], names: 
     taken = {"video", "frame", *classes}
     carried = tuple(column for column in columns if column not in used | taken)
     return Layout(names.video, frames, scores, list_column, class_of, classes, carried, guessed)
+
+
+def without_logits(layout: Layout) -> Layout:
+    """The layout of the same table, read for its labels only."""
+    return replace(layout, scores=(), list_column=None, class_of=(), classes=(), guessed=False)
 
 
 def in_order(classes: Sequence[str]) -> tuple[str, ...]:

@@ -97,5 +97,5 @@ def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], 
     from affcli.scoring import tally
 
     columns = replace(columns, label=rules.label_column or columns.label)
-    with LogitTable(source, columns=columns, carry={"face", columns.label}) as table:
+    with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:
         return tally(table, truth, rules)
