@@ -76,8 +76,6 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs affcli and ends the process with its exit status."""
-    # Where pandas is installed, pyarrow imports it at its first array, for longer than a small table takes in all.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None is how Python marks what must not import
     terminal.start("affcli")
     # Ended by a batch system or a closed terminal: leave through the same door as Ctrl-C, so temporary files go.
     for name in ("SIGTERM", "SIGHUP"):

@@ -6,6 +6,8 @@ first turned into a temporary Arrow file. (Writing is in `writing.py`, and offer
 
 from __future__ import annotations
 
+import functools
+import importlib.abc
 import shutil
 import stat
 import sys
@@ -57,6 +59,7 @@ class TableReader:
 
         Columns named in `text` hold ids: in CSV, 007 stays as it is written; in Parquet they may come as dictionaries.
         """
+        _keep_pandas_out()
         self.name = "standard input" if source == STANDARD_STREAM else source
         self._files = ExitStack()
         try:
@@ -174,6 +177,27 @@ class TableReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+@functools.cache
+def _keep_pandas_out() -> None:
+    """Makes pyarrow look for pandas now and not find it.
+
+    Where pandas is installed, pyarrow imports it at its first array, which takes longer than all of a small `vote`;
+    nothing here hands pandas anything. Anyone else in the process can still import it.
+    """
+
+    class Refused(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "pandas":
+                raise ImportError(name)
+
+    refused = Refused()
+    sys.meta_path.insert(0, refused)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(refused)
 
 
 def tables_in(source: str) -> list[str]:
