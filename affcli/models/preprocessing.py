@@ -63,7 +63,7 @@ class PicturePreprocessing:
             height, width = self.crop
             left, top = (picture.width - width) // 2, (picture.height - height) // 2
             picture = picture.crop((left, top, left + width, top + height))
-        return np.asarray(picture, np.uint8)
+        return np.array(picture, np.uint8)
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) after the resize; the shortest edge keeps the picture's shape."""

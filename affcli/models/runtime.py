@@ -91,7 +91,8 @@ def transformers() -> ModuleType:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         module = importlib.import_module("transformers")
-        importlib.import_module("transformers.modeling_utils")
+        # Now, not lazily somewhere inside a loader: this is where a broken torchaudio shows.
+        importlib.import_module("transformers.audio_utils")
     except Exception as error:
         raise AffcliError(_why_transformers_fails(error)) from error
     module.utils.logging.disable_progress_bar()

@@ -1,0 +1,82 @@
+"""What many tests share: tiny encoders that are real checkpoints, and a way to run affcli as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Affcli = Callable[..., subprocess.CompletedProcess[str]]
+
+BEIT_PREPROCESSOR = {
+    "image_processor_type": "BeitImageProcessor",
+    "do_resize": True,
+    "size": {"height": 32, "width": 32},
+    "resample": 2,
+    "do_center_crop": False,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+WAVLM_PREPROCESSOR = {
+    "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+    "do_normalize": True,
+    "feature_size": 1,
+    "padding_value": 0.0,
+    "sampling_rate": 16000,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> None:
+    """No test reaches the network, whatever it does."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BEiT of two small layers, 32 × 32 pictures, 24-d features, saved as any checkpoint is."""
+    import torch
+    from transformers import BeitConfig, BeitModel
+
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    config = BeitConfig(image_size=32, patch_size=8, use_relative_position_bias=True, **sizes)
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-beit"
+    BeitModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(BEIT_PREPROCESSOR))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WavLM of three small layers with the real front end's steps, 16-d features."""
+    import torch
+    from transformers import WavLMConfig, WavLMModel
+
+    torch.manual_seed(2)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    config = WavLMConfig(conv_dim=(8,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, **sizes)
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-wavlm"
+    WavLMModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(WAVLM_PREPROCESSOR))
+    return folder
+
+
+@pytest.fixture
+def affcli(tmp_path: Path) -> Affcli:
+    """Runs `affcli ARGUMENTS…` as a real process in the test's folder; the text it printed and its status come back."""
+
+    def run(*arguments: object, status: int = 0, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "affcli", *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True, check=False)
+        texts = [stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr)]
+        assert done.returncode == status, f"exit status {done.returncode}, not {status}: {texts[1]}"
+        return subprocess.CompletedProcess(command, done.returncode, *texts)
+
+    return run

@@ -1,0 +1,240 @@
+"""Encoders against transformers called directly, on tiny checkpoints; what is said when a checkpoint cannot be had."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoConfig, BeitModel, ViTConfig, ViTModel, Wav2Vec2FeatureExtractor, WavLMModel
+from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
+
+from affcli.errors import AffcliError, UsageError
+from affcli.models import checkpoints, runtime
+from affcli.models.encoders import AudioEncoder, StepGrid, VisualEncoder
+from affcli.models.preprocessing import PicturePreprocessing
+
+CPU = runtime.choose("cpu", "fp32")
+
+
+def pictures(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+
+
+def sound(samples: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 0.1, samples).astype(np.float32)
+
+
+def test_visual_features_equal_the_pooled_vector_of_transformers(tiny_beit: Path) -> None:
+    crops = pictures(5, 32)
+    with torch.no_grad():
+        values = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+        expected = BeitModel.from_pretrained(tiny_beit).eval()(pixel_values=values).pooler_output.numpy()
+    encoder = VisualEncoder(str(tiny_beit), CPU, batch_size=8)
+    assert encoder.card.feature == "pooled"
+    assert encoder.card.name == "tiny-beit"
+    np.testing.assert_allclose(encoder.encode(crops), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_feature_does_not_depend_on_its_batch_bit_for_bit(tiny_beit: Path, precision: str) -> None:
+    encoder = VisualEncoder(str(tiny_beit), runtime.choose("cpu", precision), batch_size=8)
+    crops = pictures(8, 32)
+    together = encoder.encode(crops)
+    assert np.array_equal(encoder.encode(crops[5:6])[0], together[5])
+    assert np.array_equal(encoder.encode(crops[::-1])[2], together[5])
+
+
+def test_a_pooler_that_the_checkpoint_lacks_is_not_made_up(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    config = ViTConfig(image_size=32, patch_size=8, **sizes)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "vit")
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(
+        '{"size": 32, "image_mean": [0,0,0], "image_std": [1,1,1]}'
+    )
+    encoder = VisualEncoder(str(tmp_path / "vit"), CPU, batch_size=2)
+    assert encoder.card.feature == "class token"
+    crops = pictures(2, 32)
+    with torch.no_grad():
+        values = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255
+        vit = ViTModel.from_pretrained(tmp_path / "vit", add_pooling_layer=False).eval()
+        expected = vit(pixel_values=values).last_hidden_state[:, 0].numpy()
+    np.testing.assert_allclose(encoder.encode(crops), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"size": 48, "do_center_crop": False, "resample": 2},
+        {"size": {"height": 40, "width": 40}, "do_center_crop": False, "resample": 3},
+        {
+            "size": {"height": 64, "width": 64},
+            "resample": 2,
+            "do_center_crop": True,
+            "crop_size": {"height": 48, "width": 48},
+        },
+    ],
+)
+def test_pictures_are_prepared_as_transformers_does(config: dict[str, object]) -> None:
+    config = {"do_resize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], **config}
+    picture = Image.fromarray(pictures(1, 112)[0])
+    expected = BeitImageProcessorPil(**config)(picture, return_tensors="pt")["pixel_values"]
+    ours = PicturePreprocessing.of(config, source="x")
+    fitted = ours.fitted(picture)
+    assert fitted.shape == (ours.input_size, ours.input_size, 3)
+    torch.testing.assert_close(ours.normalised(torch.from_numpy(fitted)[None]), expected, atol=1e-5, rtol=0)
+
+
+def test_audio_features_equal_the_mean_of_the_last_hidden_layers_of_transformers(tiny_wavlm: Path) -> None:
+    samples = sound(16_000)
+    values = Wav2Vec2FeatureExtractor.from_pretrained(tiny_wavlm)(samples, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        hidden = WavLMModel.from_pretrained(tiny_wavlm).eval()(**values, output_hidden_states=True).hidden_states
+    for layers in (1, 2, 3):
+        encoder = AudioEncoder(str(tiny_wavlm), CPU, layers=layers)
+        expected = torch.stack(hidden[-layers:]).mean(0)[0].numpy()
+        np.testing.assert_allclose(encoder.encode(samples), expected, atol=1e-5)
+    with pytest.raises(AffcliError, match=r"--layers 4.*3 hidden layers"):
+        AudioEncoder(str(tiny_wavlm), CPU, layers=4)
+
+
+def test_steps_stand_where_the_front_end_takes_them() -> None:
+    steps = StepGrid.of((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), 16_000)
+    assert (steps.hop, steps.field) == (320, 400)
+    assert [steps.count(n) for n in (0, 399, 400, 719, 720, 16_000)] == [0, 0, 1, 1, 2, 49]
+    assert steps.centres_s(3).tolist() == [200 / 16_000, 520 / 16_000, 840 / 16_000]
+
+
+@pytest.mark.parametrize("samples", [400, 719, 720, 5_000])
+def test_an_encoder_gives_the_counted_steps_and_none_for_too_short_a_sound(tiny_wavlm: Path, samples: int) -> None:
+    encoder = AudioEncoder(str(tiny_wavlm), CPU, layers=2)
+    assert encoder.encode(sound(samples)).shape == (encoder.steps.count(samples), 16)
+    assert encoder.encode(sound(399)).shape == (0, 16)
+
+
+def test_mini_has_the_same_random_weights_every_time() -> None:
+    one, other = (VisualEncoder("mini", CPU, batch_size=4) for _ in range(2))
+    crops = pictures(4, one.preprocessing.input_size)
+    assert np.array_equal(one.encode(crops), other.encode(crops))
+    assert one.card == other.card
+    assert "random" in one.card.weights
+    audio = AudioEncoder("mini", CPU)
+    assert "random" in audio.card.weights
+    assert audio.encode(sound(800)).shape == (2, audio.card.size)
+    assert audio.card.fingerprint != one.card.fingerprint
+
+
+def test_a_fingerprint_tells_weights_apart_and_not_file_names(tiny_beit: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_beit, tmp_path / "another-name")
+    one = VisualEncoder(str(tiny_beit), CPU)
+    same = VisualEncoder(str(tmp_path / "another-name"), CPU)
+    assert one.card.fingerprint == same.card.fingerprint
+    model = BeitModel.from_pretrained(tiny_beit)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    model.save_pretrained(tmp_path / "another-name")
+    assert VisualEncoder(str(tmp_path / "another-name"), CPU).card.fingerprint != one.card.fingerprint
+
+
+def test_weights_in_a_bin_file_are_read_without_running_code(tiny_wavlm: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bin-only"
+    shutil.copytree(tiny_wavlm, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(WavLMModel.from_pretrained(tiny_wavlm).state_dict(), folder / "pytorch_model.bin")
+    one, other = AudioEncoder(str(tiny_wavlm), CPU, layers=2), AudioEncoder(str(folder), CPU, layers=2)
+    assert one.card.fingerprint == other.card.fingerprint
+    assert np.array_equal(one.encode(sound(800)), other.encode(sound(800)))
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path(tmp_path / "ran").write_text, ("yes",))
+
+    torch.save({"weight": Evil()}, folder / "pytorch_model.bin")
+    with pytest.raises(AffcliError, match="bin-only"):
+        AudioEncoder(str(folder), CPU, layers=2)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda folder: (folder / "preprocessor_config.json").unlink(), "has no preprocessor_config.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"junk"), "cannot load it"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("[]"), "not a JSON object"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line(tiny_beit: Path, tmp_path: Path, break_it, said: str) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(tiny_beit, tmp_path / "broken")
+    break_it(tmp_path / "broken")
+    with pytest.raises(AffcliError, match=said) as caught:
+        VisualEncoder(str(tmp_path / "broken"), CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_the_config_asks_for_but_the_file_lacks_are_an_error(tiny_beit: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_beit, tmp_path / "short")
+    config = json.loads((tmp_path / "short" / "config.json").read_text())
+    (tmp_path / "short" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(AffcliError, match="lacks weights"):
+        VisualEncoder(str(tmp_path / "short"), CPU)
+
+
+def test_encoders_of_the_other_kind_are_refused(tiny_beit: Path, tiny_wavlm: Path) -> None:
+    with pytest.raises(AffcliError, match="none of a speech encoder"):
+        AudioEncoder(str(tiny_beit), CPU)
+    with pytest.raises(AffcliError, match="none of a picture encoder"):
+        VisualEncoder(str(tiny_wavlm), CPU)
+
+
+def test_a_hub_name_that_is_not_cached_names_the_ways_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(AffcliError, match=r"not in the local cache.*local folder.*--model mini") as caught:
+        checkpoints.find("affcli-tests/no-such-model", mini="visual")
+    assert "\n" not in str(caught.value)
+    for name in ("./nowhere", "/no/such/folder", "a b"):
+        with pytest.raises(AffcliError, match="no such folder"):
+            checkpoints.find(name, mini="visual")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(AffcliError, match="is a file"):
+        checkpoints.find(str(tmp_path / "file"), mini="visual")
+
+
+def test_devices_that_are_not_there_are_wrong_usage() -> None:
+    for device in ("cuda:99", "toaster", "meta"):
+        with pytest.raises(UsageError, match=f"--device {device}"):
+            runtime.choose(device)
+    with pytest.raises(UsageError, match="fp16"):
+        runtime.choose("cpu", "fp16")
+
+
+def test_a_torchaudio_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torchaudio").mkdir()
+    (tmp_path / "torchaudio" / "__init__.py").write_text('raise OSError("libcudart.so.13: cannot open")')
+    about = tmp_path / "torchaudio-2.11.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torchaudio\nVersion: 2.11.0\n")
+    (tmp_path / "speech.wav").write_bytes(b"")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from affcli.cli import main; main(sys.argv[1:])"
+    arguments = ["extract-audio", "--model", "mini", "--fps", "30", str(tmp_path / "speech.wav"), "-o", "a.parquet"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "torchaudio 2.11.0 cannot be imported" in line
+    assert "libcudart.so.13" in line
+    assert "pip uninstall torchaudio" in line
+
+
+def test_the_packaged_configs_are_small() -> None:
+    for kind in ("visual", "audio"):
+        checkpoint = checkpoints.find("mini", mini=kind)
+        model = runtime.transformers().AutoModel.from_config(AutoConfig.from_pretrained(checkpoint.folder))
+        assert sum(parameter.numel() for parameter in model.parameters()) < 6_000_000
