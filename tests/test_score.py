@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -9,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from frame_tables import call, predictions, write_labels, write_ours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from affcli import terminal
 from affcli.cli import run
-from affcli.schema import CLASSES, FRAMES, with_metadata
+from affcli.schema import CLASSES
 from affcli.scoring import matching_rows
 
 CONTRACT = [
@@ -27,69 +26,36 @@ CONTRACT = [
 ]
 
 
-def write_labels(folder: Path, **videos: list[int]) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name, labels in videos.items():
-        (folder / f"{name}.txt").write_text("\n".join([",".join(CLASSES), *map(str, labels)]) + "\n")
-    return folder
-
-
-def predictions(**videos: list[int | None]) -> pd.DataFrame:
-    """Logits that favour the given class of each frame; None gives a frame without logits."""
-    rows = []
-    for video, numbers in videos.items():
-        for frame, number in enumerate(numbers, start=1):
-            logits = dict.fromkeys(CLASSES, np.nan if number is None else 0.0)
-            if number is not None:
-                logits[CLASSES[number]] = 1.0
-            rows.append({"video": video, "frame": frame, **logits})
-    return pd.DataFrame(rows)
-
-
-def write_ours(file: Path, table: pd.DataFrame, **columns: object) -> Path:
-    arrow = pa.Table.from_pandas(table.assign(**columns), preserve_index=False)
-    schema = with_metadata(arrow.schema, kind=FRAMES, classes=list(CLASSES))
-    pq.write_table(arrow.cast(schema), file)
-    return file
-
-
 @pytest.fixture
 def affcli(capsys):
     """Runs a command in this process: (exit status, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        terminal.start("affcli")
-        status = run([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
+    return functools.partial(call, capsys)
 
 
 @pytest.fixture
 def scored(affcli):
     """The JSON object of `affcli score`, which must have succeeded."""
 
-    def call(*arguments: object) -> dict:
+    def run_score(*arguments: object) -> dict:
         status, out, err = affcli("score", *arguments, "--json")
         assert status == 0, err
         return json.loads(out)
 
-    return call
+    return run_score
 
 
 @pytest.fixture
 def refused(affcli):
     """The one line that a failing `affcli score` prints."""
 
-    def call(*arguments: object, status: int = 1) -> str:
+    def run_score(*arguments: object, status: int = 1) -> str:
         found, out, err = affcli("score", *arguments)
         assert (found, out) == (status, "")
         assert err.count("\n") == 1
         assert err.startswith("affcli score: ")
         return err
 
-    return call
+    return run_score
 
 
 # --- joining frames --------------------------------------------------------------------------------------------------
@@ -369,8 +335,8 @@ def test_the_same_seed_prints_the_same_bytes(tmp_path, affcli):
     clips = {f"clip{i}": [i % 8] * (7 * i + 1) for i in range(9)}
     predictions(**clips).to_parquet(tmp_path / "p.parquet")
     labels = write_labels(tmp_path / "labels", **{name: [0, *frames[1:]] for name, frames in clips.items()})
-    call = ("score", tmp_path / "p.parquet", "--labels", labels, "--json")
-    assert affcli(*call) == affcli(*call, "--seed", 0) != affcli(*call, "--seed", 1)
+    arguments = ("score", tmp_path / "p.parquet", "--labels", labels, "--json")
+    assert affcli(*arguments) == affcli(*arguments, "--seed", 0) != affcli(*arguments, "--seed", 1)
 
 
 def test_the_text_report_shows_figures_classes_and_row_percentages(tmp_path, affcli):
@@ -416,13 +382,13 @@ a           4    0.7500    0.1833
 def test_an_output_file_is_not_replaced_without_force(tmp_path, affcli):
     table, labels = six_clips(tmp_path)
     output = tmp_path / "s.json"
-    call = ("score", table, "--labels", labels, "-q", "-o", output)
-    assert affcli(*call) == (0, "", "")
+    arguments = ("score", table, "--labels", labels, "-q", "-o", output)
+    assert affcli(*arguments) == (0, "", "")
     first = output.read_bytes()
-    status, _, err = affcli(*call)
+    status, _, err = affcli(*arguments)
     assert (status, err.count("\n")) == (1, 1)
     assert "--force" in err
-    assert affcli(*call, "-f") == (0, "", "")
+    assert affcli(*arguments, "-f") == (0, "", "")
     assert output.read_bytes() == first
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
