@@ -86,6 +86,8 @@ def digest(item: MediaInput) -> str:
 
     Raises AffcliError for what cannot be read.
     """
+    if item.kind == "file" and item.path.exists() and not item.path.is_file():
+        raise AffcliError(f"{item.path}: not a regular file")
     state = blake2b(digest_size=16)
     try:
         if item.kind == "pictures":

@@ -30,7 +30,7 @@ _CONTAINERS: Final = (
 )
 _LINE: Final = re.compile(r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
 _START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
-_STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): ")
+_STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): (?!.*\(attached pic\))")  # cover pictures aside
 _KEPT_ERRORS: Final = 20
 _PIPE_BYTES: Final = 1 << 20
 _OUTPUTS: Final = (
@@ -38,7 +38,7 @@ _OUTPUTS: Final = (
     "framecrc",
     "f32le",
 )  # what they complain of (equal stamps) is none of the file's faults
-_FOLLOW_UPS: Final = ("Error opening input", "Error opening output", "Conversion failed!", "Stream map ")
+_FOLLOW_UPS: Final = ("Error opening input", "Error opening output", "Conversion failed!", "Failed to set value")
 
 
 class MediaError(AffcliError):
@@ -226,10 +226,11 @@ def _environment() -> dict[str, str]:
 def _check_file(path: Path) -> tuple[int, int, int]:
     """What changes when a file's content does (inode, size, time of change). Raises MediaError if it is unreadable."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise MediaError(path, f"{what}, not a file; media are read more than once")
+        path.open("rb").close()
     except OSError as error:
         raise MediaError(path, error.strerror or str(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise MediaError(path, "not a regular file; media are read more than once, so a pipe or device will not do")
     return status.st_ino, status.st_size, status.st_mtime_ns

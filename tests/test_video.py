@@ -1,0 +1,331 @@
+"""Frames: numbers, times and pixels of real containers, and what is said of broken ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_fixtures import H264, astronaut, ffmpeg, showinfo_times, write_frames, write_pattern
+from PIL import Image
+
+from affcli.errors import AffcliError
+from affcli.media.ffmpeg import MediaError
+from affcli.media.video import Frame, frame_centres, open_pictures, open_video, read_frame_times
+
+B_FRAMES = (*H264, "-preset", "medium", "-bf", "3")
+# Frames 1, 2, 4, 8, … of the pattern, at their own times: a variable frame rate.
+VARIABLE = ("-vf", "select='not(mod(n,2))+eq(n,1)+gt(n,30)'", "-fps_mode", "vfr", "-enc_time_base", "demux")
+LATE = ("-output_ts_offset", "7.3")
+CONTAINERS = {
+    "plain.mp4": H264,
+    "b-frames.mp4": B_FRAMES,
+    "variable.mkv": (*H264, *VARIABLE),
+    "variable.mp4": (*B_FRAMES, *VARIABLE),
+    "late.mkv": (*H264, *LATE),
+    "transport.ts": (*B_FRAMES, *LATE),
+    "flash.flv": ("-c:v", "flv"),
+    "program.mpg": ("-c:v", "mpeg2video", "-bf", "2"),
+    "windows.avi": ("-c:v", "mpeg4", "-bf", "2"),
+    "web.webm": ("-c:v", "libvpx-vp9", "-cpu-used", "8"),
+    "fragmented.mp4": (*B_FRAMES, "-movflags", "+frag_keyframe+empty_moov"),
+    "cut-by-edit-list.mp4": (*B_FRAMES, "-ss", "0.5"),
+}
+
+
+def read_all(path: Path) -> list[Frame]:
+    with open_video(path) as frames:
+        found = list(frames)
+    assert frames.problem is None
+    return found
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pattern(tmp_path_factory.mktemp("clip") / "clip.mp4", *B_FRAMES, seconds=2)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_times_are_those_that_showinfo_prints(name: str, tmp_path: Path) -> None:
+    path = write_pattern(tmp_path / name, *CONTAINERS[name], seconds=2)
+    frames = read_all(path)
+    expected = showinfo_times(path)
+    assert [frame.number for frame in frames] == list(range(1, len(expected) + 1))
+    np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=2e-6)
+    np.testing.assert_array_equal(read_frame_times(path), [frame.time_s for frame in frames])
+
+
+def test_variable_rate_is_seen_in_the_times(tmp_path: Path) -> None:
+    path = write_pattern(tmp_path / "v.mkv", *CONTAINERS["variable.mkv"], seconds=2)
+    assert len({round(step, 3) for step in np.diff(read_frame_times(path))}) > 1
+
+
+def test_exact_to_the_stamp_not_to_the_millisecond(tmp_path: Path) -> None:
+    path = write_pattern(tmp_path / "ntsc.mp4", *H264, "-r", "30000/1001", fps=30)
+    np.testing.assert_allclose(read_frame_times(path), np.arange(30) * 1001 / 30000, atol=1e-6)
+
+
+def test_time_counts_from_the_containers_start_where_the_sound_begins_first(tmp_path: Path) -> None:
+    sound = ("-f", "lavfi", "-i", "sine=d=2", "-itsoffset", "0.5")
+    picture = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=1")
+    for name in ("late-picture.ts", "late-picture.mkv"):
+        ffmpeg(*sound, *picture, "-map", "0", "-map", "1", *H264, tmp_path / name)
+        assert read_frame_times(tmp_path / name)[0] == pytest.approx(0.5, abs=0.04)  # the sound codec begins early
+
+
+def test_pixels_equal_a_plain_dump(clip: Path) -> None:
+    dump = np.frombuffer(ffmpeg("-i", clip, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"), np.uint8)
+    pixels = np.stack([frame.pixels for frame in read_all(clip)])
+    np.testing.assert_array_equal(pixels, dump.reshape(-1, 120, 160, 3))
+
+
+def test_every_frame_is_there_once_and_in_order(tmp_path: Path) -> None:
+    frames = [np.full((48, 64, 3), level, np.uint8) for level in (0, 0, 9, 9, 200, 7)]
+    path = write_frames(tmp_path / "levels.mkv", frames)
+    assert [int(frame.pixels[0, 0, 0]) for frame in read_all(path)] == [0, 0, 9, 9, 200, 7]
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (270, 3)])
+def test_rotated_video_is_upright(degrees: int, turns: int, tmp_path: Path) -> None:
+    write_pattern(tmp_path / "lying.mp4", *H264)
+    ffmpeg("-display_rotation", str(degrees), "-i", tmp_path / "lying.mp4", "-c", "copy", tmp_path / "phone.mp4")
+    lying, upright = read_all(tmp_path / "lying.mp4")[3], read_all(tmp_path / "phone.mp4")[3]
+    assert upright.pixels.shape[:2] == ((160, 120) if turns % 2 else (120, 160))
+    difference = np.abs(np.rot90(lying.pixels, turns).astype(int) - upright.pixels)
+    assert difference.mean() < 5  # chroma is interpolated before or after the turn
+
+
+def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
+    for name, size in (("small.ts", "160x120"), ("large.ts", "320x240")):
+        write_pattern(tmp_path / name, *H264, size=size)
+    both = (tmp_path / "small.ts").read_bytes() + (tmp_path / "large.ts").read_bytes()
+    (tmp_path / "both.ts").write_bytes(both)
+    with open_video(tmp_path / "both.ts") as frames:
+        assert {frame.pixels.shape for frame in frames} == {(120, 160, 3)}
+
+
+def test_two_frames_and_one_frame(tmp_path: Path) -> None:
+    for count in (1, 2):
+        path = write_pattern(tmp_path / f"{count}.mp4", *H264, seconds=count / 25)
+        assert len(read_all(path)) == count
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.mp4", "a:b.mp4", "50%d.mp4", "-y.mp4", "line\nbreak.mp4", "é漢😀.mp4", "'\"$.mp4"]
+)
+def test_names_are_only_names(name: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(read_all(Path(name))) == 50
+
+
+def test_a_name_that_is_no_unicode(clip: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.mp4"))
+    path.write_bytes(clip.read_bytes())
+    assert len(read_all(path)) == 50
+
+
+def playlist(kind: str, clip: Path) -> str:
+    return {
+        "concat": f"ffconcat version 1.0\nfile '{clip}'\n",
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{clip}\n#EXT-X-ENDLIST\n",
+        "text": "no video at all\n",
+    }[kind]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m3u8", ".ffconcat", ".txt"])
+@pytest.mark.parametrize(("kind", "reason"), [("concat", "playlist"), ("hls", "playlist"), ("text", "not a video")])
+def test_a_playlist_opens_no_other_file(kind: str, reason: str, suffix: str, clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"list{suffix}"
+    path.write_text(playlist(kind, clip))
+    with pytest.raises(MediaError, match=reason):
+        open_video(path)
+
+
+def test_a_picture_is_no_video_and_a_pattern_is_not_expanded(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.jpg", "%d.jpg"):
+        Image.fromarray(astronaut()).save(tmp_path / name)
+    with pytest.raises(MediaError, match="this is a picture"):
+        open_video(tmp_path / "%d.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", r"empty \(0 bytes\)"), (b"\0" * 5000, "not a video"), (b"RIFF....AVI ", "not a video")],
+)
+def test_what_is_no_media_is_refused_in_one_line(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    for read in (open_video, read_frame_times):
+        with pytest.raises(MediaError, match=reason) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value).replace(str(path), "")
+
+
+def test_sound_alone_has_no_frames(tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "sound.mp4")
+    with pytest.raises(MediaError, match="no video stream"):
+        open_video(tmp_path / "sound.mp4")
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    Image.fromarray(astronaut()).save(tmp_path / "cover.jpg")
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "plain.mp3")
+    cover = ("-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic")
+    ffmpeg("-i", tmp_path / "plain.mp3", "-i", tmp_path / "cover.jpg", *cover, tmp_path / "covered.mp3")
+    with pytest.raises(MediaError, match="no video stream"):
+        open_video(tmp_path / "covered.mp3")
+
+
+def test_missing_unreadable_and_special_files(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="No such file"):
+        open_video(tmp_path / "none.mp4")
+    with pytest.raises(MediaError, match="a folder"):
+        open_video(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(MediaError, match="a pipe"):
+        open_video(tmp_path / "pipe.mp4")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_no_permission(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "mine.mp4").chmod(0)
+    with pytest.raises(MediaError, match="Permission denied"):
+        open_video(tmp_path / "mine.mp4")
+
+
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.flv", "cut.avi", "fast.mp4"])
+def test_a_truncated_file_keeps_its_frames_and_says_so(name: str, tmp_path: Path) -> None:
+    options = {"cut.flv": ("-c:v", "flv"), "cut.avi": ("-c:v", "mpeg4"), "fast.mp4": (*H264, "-movflags", "+faststart")}
+    path = write_pattern(tmp_path / name, *options.get(name, H264), seconds=2)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with open_video(path) as frames:
+        count = sum(1 for _ in frames)
+    assert 20 < count < 50
+    assert frames.problem is not None
+    assert "\n" not in frames.problem
+    assert len(read_frame_times(path)) == count
+
+
+def test_an_mp4_without_its_index_is_refused(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:10_000])
+    with pytest.raises(MediaError, match="index is missing"):
+        open_video(tmp_path / "cut.mp4")
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "growing.mp4"
+    path.write_bytes(clip.read_bytes())
+    with open_video(path) as frames:
+        next(frames)
+        with path.open("ab") as file:
+            file.write(b"\0")
+        list(frames)
+    assert frames.problem == "the file changed while it was read"
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def test_leaving_early_ends_ffmpeg_and_frees_every_pipe(tmp_path: Path) -> None:
+    long = write_pattern(tmp_path / "long.mp4", *H264, seconds=60, size="320x240")
+    before = open_descriptors()
+    for _ in range(3):
+        with open_video(long) as frames:
+            next(frames)
+            process = frames._decoder._process
+        assert process.returncode is not None
+        assert next(frames, None) is None
+    with pytest.raises(ZeroDivisionError), open_video(long) as frames:
+        1 // 0  # noqa: B018
+    for bad in (tmp_path / "none.mp4", Path(__file__)):
+        with pytest.raises(MediaError):
+            open_video(bad)
+    assert open_descriptors() == before
+
+
+def test_many_messages_do_not_stop_the_decoder(tmp_path: Path) -> None:
+    path = write_pattern(tmp_path / "noisy.avi", "-c:v", "mpeg4", "-g", "5", seconds=20)
+    data = bytearray(path.read_bytes())
+    for position in range(6000, len(data) - 6000, 700):
+        data[position : position + 4] = os.urandom(4)
+    path.write_bytes(bytes(data))
+    with open_video(path) as frames:
+        assert sum(1 for _ in frames) > 400
+    assert frames.problem
+
+
+def test_ffmpeg_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    long = write_pattern(tmp_path / "long.mp4", *H264, seconds=60, size="320x240")
+    code = (
+        "import sys, time; from pathlib import Path; from affcli.media.video import open_video\n"
+        "frames = open_video(Path(sys.argv[1])); next(frames)\n"
+        "print(frames._decoder._process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(long)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{child}/stat").exists() and " Z " in Path(f"/proc/{child}/stat").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("ffmpeg still runs")
+
+
+def test_numbered_pictures_with_gaps(tmp_path: Path) -> None:
+    for number in (3, 5, 10):
+        Image.new("RGB", (112, 112), (number, 0, 0)).save(tmp_path / f"{number:05d}.png")
+    (tmp_path / ".DS_Store").write_bytes(b"junk")
+    (tmp_path / "._00004.jpg").write_bytes(b"junk")
+    (tmp_path / "notes.txt").write_text("junk")
+    with open_pictures(tmp_path, fps=25) as frames:
+        found = list(frames)
+    assert [frame.number for frame in found] == list(range(1, 11))
+    assert [frame.number for frame in found if frame.pixels is not None] == [3, 5, 10]
+    assert found[4].pixels[0, 0, 0] == 5
+    assert found[4].time_s == pytest.approx(4 / 25)
+    assert frames.problem is None
+
+
+def test_pictures_without_a_rate_have_no_times(tmp_path: Path) -> None:
+    Image.new("L", (112, 112), 7).save(tmp_path / "1.jpg")
+    with open_pictures(tmp_path) as frames:
+        (frame,) = frames
+    assert frame.time_s is None
+    assert frame.pixels.shape == (112, 112, 3)  # grey pictures too
+
+
+def test_a_broken_picture_is_a_frame_without_pixels_and_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (112, 112)).save(tmp_path / "00001.jpg")
+    (tmp_path / "00002.jpg").write_bytes(b"no jpeg")
+    (tmp_path / "00003.jpg").write_bytes((tmp_path / "00001.jpg").read_bytes()[:300])
+    with open_pictures(tmp_path) as frames:
+        found = list(frames)
+    assert [frame.pixels is None for frame in found] == [False, True, True]
+    assert frames.problem == "not readable as pictures: 00002.jpg, 00003.jpg"
+
+
+def test_a_folder_without_numbered_pictures_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "face.jpg").write_bytes(b"")
+    with pytest.raises(AffcliError, match="no numbered pictures"):
+        open_pictures(tmp_path)
+
+
+def test_centres_lie_half_an_interval_on() -> None:
+    assert frame_centres(np.array([0.0, 0.1, 0.3])).tolist() == pytest.approx([0.05, 0.2, 0.4])
+    assert frame_centres(np.array([2.0])).tolist() == [2.0]
+    assert frame_centres(np.array([])).tolist() == []
