@@ -1,27 +1,20 @@
 """`affcli score`, intervals included, against pandas with scikit-learn's `classification_report`, as whole processes.
 
-    python tests/benchmarks/bench_score.py [FOLDER]     (FOLDER keeps the synthetic tables; default: a temporary one)
+python tests/benchmarks/bench_score.py [FOLDER]     (FOLDER keeps the synthetic tables; default: a temporary one)
 
-317 videos and 1.56 million frames with a label file each. The report is that of the usual script: read the table, read
-and join the label files, print the report; no interval. Target: at least 5 times faster, medians of 5 runs.
+317 videos and 1.56 million frames with a label file each. The usual script reads the table, reads and joins the label
+files and prints the report, without an interval. Target: at least 5 times faster.
 """
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from measure import affcli, in_folder, medians, python, run, verdict
 from tables import frame_logits, lengths
 
 from affcli.schema import CLASSES
-
-TARGET = 5.0
-RUNS = 5
 
 USUAL = """
 import sys
@@ -56,25 +49,13 @@ def label_folder(folder: Path) -> Path:
     return labels
 
 
-def seconds(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
-
-
-def main(folder: Path) -> int:
-    table, labels = str(frame_logits(folder)), str(label_folder(folder))
-    ours = [sys.executable, "-m", "affcli", "score", table, "--labels", labels]
-    usual = [sys.executable, "-c", USUAL, table, labels]
-    times = [(seconds(ours), seconds(usual)) for _ in range(RUNS)]
-    mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = theirs / mine
-    print(f"score: {mine:.2f} s, pandas and scikit-learn {theirs:.2f} s: {ratio:.1f} times faster (target {TARGET:g})")
-    return 0 if ratio >= TARGET else 1
+def main(folder: Path) -> bool:
+    """Prints the ratio; true where the target is met."""
+    table, labels = frame_logits(folder), label_folder(folder)
+    ours, usual = affcli("score", table, "--labels", labels), python(USUAL, table, labels)
+    mine, theirs = medians(lambda: run(ours), lambda: run(usual))
+    return verdict(f"pandas and scikit-learn {theirs:.2f} s / score {mine:.2f} s", theirs / mine, least=5)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        sys.exit(main(Path(sys.argv[1])))
-    with tempfile.TemporaryDirectory() as temporary:
-        sys.exit(main(Path(temporary)))
+    in_folder(main)
