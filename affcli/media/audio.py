@@ -58,14 +58,15 @@ def open_sound(path: Path, *, sample_rate_hz: int) -> SoundPieces:
 class SoundPieces:
     """An iterator over a sound track's pieces, and a context manager: leaving it frees the decoder at once.
 
-    `has_sound` is known from the start. After the last piece, `end_s` is the time at which the sound ends (0 without
-    sound), and `problem` says in one line why it was decoded only in part, or is None.
+    `has_sound` is known from the start. `end_s` is the time at which the pieces so far end, 0 before the first. After
+    the last piece, `problem` says in one line why the sound was decoded only in part, or is None.
     """
 
-    def __init__(self, path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, context_s: int = CONTEXT_S) -> None:
+    def __init__(self, path: Path, *, sample_rate_hz: int) -> None:
         """Starts decoding and reads the first samples, so that a file that is no media fails here (MediaError)."""
         self.end_s = 0.0
         self.problem: str | None = None
+        self._rate = sample_rate_hz
         self._decoder = Decoder(path, *_outputs(sample_rate_hz))
         blocks = self._blocks()
         try:
@@ -79,9 +80,8 @@ class SoundPieces:
         self._pieces: Iterator[SoundPiece] = iter(())
         if first is not None:
             runs = _without_gaps(first, blocks, sample_rate_hz)
-            self._pieces = self._cut(
-                runs, first[0], sample_rate_hz, piece_s * sample_rate_hz, context_s * sample_rate_hz
-            )
+            piece, context = PIECE_S * sample_rate_hz, CONTEXT_S * sample_rate_hz
+            self._pieces = _cut(runs, first[0], sample_rate_hz, piece, context)
 
     def close(self) -> None:
         """Ends what still runs; no more pieces come."""
@@ -92,7 +92,9 @@ class SoundPieces:
         return self
 
     def __next__(self) -> SoundPiece:
-        return next(self._pieces)
+        piece = next(self._pieces)
+        self.end_s = piece.start_s + piece.keep_to / self._rate
+        return piece
 
     def __enter__(self) -> SoundPieces:
         return self
@@ -120,20 +122,20 @@ class SoundPieces:
         elif self._decoder.errors:
             self.problem = f"the sound track cannot be decoded ({self._decoder.errors[0]})"
 
-    def _cut(self, runs: Iterator[Run], first_s: Fraction, rate: int, piece: int, context: int) -> Iterator[SoundPiece]:
-        """Pieces [piece · k, piece · (k + 1)) of the track with their context; one that lies in a gap is left out."""
-        track = _Held()
-        begin = 0
-        for samples, heard in runs:
-            track.append(samples, heard=heard)
-            while track.stop >= begin + piece + context:
-                yield from track.piece(begin, begin + piece, context, first_s, rate)
-                begin += piece
-                track.drop_before(begin - context)
-        while begin < track.stop:
-            yield from track.piece(begin, min(begin + piece, track.stop), context, first_s, rate)
+
+def _cut(runs: Iterator[Run], first_s: Fraction, rate: int, piece: int, context: int) -> Iterator[SoundPiece]:
+    """Pieces [piece · k, piece · (k + 1)) of the track with their context; one that lies in a gap is left out."""
+    track = _Held()
+    begin = 0
+    for samples, heard in runs:
+        track.append(samples, heard=heard)
+        while track.stop >= begin + piece + context:
+            yield from track.piece(begin, begin + piece, context, first_s, rate)
             begin += piece
-        self.end_s = float(first_s + Fraction(track.stop, rate))
+            track.drop_before(begin - context)
+    while begin < track.stop:
+        yield from track.piece(begin, min(begin + piece, track.stop), context, first_s, rate)
+        begin += piece
 
 
 class _Held:
