@@ -33,12 +33,13 @@ def frame_rows(schema: pa.Schema, rows: VideoRows, label: pa.Array | None = None
     count = len(rows.frame)
     classes = schema.names[len(schema.names) - 1 - rows.logits.shape[1] : -1]
     logits = np.asarray(rows.logits.T, np.float32, order="C")
+    missing = bool(logits.size) and np.isnan(logits.min())  # else the columns can be taken over without a copy
     columns = {
         "video": pa.repeat(pa.scalar(rows.video), count),
         "frame": pa.array(rows.frame.astype(np.int32)),
         "time_s": pa.nulls(count, pa.float64()),
         **{name: rows.carried[name] for name in rows.carried.column_names if name != "label"},
-        **{name: pa.array(column, from_pandas=True) for name, column in zip(classes, logits, strict=True)},
+        **{name: pa.array(column, from_pandas=missing) for name, column in zip(classes, logits, strict=True)},
         "label": labels_of(logits.T, classes) if label is None else label,
     }
     return pa.table([columns[name] for name in schema.names], names=schema.names)

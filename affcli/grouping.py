@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +35,7 @@ class RowsByVideo:
         self._starts = np.concatenate([[0], np.cumsum(reader.row_groups, dtype=np.int64)])
         self._sorted: pa.Table | None = None
         self._group: tuple[int, pa.Table] | None = None
+        self._next: tuple[int, Future[pa.Table]] | None = None
         self._runs = _runs_of(reader, video_column)
         self.ids = tuple(sorted(self._runs))
         if self._loads() > MOST_PASSES * max(1, len(reader.row_groups)):
@@ -59,10 +62,30 @@ class RowsByVideo:
         return pa.concat_tables(pieces)
 
     def _load(self, index: int) -> pa.Table:
-        if self._group is None or self._group[0] != index:
-            self._group = None  # let go of the old one before reading
-            self._group = (index, self._reader.read_group(index, self._columns))
-        return self._group[1]
+        if self._group is not None and self._group[0] == index:
+            return self._group[1]
+        in_sequence = self._group is not None and self._group[0] == index - 1
+        self._group = None  # let go of the old one before reading
+        table = self._read_ahead(index)
+        if table is None:
+            table = self._reader.read_group(index, self._columns)
+        self._group = (index, table)
+        if in_sequence and index + 1 < len(self._reader.row_groups):
+            self._next = (index + 1, _reading_thread().submit(self._reader.read_group, index + 1, self._columns))
+        return table
+
+    def _read_ahead(self, index: int) -> pa.Table | None:
+        """The row group, if it is the one that was read ahead."""
+        if self._next is None:
+            return None
+        (found, reading), self._next = self._next, None
+        wait([reading])
+        return reading.result() if found == index else None
+
+    def close(self) -> None:
+        """Waits for what is being read ahead; the file may be closed then."""
+        if self._next is not None:
+            wait([self._next[1]])
 
     def _groups_of(self, run: Run) -> tuple[int, int]:
         first, last = np.searchsorted(self._starts, [run[0], run[1] - 1], side="right") - 1
@@ -85,6 +108,12 @@ class RowsByVideo:
         sizes = [sum(stop - start for start, stop in self._runs[video]) for video in self.ids]
         ends = np.cumsum(sizes).tolist()
         self._runs = {video: [(end - size, end)] for video, size, end in zip(self.ids, sizes, ends, strict=True)}
+
+
+@functools.cache
+def _reading_thread() -> ThreadPoolExecutor:
+    """Reads the next row group while this one is worked on; a table is never read by two threads at once."""
+    return ThreadPoolExecutor(1, "affcli-read")
 
 
 def _runs_of(reader: TableReader, video_column: str) -> dict[str, list[Run]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +71,8 @@ class TableWriter:
         self._format = table_format or FORMAT_OF_SUFFIX.get(Path(output).suffix.lower(), "parquet")
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
+        self._thread = ThreadPoolExecutor(1, "affcli-write")
+        self._writing: Future[None] | None = None
         self.rows = 0
         if self._to_stdout and self._format != "csv" and sys.stdout.isatty():
             raise UsageError("binary tables are not written to a terminal: use -o FILE, --format csv, or a pipe.")
@@ -111,11 +114,27 @@ class TableWriter:
         table = pa.concat_tables(self._waiting)
         end = table.num_rows - table.num_rows % ROWS_PER_GROUP if whole_only else table.num_rows
         for start in range(0, end, ROWS_PER_GROUP):
-            group = table.slice(start, min(ROWS_PER_GROUP, end - start)).combine_chunks()
-            with self._named_errors():
-                self._writer.write_table(group)
+            self._write_group(table.slice(start, min(ROWS_PER_GROUP, end - start)))
         rest = table.slice(end)
         self._waiting, self._rows_waiting = ([rest] if rest.num_rows else []), rest.num_rows
+
+    def _write_group(self, group: pa.Table) -> None:
+        """Writes a row group: to a file while the caller goes on, in a thread that is at most one group behind."""
+        self._wait()
+        if self._temporary is None:  # a pipe may block for long; only the main thread can be interrupted then
+            self._encode(group)
+        else:
+            self._writing = self._thread.submit(self._encode, group)
+
+    def _encode(self, group: pa.Table) -> None:
+        with self._named_errors():
+            self._writer.write_table(group.combine_chunks())
+
+    def _wait(self) -> None:
+        """Waits for the thread; raises what went wrong in it."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None:
@@ -124,6 +143,7 @@ class TableWriter:
         try:
             if self._waiting:
                 self._write_groups(whole_only=False)
+            self._wait()
             with self._named_errors():
                 self._finish()
         except BaseException:
@@ -131,6 +151,7 @@ class TableWriter:
             raise
 
     def _finish(self) -> None:
+        self._thread.shutdown()
         self._writer.close()
         self._stream.flush()
         if self._temporary is not None:
@@ -141,6 +162,7 @@ class TableWriter:
             self._temporary.replace(Path(self._output).resolve())
 
     def _abandon(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
         self._sink.deaf = True  # the Parquet writer would still write its footer when it is collected
         if not self._to_stdout:
             with suppress(OSError):  # what waits in the buffer cannot be written where the disk is full
