@@ -1,12 +1,12 @@
-"""What many tests share: tiny encoders that are real checkpoints, and a way to run affcli as a process."""
+"""What many tests share: tiny encoders that are real checkpoints, and a way to run commands."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,14 +69,24 @@ def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def affcli(tmp_path: Path) -> Affcli:
-    """Runs `affcli ARGUMENTS…` as a real process in the test's folder; the text it printed and its status come back."""
+def affcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Affcli]:
+    """Runs `affcli ARGUMENTS…` in the test's folder, in this process (torch is imported once for all tests).
 
-    def run(*arguments: object, status: int = 0, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "affcli", *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True, check=False)
-        texts = [stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr)]
-        assert done.returncode == status, f"exit status {done.returncode}, not {status}: {texts[1]}"
-        return subprocess.CompletedProcess(command, done.returncode, *texts)
+    What it printed comes back; another exit status than `status` fails the test.
+    """
+    from affcli import cli, terminal
 
-    return run
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        terminal.start("affcli")
+        command = list(map(str, arguments))
+        returned = cli.run(command)
+        printed = capfd.readouterr()
+        assert returned == status, f"exit status {returned}, not {status}: {printed.err}"
+        return subprocess.CompletedProcess(command, returned, printed.out, printed.err)
+
+    yield run
+    logging.getLogger("affcli").handlers.clear()
+    logging.getLogger("affcli").propagate = True

@@ -67,7 +67,9 @@ def command(
     window = window or card.config.window
     if window > card.config.window:
         raise UsageError(f"--window {window}: the model was trained with windows of {card.config.window} frames.")
-    stride = stride or card.stride
+    stride = stride or min(card.stride, window)
+    if stride > window:
+        raise UsageError(f"--stride {stride} is larger than the windows of {window} frames: frames would be left out.")
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
     refuse_other_encoder(tables[0], card.encoders["visual"])
     refuse_other_encoder(tables[1], card.encoders["audio"])

@@ -69,6 +69,10 @@ def command(
     """
     if given["dim"] % given["heads"]:
         raise UsageError(f"--heads {given['heads']} does not divide --dim {given['dim']}.")
+    if given["stride"] > given["window"]:
+        raise UsageError(
+            f"--stride {given['stride']} is larger than --window {given['window']}: frames would be left out."
+        )
     refuse_existing(output, force=given["force"])
     annotations = read_labels(labels)
     val_annotations = read_labels(val_labels) if val_labels else {}

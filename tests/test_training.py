@@ -1,0 +1,276 @@
+"""Training: what is learnt from, how the epochs go, what is kept; and prediction over the same windows."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import Affcli
+from feature_tables import class_features, write_audio, write_labels, write_visual
+from safetensors import safe_open
+
+from affcli.annotations import read_labels
+from affcli.errors import AffcliError
+from affcli.features import FeatureTable, JoinedFeatures
+from affcli.models import runtime
+from affcli.models.fusion import FusionConfig, FusionNetwork
+from affcli.models.inference import windowed_logits
+from affcli.models.model_file import ModelCard, load_model, save_model
+from affcli.models.training import balanced_weights, learning_rate, load_training_set
+
+LABELS = {
+    "a": [0] * 30 + [4] * 30 + [1] * 20,
+    "b": [4] * 25 + [5] * 25,
+    "c": [1] * 10 + [-1] * 10,
+    "d": [5] * 40 + [0] * 37,
+}
+SMALL = ("--dim", 16, "--layers", 1, "--heads", 2, "--window", 16, "--stride", 4, "--batch-size", 8, "--lr", 3e-3)
+CPU = runtime.choose("cpu", "fp32")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """visual.parquet (every fifth frame without a face), audio.parquet and labels/ of four videos."""
+    visual, audio = class_features(LABELS, 12), class_features(LABELS, 6, seed=1)
+    for rows in visual.values():
+        rows[::5] = np.nan
+    write_visual(tmp_path / "visual.parquet", visual)
+    write_audio(tmp_path / "audio.parquet", audio)
+    write_labels(tmp_path / "labels", LABELS)
+    return tmp_path
+
+
+def train(affcli: Affcli, *more: object, output: str = "m.safetensors") -> str:
+    tables = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels")
+    return affcli("train", *tables, *SMALL, "--epochs", 12, "-o", output, *more).stderr
+
+
+def joined(folder: Path) -> JoinedFeatures:
+    tables = (FeatureTable(str(folder / name)) for name in ("visual.parquet", "audio.parquet"))
+    return JoinedFeatures(*tables, sizes=(0, 0))
+
+
+def test_training_set_holds_every_window_with_a_label_and_no_other(tables: Path) -> None:
+    labels = read_labels(str(tables / "labels"))
+    data = load_training_set(joined(tables), labels, window=8, stride=8)
+    # a: 80 frames, 10 windows; b: 50 frames, 6 windows and a flush one; c: 20 frames, the windows at 0 and 8 (of 0, 8,
+    # 12 the last is unlabelled); d: 77 frames, 9 windows and a flush one
+    assert data.windows == 10 + 7 + 2 + 10
+    assert data.videos == 4
+    counted = np.bincount([label for numbers in LABELS.values() for label in numbers if label >= 0], minlength=8)
+    assert data.class_counts().tolist() == counted.tolist()
+    visual, face, audio, sound, batch_labels = data.batch(torch.tensor([0]), torch.device("cpu"))
+    assert visual.shape == (1, 8, 12)
+    assert audio.shape == (1, 8, 6)
+    assert face[0].tolist() == [False, True, True, True, True, False, True, True]
+    assert sound.all()
+    assert batch_labels[0].tolist() == [0] * 8
+
+
+def test_windows_with_neither_stream_and_lines_past_the_last_frame_teach_nothing(tmp_path: Path) -> None:
+    nothing, there = np.full((10, 2), np.nan), np.ones((10, 2))
+    write_visual(tmp_path / "visual.parquet", {"a": nothing, "b": there})
+    write_audio(tmp_path / "audio.parquet", {"a": nothing, "b": nothing})
+    write_labels(tmp_path / "labels", {"a": [1] * 10, "b": [2] * 12})
+    data = load_training_set(joined(tmp_path), read_labels(str(tmp_path / "labels")), window=16, stride=8)
+    assert data.windows == 1
+    *_, labels = data.batch(torch.tensor([0]), torch.device("cpu"))
+    assert labels[0].tolist() == [2] * 10 + [-1] * 6
+
+
+def test_videos_without_any_label_in_common_are_an_error(tables: Path) -> None:
+    write_labels(tables / "other", {"x": [1, 2]})
+    with pytest.raises(AffcliError, match=r"no video has both.*a, b, c.*x"):
+        load_training_set(joined(tables), read_labels(str(tables / "other")), window=8, stride=8)
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_0_for_absent_classes() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    counts = np.array([40, 0, 5, 15, 0, 0, 20, 0])
+    labels = np.repeat(np.arange(8), counts)
+    present = np.unique(labels)
+    expected = np.zeros(8)
+    expected[present] = compute_class_weight("balanced", classes=present, y=labels)
+    np.testing.assert_allclose(balanced_weights(counts).numpy(), expected, rtol=1e-6)
+
+
+def test_the_rate_warms_up_and_decays_to_nothing() -> None:
+    rates = [learning_rate(step, 100, 2.0) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == rates[10] == 2.0
+    assert all(one > other for one, other in itertools.pairwise(rates[10:]))
+    assert rates[-1] < 0.01
+
+
+def test_training_learns_keeps_the_best_epoch_and_writes_a_card(tables: Path, affcli: Affcli) -> None:
+    said = train(affcli, "--val-labels", "labels", "--log", "log.jsonl", "--class-weights", "balanced")
+    lines = [json.loads(line) for line in (tables / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 13))
+    assert set(lines[0]) == {"epoch", "loss", "lr", "windows", "seconds", "val_macro_f1", "val_accuracy"}
+    assert lines[-1]["loss"] < lines[0]["loss"] / 4
+    best = max(lines, key=lambda line: line["val_macro_f1"])
+    with safe_open(tables / "m.safetensors", framework="np") as file:
+        card = json.loads(file.metadata()["affcli"])
+    figures = {"epoch": best["epoch"], "macro_f1": best["val_macro_f1"], "accuracy": best["val_accuracy"]}
+    assert card["validation"] == figures
+    assert card["classes"][6] == "Surprise"
+    assert (card["config"]["window"], card["stride"]) == (16, 4)
+    assert card["encoders"]["visual"]["name"] == "toy"
+    assert str(tables) not in json.dumps(card)
+    assert f"kept epoch {best['epoch']}" in said
+    assert "both trained on and validated on" in said
+
+
+def test_the_validation_score_is_what_the_pipe_scores(tables: Path, affcli: Affcli) -> None:
+    train(affcli, "--val-labels", "labels", "-q")
+    affcli(
+        "predict",
+        "--model",
+        "m.safetensors",
+        "--visual",
+        "visual.parquet",
+        "--audio",
+        "audio.parquet",
+        "-o",
+        "w.parquet",
+    )
+    affcli("vote", "w.parquet", "-o", "f.parquet")
+    scored = json.loads(affcli("score", "f.parquet", "--labels", "labels", "--json", "-q").stdout)
+    _, card = load_model(str(tables / "m.safetensors"))
+    assert card.validation is not None
+    assert scored["macro_f1"] == pytest.approx(card.validation["macro_f1"])
+    assert scored["accuracy"] == pytest.approx(card.validation["accuracy"])
+    assert scored["accuracy"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tables: Path, affcli: Affcli) -> None:
+    said = train(affcli, "--epochs", 2, output="one")
+    assert "the last one is kept" in said
+    train(affcli, "--epochs", 2, "-q", output="two")
+    train(affcli, "--epochs", 2, "--seed", 1, "-q", output="three")
+    one, two, three = ((tables / name).read_bytes() for name in ("one", "two", "three"))
+    assert one == two
+    assert one != three
+
+
+def test_prediction_rows_are_the_windows_in_order_and_hold_the_networks_logits(tables: Path, affcli: Affcli) -> None:
+    train(affcli, "--epochs", 1, "-q")
+    affcli(
+        "predict",
+        "--model",
+        "m.safetensors",
+        "--visual",
+        "visual.parquet",
+        "--audio",
+        "audio.parquet",
+        "-o",
+        "w.parquet",
+    )
+    table = pq.read_table(tables / "w.parquet")
+    assert table.column_names[:6] == ["video", "window", "frame", "time_s", "face", "audio"]
+    assert table.column_names[6:] == list(load_model(str(tables / "m.safetensors"))[1].classes)
+    c = table.filter(np.array(table["video"].to_pylist()) == "c")
+    expected = [(start, start + i) for start in (1, 5) for i in range(16)]
+    assert list(zip(c["window"].to_pylist(), c["frame"].to_pylist(), strict=True)) == expected
+    assert c["time_s"].to_pylist()[:2] == [0, 0.04]
+    assert c["face"].to_pylist()[:6] == [False, True, True, True, True, False]
+
+    network, card = load_model(str(tables / "m.safetensors"))
+    video = joined(tables).read("c")
+    rows = slice(4, 20)  # the second window
+    inputs = [torch.from_numpy(stream.features[rows]).float()[None] for stream in (video.visual, video.audio)]
+    masks = [torch.from_numpy(stream.valid[rows])[None] for stream in (video.visual, video.audio)]
+    with torch.no_grad():
+        by_hand = network(inputs[0], masks[0], inputs[1], masks[1])[0].numpy()
+    logits = np.stack([c[name].to_numpy()[16:] for name in card.classes], axis=1)
+    np.testing.assert_allclose(logits, by_hand, atol=1e-5)
+
+
+def test_a_hidden_a_null_and_an_absent_picture_give_the_same_logits(tables: Path) -> None:
+    torch.manual_seed(0)
+    config = FusionConfig(12, 6, window=16, dim=16, layers=1, heads=2)
+    network = FusionNetwork(config).eval()
+    audio = FeatureTable(str(tables / "audio.parquet"))
+    videos = audio.videos
+    faceless = {video: np.full((len(LABELS[video]), 12), np.nan) for video in videos}
+    null = FeatureTable(str(write_visual(tables / "null.parquet", faceless)))
+    hidden_rows = pq.read_table(tables / "visual.parquet")
+    hidden_rows = hidden_rows.set_column(3, "face", [[False] * hidden_rows.num_rows])
+    pq.write_table(hidden_rows, tables / "hidden.parquet")
+    hidden = FeatureTable(str(tables / "hidden.parquet"))
+    for video in videos:
+        one, two, three = (
+            windowed_logits(
+                network,
+                JoinedFeatures(visual, audio, sizes=(12, 6)).read(video),
+                CPU,
+                window=16,
+                stride=4,
+                batch_size=3,
+            ).logits
+            for visual in (null, hidden, None)
+        )
+        assert np.array_equal(one, two)
+        assert np.array_equal(one, three)
+
+
+def test_prediction_does_not_depend_on_the_batch_size(tables: Path) -> None:
+    torch.manual_seed(0)
+    network = FusionNetwork(FusionConfig(12, 6, window=16, dim=16, layers=1, heads=2)).eval()
+    video = joined(tables).read("a")
+    logits = [windowed_logits(network, video, CPU, window=16, stride=4, batch_size=size).logits for size in (1, 3, 64)]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
+    np.testing.assert_allclose(logits[0], logits[2], atol=1e-5)
+
+
+def test_a_model_file_round_trips_and_foreign_files_are_named(tmp_path: Path) -> None:
+    network = FusionNetwork(FusionConfig(4, 3, window=8, dim=8, layers=1, heads=2))
+    card = ModelCard(network.config, 4, {"visual": {"size": 4}, "audio": {"size": 3}})
+    save_model(str(tmp_path / "m"), network, card)
+    loaded, same = load_model(str(tmp_path / "m"))
+    assert same == card
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), loaded.parameters(), strict=True))
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(AffcliError, match="not a safetensors file"):
+        load_model(str(tmp_path / "text"))
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "other")
+    with pytest.raises(AffcliError, match="no affcli card"):
+        load_model(str(tmp_path / "other"))
+    with pytest.raises(AffcliError, match="affcli train"):
+        load_model(str(tmp_path / "absent"))
+
+
+def test_wrong_calls_are_one_line_and_nothing_is_overwritten(tables: Path, affcli: Affcli) -> None:
+    given = ("--visual", "visual.parquet", "--audio", "audio.parquet")
+    cases = [
+        (2, ("train", *given, "--labels", "labels", "-o", "m", "--dim", 10, "--heads", 4), "does not divide"),
+        (2, ("train", *given, "--labels", "labels", "-o", "m", "--window", 8, "--stride", 9), "--stride 9"),
+        (2, ("train", *given, "-o", "m"), "--labels"),
+        (1, ("train", *given, "--labels", "nowhere", "-o", "m"), "nowhere"),
+        (1, ("train", "--visual", "audio.parquet", "--audio", "x", "--labels", "labels", "-o", "m"), "exchanged"),
+        (1, ("train", *given, "--labels", "labels", "-o", "no/such/folder/m"), "does not exist"),
+        (1, ("train", *given, "--labels", "labels", "-o", "visual.parquet"), "--force"),
+        (2, ("predict", "--model", "m"), "--visual, --audio or both"),
+        (1, ("predict", "--model", "absent", *given, "-o", "w"), "absent"),
+        (1, ("predict", "--model", "visual.parquet", *given, "-o", "w"), "not a safetensors file"),
+    ]
+    for status, arguments, said in cases:
+        [line] = affcli(*arguments, status=status).stderr.splitlines()
+        assert line.startswith(f"affcli {arguments[0]}: ")
+        assert said in line
+    assert not (tables / "m").exists()
+    assert not (tables / "w").exists()
+    train(affcli, "--epochs", 1, "-q")
+    model = ("predict", "--model", "m.safetensors")
+    [line] = affcli(*model, *given, "--window", 99, "-o", "w", status=2).stderr.splitlines()
+    assert "windows of 16 frames" in line
+    [line] = affcli(*model, *given, "--stride", 17, "-o", "w", status=2).stderr.splitlines()
+    assert "--stride 17" in line
