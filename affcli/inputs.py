@@ -108,11 +108,11 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
     Raises AffcliError for two pictures of one number, and for a number that no frame can have.
     """
     pictures: dict[int, Path] = {}
-    for path in sorted(path for path in _listing(folder) if _is_numbered(path)):
-        number = int(path.stem)
+    for name in filter(_is_numbered, _listing(folder)[1]):
+        number = int(_split(name)[0])
         if number in pictures:
-            raise AffcliError(f"{folder}: two pictures of frame {number}: {pictures[number].name} and {path.name}")
-        pictures[number] = path
+            raise AffcliError(f"{folder}: two pictures of frame {number}: {pictures[number].name} and {name}")
+        pictures[number] = folder / name
     if pictures and not 1 <= min(pictures) <= max(pictures) < 2**31:
         wrong = pictures[min(pictures)] if min(pictures) < 1 else pictures[max(pictures)]
         raise AffcliError(f"{wrong}: frames are numbered from 1 (00001.jpg), so no frame has this number; rename")
@@ -141,26 +141,38 @@ def _search(
     if (status.st_dev, status.st_ino) in seen:  # a symbolic link that leads back
         return
     seen.add((status.st_dev, status.st_ino))
-    entries = _listing(folder)
-    folders = [path for path in entries if path.is_dir()]
-    media = [path for path in entries if path.suffix.lower() in suffixes and path not in folders]
-    if pictures and not media and any(_is_numbered(path) for path in entries):
+    folders, files = _listing(folder)
+    media = [name for name in files if _split(name)[1] in suffixes]
+    if pictures and not media and any(map(_is_numbered, files)):
         yield "pictures", folder
-    for path in media:
-        yield "file", path
-    for path in folders:
-        yield from _search(path, suffixes, pictures, seen)
+    for name in media:
+        yield "file", folder / name
+    for name in folders:
+        yield from _search(folder / name, suffixes, pictures, seen)
 
 
-def _listing(folder: Path) -> list[Path]:
+def _listing(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of the folders and of the other entries in a folder, sorted, without junk."""
+    names: tuple[list[str], list[str]] = [], []
     try:
-        return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in _JUNK)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not (entry.name.startswith(".") or entry.name in _JUNK):
+                    names[0 if entry.is_dir() else 1].append(entry.name)
     except OSError as error:
         raise AffcliError(f"{folder}: {error.strerror}") from error
+    return sorted(names[0]), sorted(names[1])
 
 
-def _is_numbered(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.stem.isascii() and path.stem.isdigit()
+def _is_numbered(name: str) -> bool:
+    stem, suffix = _split(name)
+    return suffix in PICTURE_SUFFIXES and stem.isascii() and stem.isdigit()
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The stem and the suffix in small letters. Not by Path: there may be a million names."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - for speed
+    return stem, suffix.lower()
 
 
 def _id_in(given: Path, found: Path, kind: str, ids: str) -> str:
