@@ -204,7 +204,7 @@ def _averaged_down(
     corners = np.array([[-1, -1, 1], [size, -1, 1], [-1, size, 1], [size, size, 1]]) @ inverse.T
     height, width = pixels.shape[:2]
     left, top = (max(0, math.floor(low / shrink) * shrink) for low in corners.min(axis=0))
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0) / shrink) * shrink, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0) / shrink) * shrink, 0, (width, height)).astype(int)
     part = pixels[top:bottom, left:right]
     if part.size == 0:
         return part, matrix
