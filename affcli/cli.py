@@ -34,6 +34,7 @@ COMMANDS = {
     "vote": Entry("affcli.commands.vote", "Windowed logits, or several tables → one row a frame."),
     "smooth": Entry("affcli.commands.smooth", "Frame logits → frame logits, filtered over time."),
     "score": Entry("affcli.commands.score", "Frame logits and labels → macro F1, accuracy, confusion."),
+    "calibrate": Entry("affcli.commands.calibrate", "Frame logits and labels → class offsets that raise macro F1."),
     "export": Entry("affcli.commands.export", "Frame logits → ABAW submission, Aff-Wild2 label files, CSV."),
 }
 

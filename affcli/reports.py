@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,6 +75,12 @@ def _aligned(grid: Grid) -> str:
 def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
     numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
     return "  ".join([row[0].ljust(widths[0]), *numbers]).rstrip()
+
+
+def calibration_report(tables: Sequence[Compared], offsets: Mapping[str, float]) -> Report:
+    """What calibration gains on videos that it was not fitted to, and its offsets."""
+    rows = tuple((name, f"{offset:+.4f}") for name, offset in offsets.items())
+    return [*report(tables), Grid("", ("class", "offset"), rows)]
 
 
 def _counts(score: Score) -> str:

@@ -25,6 +25,7 @@ NO_PREDICTION: Final = NOT_ANNOTATED
 _log = logging.getLogger(__name__)
 
 Numbers = NDArray[np.int8]
+Predictor = Callable[[VideoRows], Numbers]
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,16 @@ def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) ->
     return Tally(tuple(matrices), np.stack(list(matrices.values())), labelled, table=table.name)
 
 
-def matched(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Iterator[Matched]:
+def matched(
+    table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules, predict: Predictor | None = None
+) -> Iterator[Matched]:
     """Joins labels and predictions by frame number, a video at a time, in codepoint order of the videos.
 
+    `predict` is what `predictor` chooses where none is given.
     Raises AffcliError where a labelled frame has no prediction (unless `rules.allow_missing`; at the end, to name all
     of them), where a frame has two, where the classes are not the eight, and where nothing is left to score.
     """
-    predict = predictor(table, rules.label_column)
+    predict = predict or predictor(table, rules.label_column)
     if rules.faces_only and "face" not in table.carried_schema.names:
         raise AffcliError(f"{table.name} has no column 'face', so --faces-only cannot tell which frames have one.")
     _note_unlabelled(table, labels)
@@ -93,7 +97,7 @@ def _rows_of(table: LogitTable, video: str) -> VideoRows:
     return VideoRows(video, np.empty(0, np.int64), logits, table.carried_schema.empty_table())
 
 
-def _match(rows: VideoRows, labels: Numbers, predict: Callable[[VideoRows], Numbers], rules: Rules) -> Matched:
+def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules) -> Matched:
     predicted = predict(rows)
     wanted = _labelled_frames(labels)
     has = np.flatnonzero(predicted != NO_PREDICTION)
@@ -135,7 +139,7 @@ def _faces(rows: VideoRows, at: NDArray[np.int64]) -> NDArray[np.bool_]:
 # --- which column is the prediction ----------------------------------------------------------------------------------
 
 
-def predictor(table: LogitTable, label_column: str | None) -> Callable[[VideoRows], Numbers]:
+def predictor(table: LogitTable, label_column: str | None) -> Predictor:
     """What gives the predicted class number of each of a video's rows, -1 where there is none.
 
     A column that was named counts; in tables of ours `label`; elsewhere the logits, since a `label` there is often the
@@ -152,10 +156,10 @@ def predictor(table: LogitTable, label_column: str | None) -> Callable[[VideoRow
         return _by_label(label_column, table.name)
     if "label" in others:
         _log.warning("%s: its logits count, not its column 'label'; --label-column label would take that.", table.name)
-    return _by_logits(table)
+    return by_logits(table)
 
 
-def _by_label(column: str, source: str) -> Callable[[VideoRows], Numbers]:
+def _by_label(column: str, source: str) -> Predictor:
     def predict(rows: VideoRows) -> Numbers:
         _refuse_duplicates(rows, source)
         return class_numbers(rows.carried[column], f"{source}: column '{column}'")
@@ -163,8 +167,9 @@ def _by_label(column: str, source: str) -> Callable[[VideoRows], Numbers]:
     return predict
 
 
-def _by_logits(table: LogitTable) -> Callable[[VideoRows], Numbers]:
-    require_the_eight(table)
+def by_logits(table: LogitTable) -> Predictor:
+    """The class with the largest logit, the first of equals; raises unless the logits are those of the eight."""
+    _require_the_eight(table)
 
     def predict(rows: VideoRows) -> Numbers:
         _refuse_duplicates(rows, table.name)
@@ -174,8 +179,7 @@ def _by_logits(table: LogitTable) -> Callable[[VideoRows], Numbers]:
     return predict
 
 
-def require_the_eight(table: LogitTable) -> None:
-    """Raises unless the table's logits are those of the eight classes (a LogitTable then has them in order)."""
+def _require_the_eight(table: LogitTable) -> None:
     if table.classes == CLASSES:
         return
     lacking = [name for name in CLASSES if name not in table.classes]

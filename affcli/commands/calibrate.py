@@ -1,0 +1,97 @@
+"""`affcli calibrate`: offsets that make the most of a table's logits for macro F1."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from affcli import options
+from affcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from affcli.calibration import Judged
+    from affcli.columns import ColumnNames
+    from affcli.metrics import Compared
+
+_log = logging.getLogger(__name__)
+
+
+@click.command("calibrate")
+@click.argument("source", metavar="[INPUT]", default="-")
+@click.option("--labels", required=True, metavar="DIR|FILE", help="Label folder, label text, table or submission.")
+@options.output(required=True, what="JSON")
+@click.option(
+    "--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the videos for cross-validation."
+)
+@click.option("--faces-only", is_flag=True, help="Use only frames where a face was found.")
+@click.option("--allow-missing", is_flag=True, help="Use the frames that have a prediction.")
+@click.option(
+    "--bootstrap", type=click.IntRange(0), default=1000, show_default=True, help="Resamplings of the videos; 0: none."
+)
+@options.seed
+@options.logit_columns
+@options.force
+@options.common
+def command(
+    source: str,
+    labels: str,
+    *,
+    output: str,
+    folds: int,
+    faces_only: bool,
+    allow_missing: bool,
+    bootstrap: int,
+    seed: int,
+    columns: ColumnNames,
+    force: bool,
+) -> None:
+    """Fits an offset a class, to be added to the logits, that raises macro F1 on labelled data.
+
+    INPUT is a table of logits with a row a frame; standard input by default. All its labelled frames are held in
+    memory. The gain that is printed is by cross-validation: each video is judged with offsets fitted to others. The
+    offsets that are written are fitted to all. Fit them to what they will be applied to: vote adds them after its mean.
+
+    \b
+    Example:
+      affcli vote W_val.parquet | affcli calibrate --labels Validation_Set -o calibration.json
+      affcli vote W_test.parquet --calibration calibration.json | affcli smooth -o S.parquet
+    """
+    from affcli.annotations import read_labels
+    from affcli.calibration import Calibration, as_object, fit, judged_frames
+    from affcli.logits import LogitTable
+    from affcli.outputs import write_text
+    from affcli.printing import show
+    from affcli.reports import calibration_report, cautions
+    from affcli.scoring import Rules
+    from affcli.tables import STANDARD_STREAM, refuse_existing
+
+    refuse_existing(output, force=force)
+    if source == labels == STANDARD_STREAM:
+        raise UsageError("only one of INPUT and --labels can be standard input.")
+    truth = read_labels(labels)
+    with LogitTable(source, columns=columns, carry={"face"}) as table:
+        judged = judged_frames(table, truth, Rules(faces_only=faces_only, allow_missing=allow_missing))
+        space = str(table.metadata.get("space", "logits"))
+    found = _compared(judged, folds=folds, bootstrap=bootstrap, seed=seed)
+    for caution in cautions(found):
+        _log.warning("%s", caution)
+    calibration = Calibration(table.classes, tuple(fit(judged).tolist()), space)
+    facts = {"folds": min(folds, len(judged.videos)), "seed": seed}
+    write_text(output, json.dumps(as_object(calibration, found, facts), indent=1) + "\n", force=force)
+    if output != STANDARD_STREAM:
+        show(calibration_report(found, calibration.by_class))
+
+
+def _compared(judged: Judged, *, folds: int, bootstrap: int, seed: int) -> list[Compared]:
+    import numpy as np
+
+    from affcli.calibration import classified, counted_by_video, cross_validated
+    from affcli.metrics import compare
+
+    plain = classified(judged.logits, np.zeros(len(judged.logits)))
+    calibrated = cross_validated(judged, folds=folds, seed=seed)
+    tallies = [counted_by_video(judged, plain, "as it is"), counted_by_video(judged, calibrated, "cross-validated")]
+    return compare(tallies, bootstrap=bootstrap, seed=seed)
