@@ -182,6 +182,17 @@ def test_offsets_applied_to_the_table_raise_its_score(tmp_path, affcli, biased):
     assert two > one + 0.2
 
 
+def test_missing_logits_are_never_chosen(tmp_path, affcli, biased):
+    table, labels = biased
+    gaps = pd.read_parquet(table)
+    gaps.loc[::3, "Anger"] = np.nan
+    gaps.to_parquet(table)
+    status, _, err = affcli("calibrate", table, "--labels", labels, "-o", tmp_path / "c.json")
+    assert status == 0, err
+    plain = json.loads(affcli("score", table, "--labels", labels, "--json")[1])
+    assert json.loads((tmp_path / "c.json").read_text())["macro_f1"] == plain["macro_f1"]
+
+
 def test_the_same_input_gives_the_same_bytes_and_nothing_else_on_standard_output(tmp_path, affcli, biased):
     table, labels = biased
     one = affcli("calibrate", table, "--labels", labels, "-o", "-", "-q")
