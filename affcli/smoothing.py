@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from affcli.errors import AffcliError, UsageError
 from affcli.frames import frame_rows, frame_schema, largest
 from affcli.logits import LogitTable, VideoRows
+from affcli.medians import window_medians
 from affcli.schema import CLASSES
 from affcli.tables import plain_type
 
@@ -110,7 +111,8 @@ class Smooth:
 
     def _finished(self, smoothed: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Missing logits stay missing unless they are to be filled."""
-        return smoothed if self._filter.exclude_faceless else np.where(known, smoothed, np.nan)
+        kept = self._filter.exclude_faceless or known.all()
+        return smoothed if kept else np.where(known, smoothed, np.nan)
 
     def _seen(self, rows: VideoRows) -> np.ndarray | bool:
         """Which rows show a face, where those that do not are to be left out."""
@@ -225,13 +227,10 @@ def _padded(values: np.ndarray, kernel: int) -> np.ndarray:
 
 def _sliding_median(padded: np.ndarray, kernel: int) -> np.ndarray:
     """Medians [C, n] of every window of [C, n + kernel - 1]."""
-    from scipy.ndimage import median_filter
-
-    # scipy's filter for one dimension is many times faster than along one of two; windows that reach over from one
-    # row into the next lie in the padding.
-    medians = np.asarray(median_filter(padded.ravel(), size=kernel, mode="nearest")).reshape(padded.shape)
-    reach = kernel // 2
-    return medians[:, reach : padded.shape[1] - reach]
+    # One long row at a time is fastest; windows that reach over from one row into the next are left out after.
+    medians = np.empty(padded.shape, padded.dtype)
+    medians.ravel()[: padded.size - kernel + 1] = window_medians(padded.ravel(), kernel)
+    return medians[:, : padded.shape[1] - kernel + 1]
 
 
 def _window_sums(counted: np.ndarray, kernel: int) -> np.ndarray:
