@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -64,3 +66,11 @@ def astronaut() -> Pixels:
     """A photograph with one face, uint8 [512, 512, 3]."""
     with Image.open(Path(__file__).parent / "data" / "astronaut.jpg") as picture:
         return np.array(picture.convert("RGB"))
+
+
+def shared_clip(name: str) -> Path:
+    """A real clip of the folder `AFFCLI_SHARED` (else `shared` beside the repository); skips the test without it."""
+    folder = Path(os.environ.get("AFFCLI_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "clips"
+    if not (folder / name).is_file():
+        pytest.skip("the shared clips are not here")
+    return folder / name

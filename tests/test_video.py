@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_fixtures import H264, astronaut, ffmpeg, showinfo_times, write_frames, write_pattern
+from media_fixtures import H264, astronaut, ffmpeg, shared_clip, showinfo_times, write_frames, write_pattern
 from PIL import Image
 
 from affcli.errors import AffcliError
@@ -57,6 +57,12 @@ def test_times_are_those_that_showinfo_prints(name: str, tmp_path: Path) -> None
     assert [frame.number for frame in frames] == list(range(1, len(expected) + 1))
     np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=2e-6)
     np.testing.assert_array_equal(read_frame_times(path), [frame.time_s for frame in frames])
+
+
+@pytest.mark.parametrize("name", ["1001_DFA_ANG_XX.flv", "WolfgangLanger_Pexels.mp4", "single_face.mp4"])
+def test_times_of_real_clips(name: str) -> None:
+    path = shared_clip(name)
+    np.testing.assert_allclose([frame.time_s for frame in read_all(path)], showinfo_times(path), atol=2e-6)
 
 
 def test_variable_rate_is_seen_in_the_times(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.media.faces import Face
+from affcli.media.faces import Face, overlap
 
 Rule = Literal["largest", "left", "right", "all"]
 
@@ -32,6 +32,8 @@ _LARGEST_RATIO: Final = 2.0  # of sizes
 _LOOK_WEIGHT: Final = 5.0
 _SAME_LOOK: Final = 0.1  # this like, and free, a face is the person wherever it appears
 _OTHER_LOOK: Final = 0.3
+# A new face that overlaps one just seen is a mixture of two people, seen by the detector where they cross.
+_MIXED: Final = 0.2
 _NEVER: Final = 1e6
 
 _LOOK_MEMORY: Final = 0.9
@@ -41,13 +43,16 @@ _COASTING_S: Final = 0.5  # how long an unseen person is taken to move on as bef
 
 @dataclass(eq=False)
 class Person:
-    """Somebody followed: number, the face last seen and when, velocity [2] in pixels/s, the look on average."""
+    """Somebody followed: the face last seen and when, velocity [2] in pixels/s, the look on average.
 
-    number: int
+    `number` is 0 until the person counts under the rule `all`.
+    """
+
     face: Face
     seen_s: float
-    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    number: int = 0
     sights: int = 1
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
 
     def __post_init__(self) -> None:
         self.look = self.face.look
@@ -91,17 +96,18 @@ class Follower:
     def follow(self, faces: Sequence[Face], time_s: float) -> dict[int, Face]:
         """The faces to take from the next frame, by number of the person: {1: face} or {} unless the rule is `all`.
 
-        Under `all`, persons are numbered 1, 2, … by first appearance, larger faces first within a frame.
+        Under `all`, persons are numbered 1, 2, … by appearance, larger faces first within a frame. Whoever joins those
+        who are there already counts from the third sight on, so that a flicker of the detector is nobody.
         """
         self._persons = [person for person in self._persons if time_s - person.seen_s <= WAIT_S]
         self._visible = self._join(faces, time_s)
         if self._rule == "all":
-            return {person.number: person.face for person in self._visible}
+            return {person.number: person.face for person in self._numbered()}
         self._chosen = self._stay() if self._rule == "largest" else self._outermost(time_s)
         return {1: self._chosen.face} if self._chosen and self._chosen in self._visible else {}
 
     def _join(self, faces: Sequence[Face], time_s: float) -> list[Person]:
-        """The persons seen in this frame, by number; unknown faces become new persons."""
+        """The persons seen in this frame, the known ones first; unknown faces become new persons."""
         unknown = dict(enumerate(faces))
         seen: list[Person] = []
         for person, index in self._pairs(faces, time_s):
@@ -109,10 +115,20 @@ class Follower:
             seen.append(person)
         is_cut = bool(faces) and bool(self._visible) and not any(person in seen for person in self._visible)
         for face in sorted(unknown.values(), key=_size, reverse=True):
-            seen.append(self._returned(face, time_s, seen) or self._new(face, time_s))
+            if not any(overlap(face.box, person.face.box) > _MIXED for person in seen):
+                seen.append(self._returned(face, time_s, seen) or self._new(face, time_s))
         if is_cut:
             self._persons = list(seen)
-        return sorted(seen, key=lambda person: person.number)
+        return seen
+
+    def _numbered(self) -> list[Person]:
+        """The persons in sight that count, each with its number."""
+        nobody_before = all(person.number == 0 for person in self._persons)
+        for person in self._visible:
+            if person.number == 0 and (nobody_before or person.sights >= _SETTLED):
+                self._count += 1
+                person.number = self._count
+        return sorted((person for person in self._visible if person.number), key=lambda person: person.number)
 
     def _pairs(self, faces: Sequence[Face], time_s: float) -> list[tuple[Person, int]]:
         """Persons and the indices of their faces, by the assignment of the smallest total cost."""
@@ -139,8 +155,7 @@ class Follower:
         return person
 
     def _new(self, face: Face, time_s: float) -> Person:
-        self._count += 1
-        self._persons.append(Person(self._count, face, time_s))
+        self._persons.append(Person(face, time_s))
         return self._persons[-1]
 
     def _stay(self) -> Person | None:
