@@ -182,6 +182,8 @@ def by_logits(table: LogitTable) -> Predictor:
 def _require_the_eight(table: LogitTable) -> None:
     if table.classes == CLASSES:
         return
+    if not table.has_logits:
+        raise AffcliError(f"{table.name} has labels but no logits. Name the columns of logits with --classes.")
     lacking = [name for name in CLASSES if name not in table.classes]
     foreign = [name for name in table.classes if name not in CLASSES]
     found = f"lacks {listed(lacking)}" if lacking else "has more than the eight classes"

@@ -202,6 +202,14 @@ def test_the_same_input_gives_the_same_bytes_and_nothing_else_on_standard_output
     assert affcli("calibrate", table, "--labels", labels, "-o", tmp_path / "c.json")[0] == 1
 
 
+def test_labels_alone_cannot_be_calibrated(tmp_path, affcli, biased):
+    _, labels = biased
+    pd.DataFrame({"video": "v0", "frame": [1, 2], "label": "Fear"}).to_csv(tmp_path / "l.csv", index=False)
+    status, _, err = affcli("calibrate", tmp_path / "l.csv", "--labels", labels, "-o", tmp_path / "c.json")
+    assert status == 1
+    assert "l.csv has labels but no logits" in err
+
+
 def test_one_video_is_not_enough(tmp_path, affcli, biased):
     table, labels = biased
     (tmp_path / "one").mkdir()
