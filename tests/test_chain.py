@@ -1,0 +1,115 @@
+"""The whole chain through real processes and pipes, from clips to a score."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import Affcli
+from feature_tables import class_features, write_audio, write_labels, write_visual
+from media_fixtures import H264, astronaut, ffmpeg, write_frames
+
+LABELS = {"a": [4] * 40, "b": [0] * 40, "c": [5] * 20 + [1] * 20}
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def shell(script: str, folder: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs a shell script in which `affcli` is this installation's."""
+    affcli = f'affcli() {{ {shlex.quote(sys.executable)} -m affcli "$@"; }}\n'
+    command = ["bash", "-c", f"set -euo pipefail\n{affcli}{script}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.fixture
+def model(tmp_path: Path, affcli: Affcli) -> Path:
+    """A folder with a trained model, its feature tables and its labels."""
+    write_visual(tmp_path / "V.parquet", class_features(LABELS, 12))
+    write_audio(tmp_path / "A.parquet", class_features(LABELS, 6, seed=1))
+    write_labels(tmp_path / "labels", LABELS)
+    network = ("--dim", 16, "--layers", 1, "--heads", 2, "--lr", 3e-3, "--epochs", 30, "--batch-size", 2)
+    affcli("train", "--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels", *network, "-o", "m", "-q")
+    return tmp_path
+
+
+def test_predict_vote_smooth_score_in_one_pipe(model: Path) -> None:
+    features = "--visual V.parquet --audio A.parquet"
+    piped = shell(
+        f"affcli predict --model m {features} | affcli vote | affcli smooth | tee F.parquet |"
+        " affcli score --labels labels --json",
+        model,
+    )
+    result = json.loads(piped.stdout)
+    assert result["frames"] == 120
+    assert result["coverage"] == 1
+    assert result["accuracy"] > 0.9
+    assert pq.read_table(model / "F.parquet").num_rows == 120
+
+    steps = [f"predict --model m {features} -o w.parquet", "vote w.parquet -o v.csv", "smooth v.csv -o s.arrow"]
+    shell("\n".join(f"affcli {step}" for step in steps), model)
+    by_files = shell("affcli score s.arrow --labels labels --json", model)
+    assert json.loads(by_files.stdout)["confusion"] == result["confusion"]
+
+
+def test_a_reader_that_leaves_early_is_no_error(model: Path) -> None:
+    done = shell("set +o pipefail; affcli predict --model m --visual V.parquet --format csv | head -n 2", model)
+    assert done.stdout.splitlines()[0].startswith("video,window,frame,time_s,face,audio,Neutral")
+    assert done.stderr == ""
+
+
+def test_binary_tables_are_not_written_to_a_terminal(model: Path) -> None:
+    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    arguments = [sys.executable, "-m", "affcli", "predict", "--model", "m", "--visual", "V.parquet"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=model,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"terminal" in done.stdout
+    assert b"PAR1" not in done.stdout
+
+
+def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Path, affcli: Affcli) -> None:
+    clips = tmp_path / "my clips"
+    clips.mkdir()
+    face = astronaut()[::2, ::2]
+    write_frames(clips / "one.mkv", [face] * 5)
+    tables = ("--visual", "V.parquet", "--audio", "A.parquet")
+    for kind in ("visual", "audio"):
+        affcli(f"extract-{kind}", clips, "--model", "mini", "-o", f"{kind[0].upper()}.parquet", "-q")
+    write_labels(tmp_path / "labels", {"one": [4] * 5})
+    network = ("--dim", 8, "--layers", 1, "--heads", 2, "--epochs", 1)
+    affcli("train", *tables, "--labels", "labels", *network, "-o", "model.safetensors", "-q")
+
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "affcli").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m affcli "$@"\n')
+    (bin_folder / "affcli").chmod(0o755)
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "VISUAL_MODEL": "mini", "AUDIO_MODEL": "mini"}
+
+    def label() -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(EXAMPLES / "label-folder.sh"), str(clips), "model.safetensors", "out"]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    done = label()
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(tmp_path / "out" / "labels.parquet").num_rows == 5
+    (clips / "bad.mp4").write_text("no video")
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:r=10:d=0.7", *H264, clips / "two.mkv")
+    done = label()
+    assert done.returncode == 0, done.stderr
+    assert "bad.mp4" in done.stderr
+    table = pq.read_table(tmp_path / "out" / "labels.parquet")
+    assert table["video"].to_pylist() == ["one"] * 5 + ["two"] * 7
+    assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 13
