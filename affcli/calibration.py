@@ -44,9 +44,16 @@ class Calibration:
 
     def apply(self, logits: NDArray[np.floating[Any]], classes: Sequence[str]) -> Floats:
         """The logits [n, C], in order of `classes`, with the offsets added; NaN stays NaN."""
+        return np.asarray(logits + np.array([self.by_class[name] for name in classes]))
+
+    def check(self, classes: Sequence[str], space: str) -> None:
+        """Raises where the offsets are for other classes, or for other numbers than those of `space`."""
         if set(classes) != set(self.classes):
             raise AffcliError(f"the calibration is for the classes {listed(self.classes)}, not {listed(classes)}.")
-        return np.asarray(logits + np.array([self.by_class[name] for name in classes]))
+        if space != self.space:
+            raise AffcliError(
+                f"the calibration was fitted to {self.space}, and would be added to {space}; fit another."
+            )
 
     @property
     def by_class(self) -> dict[str, float]:

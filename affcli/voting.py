@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ from affcli.frames import frame_rows, frame_schema, largest
 from affcli.logits import LogitTable, VideoRows
 
 LOGITS, PROBABILITIES, SHARES = "logits", "probabilities", "shares"
+
+if TYPE_CHECKING:
+    from affcli.calibration import Calibration
 
 # Columns of the input that belong to the frame, not to the row, with their types.
 PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_()}
@@ -40,15 +43,23 @@ class Vote:
 
     `space`: the mean of `logits`, of their softmaxes (`probabilities`), or of votes for the largest (`shares`).
     Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the frame.
+    The offsets of a `calibration`, which must be one for the same space and classes, are added at the end.
     """
 
     def __init__(
-        self, tables: Sequence[LogitTable], *, space: str = LOGITS, weights: Sequence[float] | None = None
+        self,
+        tables: Sequence[LogitTable],
+        *,
+        space: str = LOGITS,
+        weights: Sequence[float] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        self._tables, self._space = tables, space
+        self._tables, self._space, self._calibration = tables, space, calibration
         self._weights = _checked_weights(weights, len(tables))
         self._classes = tables[0].classes
         _check_classes(tables)
+        if calibration is not None:
+            calibration.check(self._classes, space)
         self.videos = sorted({video for table in tables for video in table.ids})
         self._carried = [name for name in PER_FRAME if any(name in table.carried_schema.names for table in tables)]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
@@ -63,8 +74,9 @@ class Vote:
                 if video in table
             ]
             merged = means[0][0] if len(self._tables) == 1 else merge(means, self._carried)
+            mean = merged.mean if self._calibration is None else self._calibration.apply(merged.mean, self._classes)
             carried = {**merged.carried, "votes": pa.array(merged.votes.astype(np.int32))}
-            yield frame_rows(self.schema, VideoRows(video, merged.frame, merged.mean, pa.table(carried)))
+            yield frame_rows(self.schema, VideoRows(video, merged.frame, mean, pa.table(carried)))
 
     def _aligned(self, means: FrameMeans, classes: Sequence[str]) -> FrameMeans:
         if tuple(classes) == self._classes:
@@ -79,6 +91,8 @@ class Vote:
         facts["space"] = self._space
         if others:
             facts["ensemble"] = list(weights or [1.0] * len(self._tables))
+        if self._calibration is not None:
+            facts["calibration"] = self._calibration.by_class
         return facts
 
 

@@ -117,8 +117,15 @@ def test_each_fold_is_fitted_to_all_other_videos(monkeypatch):
 def test_offsets_are_added_by_name():
     found = Calibration(("A", "B"), (1.0, -2.0)).apply(np.array([[0.0, 0.5], [np.nan, 1.0]]), ("B", "A"))
     np.testing.assert_array_equal(found, [[-2.0, 1.5], [np.nan, 2.0]])
+
+
+def test_offsets_for_other_classes_or_numbers_are_refused():
+    offsets = Calibration(("A", "B"), (1.0, -2.0), "probabilities")
+    offsets.check(("B", "A"), "probabilities")
     with pytest.raises(AffcliError, match="for the classes A, B, not B, C"):
-        Calibration(("A", "B"), (1.0, -2.0)).apply(np.zeros((1, 2)), ("B", "C"))
+        offsets.check(("B", "C"), "probabilities")
+    with pytest.raises(AffcliError, match="was fitted to probabilities, and would be added to logits"):
+        offsets.check(("A", "B"), "logits")
 
 
 @pytest.mark.parametrize(
@@ -168,18 +175,32 @@ def test_the_file_says_what_was_gained_on_videos_not_fitted_to(tmp_path, affcli,
     assert read_calibration(str(tmp_path / "c.json")).by_class == found["offsets"]
 
 
-def test_offsets_applied_to_the_table_raise_its_score(tmp_path, affcli, biased):
+def test_vote_applies_the_file_and_the_score_rises(tmp_path, affcli, biased):
     table, labels = biased
     affcli("calibrate", table, "--labels", labels, "-o", tmp_path / "c.json")
-    calibrated = pd.read_parquet(table)
-    offsets = read_calibration(str(tmp_path / "c.json"))
-    calibrated[list(CLASSES)] = offsets.apply(calibrated[list(CLASSES)].to_numpy(), CLASSES)
-    calibrated.to_parquet(tmp_path / "C.parquet")
+    assert affcli("vote", table, "-o", tmp_path / "V.parquet")[0] == 0
+    status, _, err = affcli("vote", table, "--calibration", tmp_path / "c.json", "-o", tmp_path / "C.parquet")
+    assert status == 0, err
+    plain, raised = (pd.read_parquet(tmp_path / name) for name in ("V.parquet", "C.parquet"))
+    offsets = json.loads((tmp_path / "c.json").read_text())["offsets"]
+    assert list(offsets) == list(CLASSES)
+    expected = plain[list(CLASSES)].to_numpy(float) + np.array(list(offsets.values()))
+    np.testing.assert_allclose(raised[list(CLASSES)], expected, atol=1e-5)
+    assert (raised["label"] == np.array(CLASSES)[raised[list(CLASSES)].to_numpy().argmax(1)]).all()
     one, two = (
-        json.loads(affcli("score", file, "--labels", labels, "--json")[1])["macro_f1"]
-        for file in (table, tmp_path / "C.parquet")
+        json.loads(affcli("score", tmp_path / name, "--labels", labels, "--json")[1])["macro_f1"]
+        for name in ("V.parquet", "C.parquet")
     )
     assert two > one + 0.2
+
+
+def test_a_calibration_of_logits_is_not_added_to_probabilities(tmp_path, affcli, biased):
+    table, labels = biased
+    affcli("calibrate", table, "--labels", labels, "-o", tmp_path / "c.json")
+    arguments = ("--calibration", tmp_path / "c.json", "--space", "probabilities", "-o", tmp_path / "C.parquet")
+    status, _, err = affcli("vote", table, *arguments)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "was fitted to logits" in err
 
 
 def test_missing_logits_are_never_chosen(tmp_path, affcli, biased):

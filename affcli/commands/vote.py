@@ -11,6 +11,7 @@ from affcli import options
 from affcli.terminal import counting
 
 if TYPE_CHECKING:
+    from affcli.calibration import Calibration
     from affcli.columns import ColumnNames
 
 
@@ -19,6 +20,14 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: str | None) -> l
         return None if given is None else [float(number) for number in given.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"'{given}' is not a list of numbers w1,w2,….") from error
+
+
+def _read_calibration(source: str | None) -> Calibration | None:
+    if source is None:
+        return None
+    from affcli.calibration import read_calibration
+
+    return read_calibration(source)
 
 
 @click.command()
@@ -33,6 +42,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: str | None) -> l
 )
 @click.option("--hard", is_flag=True, help="Each row votes for its largest logit; the shares of votes are written.")
 @click.option("--weights", metavar="w1,w2,…", callback=_numbers, help="One for each input; equal by default.")
+@click.option("--calibration", metavar="FILE", help="Add the offsets that `affcli calibrate` wrote to the means.")
 @options.logit_columns
 @options.table_format
 @options.force
@@ -43,6 +53,7 @@ def command(
     space: str,
     hard: bool,
     weights: list[float] | None,
+    calibration: str | None,
     columns: ColumnNames,
     table_format: str | None,
     force: bool,
@@ -65,9 +76,10 @@ def command(
     from affcli.voting import PER_FRAME, SHARES, Vote
 
     refuse_existing(output, force=force)
+    offsets = _read_calibration(calibration)
     with ExitStack() as files:
         inputs = [files.enter_context(LogitTable(name, columns=columns, carry=PER_FRAME)) for name in tables or "-"]
-        vote = Vote(inputs, space=SHARES if hard else space, weights=weights)
+        vote = Vote(inputs, space=SHARES if hard else space, weights=weights, calibration=offsets)
         writer = files.enter_context(TableWriter(output, vote.schema, table_format=table_format, force=force))
         progress = files.enter_context(counting("vote", len(vote.videos)))
         for rows in vote.frames():
