@@ -65,6 +65,15 @@ def test_times_of_real_clips(name: str) -> None:
     np.testing.assert_allclose([frame.time_s for frame in read_all(path)], showinfo_times(path), atol=2e-6)
 
 
+def test_frames_before_an_edit_lists_start_are_not_shown(tmp_path: Path) -> None:
+    """A cut without encoding keeps frames from the key frame before; the edit list says where the picture begins."""
+    write_pattern(tmp_path / "whole.mp4", *B_FRAMES, "-g", "100", seconds=4)
+    ffmpeg("-ss", "1.1", "-i", tmp_path / "whole.mp4", "-c", "copy", tmp_path / "cut.mp4")
+    frames = read_all(tmp_path / "cut.mp4")
+    np.testing.assert_allclose([frame.time_s for frame in frames], showinfo_times(tmp_path / "cut.mp4"), atol=2e-6)
+    assert len(frames) < 80
+
+
 def test_variable_rate_is_seen_in_the_times(tmp_path: Path) -> None:
     path = write_pattern(tmp_path / "v.mkv", *CONTAINERS["variable.mkv"], seconds=2)
     assert len({round(step, 3) for step in np.diff(read_frame_times(path))}) > 1
@@ -150,6 +159,29 @@ def test_a_playlist_opens_no_other_file(kind: str, reason: str, suffix: str, cli
     path.write_text(playlist(kind, clip))
     with pytest.raises(MediaError, match=reason):
         open_video(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_a_picture_named_as_a_video_is_refused(kind: str, tmp_path: Path) -> None:
+    Image.fromarray(astronaut()).save(tmp_path / "clip.mp4", kind)
+    with pytest.raises(MediaError, match="this is a picture"):
+        open_video(tmp_path / "clip.mp4")
+
+
+def test_a_crash_of_ffmpeg_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    (tmp_path / "clip.mp4").write_bytes(b"something")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "ffmpeg"))
+    with pytest.raises(MediaError, match="ffmpeg itself was ended by signal 11"):
+        open_video(tmp_path / "clip.mp4")
+
+
+def test_a_missing_ffmpeg_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"something")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
+    with pytest.raises(AffcliError, match="IMAGEIO_FFMPEG_EXE"):
+        open_video(tmp_path / "clip.mp4")
 
 
 def test_a_picture_is_no_video_and_a_pattern_is_not_expanded(tmp_path: Path) -> None:

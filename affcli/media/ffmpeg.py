@@ -32,6 +32,7 @@ _LINE: Final = re.compile(r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )*\[(?P<level>
 _START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
 _STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): (?!.*\(attached pic\))")  # cover pictures aside
 _KEPT_ERRORS: Final = 20
+_INSTALL: Final = "Install imageio-ffmpeg from a wheel, or name an ffmpeg (version 7 or newer) in IMAGEIO_FFMPEG_EXE."
 _PIPE_BYTES: Final = 1 << 20
 _OUTPUTS: Final = (
     "image2pipe",
@@ -89,9 +90,9 @@ class Decoder:
                 env=_environment(),
                 start_new_session=True,  # Ctrl-C comes to us alone, so ffmpeg's end is never taken for the file's
             )
-        except BaseException:
+        except OSError as error:
             os.close(read_end)
-            raise
+            raise AffcliError(f"ffmpeg cannot be started ({error}). {_INSTALL}") from error
         finally:
             os.close(write_end)
         self._stamps = os.fdopen(read_end, "r", encoding="ascii", errors="replace")
@@ -115,6 +116,8 @@ class Decoder:
         status = self._process.wait()
         self._drain.join()
         self.close()
+        if status < 0:
+            self.errors.insert(0, f"ffmpeg itself was ended by signal {-status}")
         if _check_file(self.path) != self._identity:
             return "the file changed while it was read"
         if _is_cut_flv(self.path):
@@ -206,8 +209,7 @@ def executable() -> str:
     try:
         return str(get_ffmpeg_exe())
     except RuntimeError as error:
-        hint = "install imageio-ffmpeg from a wheel, or name an ffmpeg of version 7 or newer in IMAGEIO_FFMPEG_EXE"
-        raise AffcliError(f"no ffmpeg was found: {hint}") from error
+        raise AffcliError(f"no ffmpeg was found. {_INSTALL}") from error
 
 
 def _enlarge(pipe: BinaryIO) -> None:
