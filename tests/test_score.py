@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -466,6 +467,19 @@ def test_several_tables_print_a_row_each(tmp_path, affcli):
     assert [row[0] for row in rows] == [str(file) for file in files] * 2
     assert rows[1][5].startswith("+0.")
     assert rows[2][5:] == ["+0.0000", "+0.0000", "to", "+0.0000"]
+
+
+def test_the_example_shows_the_curve_over_kernels(tmp_path):
+    files, labels = three_tables(tmp_path)
+    script = Path(__file__).parents[1] / "examples" / "smoothing-curve.sh"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", str(script), str(files[0]), str(labels), "1", "3"]
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("k")] == [
+        "k1.parquet",
+        "k3.parquet",
+    ] * 2
 
 
 def test_tables_scored_on_different_frames_say_so(tmp_path, affcli):
