@@ -13,6 +13,8 @@ import pyarrow.feather as feather
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from affcli import grouping
 from affcli.columns import ColumnNames
@@ -81,6 +83,27 @@ def test_every_format_and_row_order_reads_the_same(
     order = np.random.default_rng(1).permutation(6)
     shuffled = read(save(table().take(pa.array(order)), tmp_path / f"u{suffix}"))
     assert shuffled == EXPECTED
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), group=st.integers(1, 12), passes=st.sampled_from([0, 3])
+)
+@settings(deadline=None)
+def test_videos_may_begin_and_end_anywhere_in_a_row_group(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], group: int, passes: int
+) -> None:
+    videos = [f"{number:02d}" for number, size in enumerate(sizes) for _ in range(size)]
+    frame = [i + 1 for size in sizes for i in range(size)]
+    number = np.arange(len(frame), dtype=np.float64)
+    file = tmp_path_factory.mktemp("groups") / "t.parquet"
+    pq.write_table(pa.table({"video": videos, "frame": frame, "A": number, "B": -number}), file, row_group_size=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouping, "MOST_PASSES", passes)
+        with LogitTable(str(file)) as logits:
+            rows = list(logits.videos())
+    assert [len(video.frame) for video in rows] == sizes
+    assert np.concatenate([video.frame for video in rows]).tolist() == frame
+    assert np.concatenate([video.logits for video in rows]).tolist() == np.column_stack([number, -number]).tolist()
 
 
 def test_pandas_with_an_index(tmp_path: Path) -> None:

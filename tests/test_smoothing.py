@@ -192,6 +192,12 @@ def test_frames_without_a_face_take_their_value_from_their_neighbours(tmp_path: 
     assert result["label"].to_pylist() == ["A"] * 4
 
 
+def test_a_frame_whose_face_is_unknown_takes_part(tmp_path: Path) -> None:
+    logits = {"A": [1.0, 5, 9], "B": [0.0, 0, 0]}
+    table = write(tmp_path / "t.parquet", video=["x"] * 3, frame=[1, 2, 3], **logits, face=[None, True, False])
+    assert smoothed(table, exclude_faceless=True)["A"].to_pylist() == [1, 3, 5]
+
+
 @pytest.mark.parametrize("method", ["median", "mean", "gaussian"])
 def test_a_window_without_any_face_leaves_the_frames_own_value(tmp_path: Path, method: str) -> None:
     logits = {"A": [1.0, 2, 3], "B": [0.0, 7, 0]}

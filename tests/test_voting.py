@@ -181,6 +181,13 @@ def test_the_columns_and_metadata_are_those_of_frame_logits(tmp_path: Path) -> N
     assert (facts["window"], facts["encoder"]) == (64, "e")
 
 
+def test_a_frame_takes_its_time_and_face_from_its_first_row(tmp_path: Path) -> None:
+    rows: list[Row] = [("x", 1, [1, 1, 1]), ("x", 2, [1, 1, 1]), ("x", 1, [1, 1, 1])]
+    table = voted(write(tmp_path / "t.parquet", rows, time_s=[0.25, 0.5, 0.75], face=[True, False, False]))
+    assert table["time_s"].to_pylist() == [0.25, 0.5]
+    assert table["face"].to_pylist() == [True, False]
+
+
 def test_an_ensemble_takes_times_and_faces_from_the_first_table_that_knows_them(tmp_path: Path) -> None:
     first = write(tmp_path / "1.parquet", [("x", 1, [1, 1, 1]), ("x", 3, [1, 1, 1])], time_s=[0.25, None])
     second = write(tmp_path / "2.parquet", [("x", 2, [1, 1, 1]), ("x", 3, [1, 1, 1])], time_s=[0.5, 0.75], face=[0, 1])
