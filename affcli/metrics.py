@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from affcli.schema import CLASSES
 
 CONFIDENCE: Final = 0.95
-_DRAWS_AT_ONCE = 4_000_000  # resampled video numbers held in memory at a time
+_DRAWS_AT_ONCE = 1 << 18  # resampled video numbers held in memory at a time
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

@@ -131,9 +131,13 @@ def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, traili
 
 
 def _faces(rows: VideoRows, at: NDArray[np.int64]) -> NDArray[np.bool_]:
-    column = rows.carried["face"].cast(pa.bool_()).fill_null(False)
-    faces = np.append(column.to_numpy(), False)  # where `at` is -1
-    return np.asarray(faces[at], bool)
+    """Whether the rows `at` have a face; null is no face, and -1, which is no row, neither."""
+    try:
+        column = rows.carried["face"].cast(pa.bool_()).fill_null(False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        found = rows.carried["face"].type
+        raise AffcliError(f"video '{rows.video}': column 'face' holds {found}, not true or false.") from error
+    return np.asarray(np.append(column.to_numpy(), False)[at], bool)
 
 
 # --- which column is the prediction ----------------------------------------------------------------------------------
