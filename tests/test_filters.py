@@ -195,7 +195,7 @@ def test_the_same_input_gives_the_same_bytes(affcli: Run, tmp_path: Path, name: 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "2", "labels"]
 
 
-@pytest.mark.parametrize("name", TABLE_FILTERS)
+@pytest.mark.parametrize("name", FILTERS)
 def test_missing_logits_are_counted_in_one_note(affcli: Run, name: str) -> None:
     rows = frames()
     column = rows["Fear"].to_pylist()
@@ -227,6 +227,10 @@ def test_binary_tables_are_not_written_to_a_terminal(
 def test_wrong_usage_has_its_own_status(affcli: Run, tmp_path: Path, arguments: list[str]) -> None:
     file = save(tmp_path / "t.parquet", frames())
     failed(affcli(*arguments, file, *([file] if arguments[0] == "vote" else [])), status=2)
+
+
+def test_standard_input_can_be_read_once(affcli: Run) -> None:
+    failed(affcli("vote", "-", "-", given=parquet(frames())), "only one INPUT", status=2)
 
 
 def test_vote_then_smooth_then_score_is_a_pipe(affcli: Run, tmp_path: Path) -> None:

@@ -98,4 +98,7 @@ def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], 
 
     columns = replace(columns, label=rules.label_column or columns.label)
     with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:
-        return tally(table, truth, rules)
+        counted = tally(table, truth, rules)
+        if rules.label_column is None:
+            table.note_missing()
+    return counted

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from affcli import options
+from affcli.errors import UsageError
 from affcli.terminal import counting
 
 if TYPE_CHECKING:
@@ -72,13 +73,16 @@ def command(
       affcli vote a.parquet b.parquet c.csv --weights 2,1,1 -o ensemble.parquet
     """
     from affcli.logits import LogitTable
-    from affcli.tables import TableWriter, refuse_existing
+    from affcli.tables import STANDARD_STREAM, TableWriter, refuse_existing
     from affcli.voting import PER_FRAME, SHARES, Vote
 
+    if tables.count(STANDARD_STREAM) > 1:
+        raise UsageError("only one INPUT can be standard input.")
     refuse_existing(output, force=force)
     offsets = _read_calibration(calibration)
     with ExitStack() as files:
-        inputs = [files.enter_context(LogitTable(name, columns=columns, carry=PER_FRAME)) for name in tables or "-"]
+        sources = tables or (STANDARD_STREAM,)
+        inputs = [files.enter_context(LogitTable(source, columns=columns, carry=PER_FRAME)) for source in sources]
         vote = Vote(inputs, space=SHARES if hard else space, weights=weights, calibration=offsets)
         writer = files.enter_context(TableWriter(output, vote.schema, table_format=table_format, force=force))
         progress = files.enter_context(counting("vote", len(vote.videos)))
