@@ -113,3 +113,14 @@ def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Pa
     table = pq.read_table(tmp_path / "out" / "labels.parquet")
     assert table["video"].to_pylist() == ["one"] * 5 + ["two"] * 7
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 13
+
+
+def test_any_model_turns_foreign_logits_into_smoothed_labels(tmp_path: Path) -> None:
+    script = f"export -f affcli; bash {shlex.quote(str(EXAMPLES / 'any-model.sh'))}"
+    (tmp_path / "in.csv").write_text("id,n,Neg,Pos\n" + "".join(f"x,{i},{int(i == 5)},0.5\n" for i in range(1, 10)))
+    mine = "export VIDEO=id FRAME=n CLASSES=Neg,Pos KERNEL=3\n"
+    shell(f"{mine}{script} in.csv out.csv", tmp_path)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "video,frame,time_s,votes,Neg,Pos,label"
+    assert [line.rsplit(",", 1)[1] for line in lines[1:]] == ["Pos"] * 9
+    assert "smile,30," in shell(script, tmp_path).stdout
