@@ -155,6 +155,16 @@ def test_a_strongly_reduced_crop_is_averaged_not_sampled() -> None:
     assert np.abs(crop[2:-2, 2:-2].astype(int) - 127).max() <= 16
 
 
+@pytest.mark.parametrize("ratio", [1.5, 3.5, 5, 17])
+def test_a_reduced_crop_is_not_shifted(ratio: float) -> None:
+    """On a slope of brightness, every pixel of the crop has the brightness of the place it shows."""
+    slope = np.clip(np.arange(2000) / (112 * ratio) * 200, 0, 255)
+    picture = np.repeat(np.tile(slope.round().astype(np.uint8), (2000, 1))[:, :, None], 3, axis=2)
+    crop = align(picture, ARCFACE_TEMPLATE * ratio, 112)
+    error = crop[2:-2, 2:-2].mean((0, 2)) - np.arange(2, 110) / 112 * 200
+    assert abs(error.mean()) < 0.3  # half a pixel of the crop is 0.9
+
+
 def test_what_lies_outside_the_picture_is_black() -> None:
     white = np.full((112, 112, 3), 255, np.uint8)
     crop = align(white, ARCFACE_TEMPLATE - [40, 0], 112)

@@ -69,6 +69,15 @@ def test_two_who_cross_keep_their_numbers_though_they_look_alike() -> None:
         assert tracks[2].box[1] == 74
 
 
+def test_two_who_meet_and_turn_back_are_told_apart_by_their_looks() -> None:
+    follower = Follower("all")
+    for n in range(-25, 26):
+        gap = 6 * abs(n)  # the face on the right hides the other while they are nearer than 30 pixels
+        right, left = face(300 + gap / 2, look=0.6), face(300 - gap / 2, look=0.4)
+        tracks = follower.follow([right] if gap < 30 else [right, left], n / FPS)
+    assert {number: round(float(one.look[0]), 1) for number, one in tracks.items()} == {1: 0.6, 2: 0.4}
+
+
 def test_a_cut_to_somebody_else_is_followed_at_once() -> None:
     frames = [[face(100, look=0.2)]] * 10 + [[face(400, size=90, look=0.9)]] * 10
     assert centres("largest", frames) == [100] * 10 + [400] * 10

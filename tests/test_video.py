@@ -252,6 +252,21 @@ def test_a_truncated_file_keeps_its_frames_and_says_so(name: str, tmp_path: Path
     assert len(read_frame_times(path)) == count
 
 
+def test_a_cut_flv_says_so_by_its_last_tag(tmp_path: Path) -> None:
+    path = write_pattern(tmp_path / "cut.flv", "-c:v", "flv")
+    path.write_bytes(path.read_bytes()[:-1])
+    with open_video(path) as frames:
+        list(frames)
+    assert frames.problem == "the file ends within a tag: it was cut off"
+
+
+def test_frames_at_one_and_the_same_time_are_all_there(tmp_path: Path) -> None:
+    path = write_pattern(tmp_path / "fast.flv", "-c:v", "flv", fps=3000, seconds=0.02, size="32x32")
+    frames = read_all(path)
+    assert len(frames) == 60
+    assert len({frame.time_s for frame in frames}) < 30  # the container counts milliseconds
+
+
 def test_an_mp4_without_its_index_is_refused(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:10_000])
     with pytest.raises(MediaError, match="index is missing"):
