@@ -172,9 +172,11 @@ def why_unreadable(path: Path, errors: Sequence[str]) -> str:
     if head.startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"[playlist]")):
         return "this is a playlist; give the media files themselves"
     text = errors[0] if errors else "no stream found"
-    if text.startswith("Format not on whitelist"):
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):  # the boxes of MP4 and QuickTime
+        return f"its index is missing: the file was cut off or never finished ({text})"
+    if text.startswith(("Format not on whitelist", "moov atom not found")):
         return "not a video or sound file"
-    return f"not a video or sound file, or its beginning or index is missing ({text})"
+    return f"not a video or sound file, or its beginning is missing ({text})"
 
 
 def _is_cut_flv(path: Path) -> bool:
