@@ -20,7 +20,8 @@ def window_medians(values: np.ndarray, kernel: int) -> np.ndarray:
 def _by_rank(values: np.ndarray, kernel: int) -> np.ndarray:
     from scipy.ndimage import median_filter
 
-    # For one dimension scipy keeps an ordered window; for one of several it sorts each window anew.
+    # For one dimension scipy (from 1.15) keeps an ordered window; for one of several it sorts each window anew. It
+    # must not see a kernel longer than the array, where 1.15 crashes: ours are padded.
     medians = np.asarray(median_filter(values, size=kernel, mode="nearest"))
     return medians[kernel // 2 : len(values) - kernel // 2]
 

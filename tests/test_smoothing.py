@@ -54,8 +54,8 @@ def by_hand(values: np.ndarray, kernel: int, seen: np.ndarray, weights: np.ndarr
 def test_median_equals_scipy_exactly(values: np.ndarray, kernel: int) -> None:
     found = smoothing.median(values, kernel, np.ones_like(values, bool))
     assert found.dtype == values.dtype
-    for row, expected in zip(found, values, strict=True):
-        assert np.array_equal(row, ndimage.median_filter(expected, size=kernel, mode="nearest"))
+    # In two dimensions: scipy 1.15 and 1.16 are wrong, or crash, in one where the kernel is longer than the array.
+    assert np.array_equal(found, ndimage.median_filter(values, size=(1, kernel), mode="nearest"))
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 11, 101, 501, 1001])
