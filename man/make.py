@@ -30,7 +30,8 @@ def pages() -> dict[str, str]:
 
 
 def _page(name: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=name)
+    # The group's settings count, above all its -h: click keeps the help option that it makes first.
+    context = click.Context(command, info_name=name, parent=click.Context(cli, **cli.context_settings))
     usage = " ".join(command.collect_usage_pieces(context))
     parts = [
         _header(f"affcli-{name}"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affcli.annotations import read_labels
@@ -66,6 +66,7 @@ def test_every_way_of_writing_a_label_file_reads_the_same(tmp_path, text):
     assert labels_of(tmp_path) == {"clip": [0, -1, 7]}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-1, 7), max_size=50))
 def test_any_label_file_comes_back_line_by_line(tmp_path_factory, labels):
     folder = tmp_path_factory.mktemp("labels")

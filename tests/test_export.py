@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from frame_tables import call, predictions, write_labels, write_ours
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affcli.annotations import VideoLabels, read_labels
@@ -128,6 +128,7 @@ def test_filling_takes_the_nearest_frame_and_of_two_the_earlier(labels):
     assert filled.neutral == (0 if known else len(labels))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b_left", "s1/c d"]), st.lists(st.integers(0, 7), min_size=1), min_size=1))
 def test_a_submission_is_read_back_as_it_was(tmp_path_factory, videos):
     folder = tmp_path_factory.mktemp("export")

@@ -21,6 +21,7 @@ def tally(*videos: tuple[list[int], list[int]]) -> Tally:
     return Tally(names, matrices, int(matrices.sum()))
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_score_equals_scikit_learn_over_all_eight_classes(frames):
     truth, predicted = (list(column) for column in zip(*frames, strict=True))
@@ -34,6 +35,7 @@ def test_score_equals_scikit_learn_over_all_eight_classes(frames):
     assert (found.confusion == confusion_matrix(truth, predicted, labels=range(8))).all()
 
 
+@settings(deadline=None)
 @given(st.lists(pairs, min_size=1, max_size=6))
 def test_frames_of_all_videos_are_pooled_and_each_video_stands_by_itself(videos):
     split = [tuple(list(column) for column in zip(*frames, strict=True)) for frames in videos]
@@ -115,7 +117,7 @@ def test_a_video_that_one_table_lacks_is_drawn_with_no_frames():
     assert found.difference == expected.difference
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 1000))
 def test_one_video_or_equal_videos_have_an_interval_of_no_width(count, seed):
     confusions = np.repeat(some_videos(1, seed), count, axis=0)
