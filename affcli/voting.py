@@ -61,7 +61,8 @@ class Vote:
         if calibration is not None:
             calibration.check(self._classes, space)
         self.videos = sorted({video for table in tables for video in table.ids})
-        self._carried = [name for name in PER_FRAME if any(name in table.carried_schema.names for table in tables)]
+        known = {name for table in tables if not table.spans for name in table.carried_schema.names}
+        self._carried = [name for name in PER_FRAME if name in known]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
         self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts(weights))
 

@@ -146,6 +146,14 @@ def test_a_span_votes_for_every_frame_in_it(
         assert_same(voted(str(file)), expected)
 
 
+def test_what_belongs_to_a_span_does_not_belong_to_its_frames(tmp_path: Path) -> None:
+    spans = {"video": ["x"], "start": [1], "end": [2], "A": [1.0], "B": [0.0], "face": [True], "time_s": [0.5]}
+    pq.write_table(pa.table(spans), tmp_path / "t.parquet")
+    table = voted(str(tmp_path / "t.parquet"))
+    assert table.column_names == ["video", "frame", "time_s", "votes", "A", "B", "label"]
+    assert table["time_s"].to_pylist() == [None, None]
+
+
 def test_ties_go_to_the_first_class(tmp_path: Path) -> None:
     rows: list[Row] = [("x", 1, [1, 2, 2]), ("x", 1, [3, 2, 2]), ("x", 2, [0, 5, 5])]
     assert voted(write(tmp_path / "t.parquet", rows))["label"].to_pylist() == ["A", "B"]
