@@ -284,6 +284,15 @@ def test_a_file_that_changes_while_it_is_read_is_named(clip: Path, tmp_path: Pat
     assert frames.problem == "the file changed while it was read"
 
 
+def test_a_file_that_goes_while_it_is_read_keeps_its_frames(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "going.mp4"
+    path.write_bytes(clip.read_bytes())
+    with open_video(path) as frames:
+        path.unlink()
+        assert sum(1 for _ in frames) == 50
+    assert frames.problem == "the file changed while it was read"
+
+
 def open_descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 

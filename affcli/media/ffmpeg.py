@@ -34,11 +34,8 @@ _STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): (?!.*\(attached
 _KEPT_ERRORS: Final = 20
 _INSTALL: Final = "Install imageio-ffmpeg from a wheel, or name an ffmpeg (version 7 or newer) in IMAGEIO_FFMPEG_EXE."
 _PIPE_BYTES: Final = 1 << 20
-_OUTPUTS: Final = (
-    "image2pipe",
-    "framecrc",
-    "f32le",
-)  # what they complain of (equal stamps) is none of the file's faults
+# What our own outputs complain of (equal stamps) is no fault of the file, and these lines only repeat an earlier one.
+_OUTPUTS: Final = ("image2pipe", "framecrc", "f32le")
 _FOLLOW_UPS: Final = ("Error opening input", "Error opening output", "Conversion failed!", "Failed to set value")
 
 
@@ -118,13 +115,19 @@ class Decoder:
         self.close()
         if status < 0:
             self.errors.insert(0, f"ffmpeg itself was ended by signal {-status}")
-        if _check_file(self.path) != self._identity:
+        if self._has_changed():
             return "the file changed while it was read"
         if _is_cut_flv(self.path):
             return "the file ends within a tag: it was cut off"
         if self.errors:
             return f"decoded only in part ({self.errors[0]})"
         return f"ffmpeg ended with status {status}" if status else None
+
+    def _has_changed(self) -> bool:
+        try:
+            return _check_file(self.path) != self._identity
+        except MediaError:  # it is gone
+            return True
 
     def close(self) -> None:
         """Ends ffmpeg if it still runs and frees every pipe; harmless when repeated."""
