@@ -93,9 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs affcli in this process and returns its exit status; whatever went wrong has been said in one line."""
     try:
-        status = cli.main(args=arguments, prog_name="affcli", standalone_mode=False)
+        _invoke(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "affcli"
         terminal.error(f"{error.format_message()} See: {command} --help")
@@ -121,6 +126,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         where = "" if terminal.verbosity() >= 2 else " Please report it with the output of -vv."
         terminal.error(f"internal error, a bug in affcli: {type(error).__name__}: {error}.{where}")
         return 1
+
+
+def _invoke(arguments: Sequence[str]) -> None:
+    if "_AFFCLI_COMPLETE" in os.environ:
+        cli.main(prog_name="affcli")  # answers the shell's completion
+    # Not cli.main: it ends a broken pipe with status 1 and an interrupt with an empty line.
+    with cli.make_context("affcli", list(arguments)) as context:
+        cli.invoke(context)
 
 
 def _show_traceback() -> None:

@@ -1,0 +1,95 @@
+"""The group: exit statuses, one-line errors, what is imported when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from conftest import Affcli
+
+from affcli import __version__, cli, errors, terminal
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Makes `affcli vote` raise the error."""
+
+    @click.command()
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: terminal.name_command(name) or command)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (errors.AffcliError("x.csv: bad."), 1, "affcli vote: x.csv: bad.\n"),
+        (errors.UsageError("no."), 2, "affcli vote: no.\n"),
+        (errors.PartialError("1 of 2 failed."), 3, "affcli vote: 1 of 2 failed.\n"),
+        (KeyboardInterrupt(), 130, "affcli vote: interrupted\n"),
+        (BrokenPipeError(), 141, ""),
+        (PermissionError(13, "Permission denied", "f.csv"), 1, "affcli vote: f.csv: Permission denied\n"),
+    ],
+)
+def test_each_error_has_its_status_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, affcli: Affcli, error: BaseException, status: int, said: str
+) -> None:
+    failing(monkeypatch, error)
+    done = affcli("vote", status=status)
+    assert done.stderr == said
+    assert done.stdout == ""
+
+
+def test_a_bug_is_one_line_too_and_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch, affcli: Affcli) -> None:
+    failing(monkeypatch, ZeroDivisionError("division by zero"))
+    [line] = affcli("vote", status=1).stderr.splitlines()
+    assert "a bug in affcli: ZeroDivisionError: division by zero" in line
+    assert "-vv" in line
+
+
+def test_a_message_stays_one_harmless_line(monkeypatch: pytest.MonkeyPatch, affcli: Affcli) -> None:
+    failing(monkeypatch, errors.AffcliError("a\nb\x1b[31m\udcff: no"))
+    assert affcli("vote", status=1).stderr == "affcli vote: a\\nb\\x1b[31m\\udcff: no\n"
+
+
+def test_tracebacks_are_for_vv_only(affcli: Affcli) -> None:
+    assert "Traceback" not in affcli("score", "nothing.csv", "--labels", "nowhere", "-v", status=1).stderr
+    assert "Traceback" in affcli("score", "nothing.csv", "--labels", "nowhere", "-vv", status=1).stderr
+
+
+def test_wrong_calls_name_the_help(affcli: Affcli) -> None:
+    assert affcli("nope", status=2).stderr == "affcli: No such command 'nope'. See: affcli --help\n"
+    assert affcli("vote", "--nope", status=2).stderr.endswith("See: affcli vote --help\n")
+    assert affcli(status=2).stderr.startswith("Usage: affcli")
+    assert affcli("--version").stdout == f"affcli {__version__}\n"
+
+
+def test_help_of_every_command_needs_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    for package in ("torch", "transformers", "torchaudio"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(f"raise SystemExit('{package} was imported')")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from affcli import cli
+for command in [[], *([name] for name in cli.COMMANDS)]:
+    assert cli.run([*command, "--help"]) == 0
+try:
+    import torch
+except SystemExit as poison:
+    print(poison)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("torch was imported\n")
+    assert done.stdout.count("Usage: affcli") == len(cli.COMMANDS) + 1
+
+
+def test_the_overview_imports_no_command(tmp_path: Path) -> None:
+    code = "import sys; from affcli import cli; cli.run(['--help']); print(*sys.modules, sep='\\n')"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "affcli.cli" in modules
+    assert not {"numpy", "pyarrow", "rich", "affcli.commands.vote"} & set(modules)
