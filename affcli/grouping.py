@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,10 @@ from affcli.tables import TableReader
 
 log = logging.getLogger(__name__)
 
-# A table is read piecewise where that takes no more than this many passes over it, else it is sorted in memory.
+# A table is read piecewise where that takes no more than this many passes over it and no more than so many pieces for
+# each video and row group, else it is sorted in memory.
 MOST_PASSES = 3
-
-Run = tuple[int, int]  # rows start to stop of the file, all of one video
+MOST_PIECES = 8
 
 
 class RowsByVideo:
@@ -37,25 +37,28 @@ class RowsByVideo:
         self._group: tuple[int, pa.Table] | None = None
         self._next: tuple[int, Future[pa.Table]] | None = None
         self._runs = _runs_of(reader, video_column)
-        self.ids = tuple(sorted(self._runs))
-        if self._loads() > MOST_PASSES * max(1, len(reader.row_groups)):
+        self.ids = self._runs.ids
+        self._rank = {video: rank for rank, video in enumerate(self.ids)}
+        groups = max(1, len(reader.row_groups))
+        pieces = len(self._runs.start)
+        if self._loads() > MOST_PASSES * groups or pieces > MOST_PIECES * (len(self.ids) + groups):
             log.info("%s: rows are not ordered by video; the whole table is sorted in memory", reader.name)
             self._sort_in_memory()
 
     def __contains__(self, video: str) -> bool:
-        return video in self._runs
+        return video in self._rank
 
     def rows(self, video: str) -> pa.Table:
-        """The chosen columns of one video's rows, in the order of the file; no rows for an unknown video."""
-        pieces = [self._range(start, stop) for start, stop in self._runs.get(video, [])]
-        return pa.concat_tables(pieces) if pieces else self._reader.schema_of(self._columns).empty_table()
+        """The chosen columns of the rows of one of `ids`, in the order of the file."""
+        runs = self._runs.of(self._rank[video])
+        return pa.concat_tables([self._range(start, stop) for start, stop in runs])
 
     def _range(self, start: int, stop: int) -> pa.Table:
         if self._sorted is not None:
             return self._sorted.slice(start, stop - start)
-        first, last = self._groups_of((start, stop))
+        first, last = self._groups_of(np.array([start, stop - 1]))
         pieces = []
-        for index in range(first, last + 1):
+        for index in range(int(first), int(last) + 1):
             offset = int(self._starts[index])
             begin, end = max(start - offset, 0), min(stop, int(self._starts[index + 1])) - offset
             pieces.append(self._load(index).slice(begin, end - begin))
@@ -79,55 +82,69 @@ class RowsByVideo:
         if self._next is None:
             return None
         (found, reading), self._next = self._next, None
-        wait([reading])
         return reading.result() if found == index else None
 
-    def close(self) -> None:
-        """Waits for what is being read ahead; the file may be closed then."""
-        if self._next is not None:
-            wait([self._next[1]])
-
-    def _groups_of(self, run: Run) -> tuple[int, int]:
-        first, last = np.searchsorted(self._starts, [run[0], run[1] - 1], side="right") - 1
-        return int(first), int(last)
+    def _groups_of(self, rows: np.ndarray) -> np.ndarray:
+        groups: np.ndarray = np.searchsorted(self._starts, rows, side="right") - 1
+        return groups
 
     def _loads(self) -> int:
         """How many row groups a pass in order of `ids` reads, counting repeats."""
-        loads, held = 0, -1
-        for video in self.ids:
-            for run in self._runs[video]:
-                first, last = self._groups_of(run)
-                loads += last - first + (first != held)
-                held = last
-        return loads
+        first, last = self._groups_of(self._runs.start), self._groups_of(self._runs.stop - 1)
+        held = np.concatenate([[-1], last])[:-1]
+        return int((last - first + (first != held)).sum())
 
     def _sort_in_memory(self) -> None:
-        table = self._reader.read(self._columns)
-        order = np.concatenate([np.arange(*run) for video in self.ids for run in self._runs[video]])
-        self._sorted = table.take(pa.array(order))
-        sizes = [sum(stop - start for start, stop in self._runs[video]) for video in self.ids]
-        ends = np.cumsum(sizes).tolist()
-        self._runs = {video: [(end - size, end)] for video, size, end in zip(self.ids, sizes, ends, strict=True)}
+        runs = self._runs
+        lengths = runs.stop - runs.start
+        ends = np.cumsum(lengths)
+        order = np.arange(lengths.sum()) + np.repeat(runs.start - (ends - lengths), lengths)
+        self._sorted = self._reader.read(self._columns).take(pa.array(order))
+        last = np.searchsorted(runs.video, np.arange(len(self.ids)), side="right") - 1
+        stop = ends[last]
+        self._runs = _Runs(self.ids, np.arange(len(self.ids)), np.concatenate([[0], stop])[:-1], stop)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Runs of neighbouring rows of one video: rows `start` to `stop` are of `ids[video]`; ordered by video and row."""
+
+    ids: tuple[str, ...]
+    video: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+    def of(self, rank: int) -> list[tuple[int, int]]:
+        first, last = np.searchsorted(self.video, [rank, rank + 1])
+        return list(zip(self.start[first:last].tolist(), self.stop[first:last].tolist(), strict=True))
 
 
 @functools.cache
 def _reading_thread() -> ThreadPoolExecutor:
-    """Reads the next row group while this one is worked on; a table is never read by two threads at once."""
+    """Reads the next row group of a table while this one is worked on."""
     return ThreadPoolExecutor(1, "affcli-read")
 
 
-def _runs_of(reader: TableReader, video_column: str) -> dict[str, list[Run]]:
-    """Each video's runs of neighbouring rows."""
-    runs: dict[str, list[Run]] = {}
+def _runs_of(reader: TableReader, video_column: str) -> _Runs:
+    numbers: dict[str, int] = {}  # of the videos, as they come
+    starts, videos = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     row = 0
     for chunk in reader.dictionary_chunks(video_column):
-        codes = chunk.indices.to_numpy(zero_copy_only=False)
         names = _names(reader.name, video_column, chunk)
-        borders = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
-        for start, stop in itertools.pairwise(borders):
-            _extend(runs.setdefault(names[codes[start]], []), row + start, row + stop)
-        row += len(codes)
-    return runs
+        number = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+        video = number[chunk.indices.to_numpy(zero_copy_only=False)]
+        borders = np.flatnonzero(np.diff(video, prepend=-1))
+        starts.append(borders + row)
+        videos.append(video[borders])
+        row += len(video)
+    ids = tuple(sorted(numbers))
+    rank = np.argsort([numbers[name] for name in ids]).astype(np.int64)  # of each number, among the sorted ids
+    start, video = np.concatenate(starts), rank[np.concatenate(videos)]
+    first = np.diff(video, prepend=-1) != 0  # a run may go on in the next chunk
+    start, video = start[first], video[first]
+    stop = np.append(start[1:], row)[: len(start)]
+    order = np.argsort(video, kind="stable")
+    return _Runs(ids, video[order], start[order], stop[order])
 
 
 def _names(table: str, column: str, chunk: pa.DictionaryArray) -> list[str]:
@@ -138,10 +155,3 @@ def _names(table: str, column: str, chunk: pa.DictionaryArray) -> list[str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise AffcliError(f"{table}: column '{column}' holds {chunk.type.value_type}, not names of videos.") from error
     return names
-
-
-def _extend(runs: list[Run], start: int, stop: int) -> None:
-    if runs and runs[-1][1] == start:
-        runs[-1] = (runs[-1][0], stop)
-    else:
-        runs.append((start, stop))

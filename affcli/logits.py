@@ -125,7 +125,6 @@ class _Part:
         self._offset = names.frame_offset
         wanted = [*self.layout.frames, *self.layout.score_columns, *self.carried]
         self.groups = RowsByVideo(self.reader, self.layout.video, wanted)
-        files.callback(self.groups.close)
 
     @property
     def ours(self) -> bool:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import IO, Any, Protocol
 
@@ -62,6 +63,7 @@ class TableReader:
         _keep_pandas_out()
         self.name = "standard input" if source == STANDARD_STREAM else source
         self._files = ExitStack()
+        self._turn, self._closed = Lock(), False
         try:
             with self._named_errors():
                 path = self._seekable(source)
@@ -135,8 +137,10 @@ class TableReader:
         return pa.schema([self.schema.field(name) for name in columns])
 
     def read_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """One of the pieces of the table, all columns or some."""
-        with self._named_errors():
+        """One of the pieces of the table, all columns or some. Threads take turns."""
+        with self._turn, self._named_errors():
+            if self._closed:
+                raise AffcliError(f"{self.name}: is closed.")
             return self._pieces.read(index, list(self.columns if columns is None else columns))
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -170,7 +174,9 @@ class TableReader:
             raise AffcliError(f"{self.name}: not a table that can be read: {_first_line(error)}.{hint}") from error
 
     def close(self) -> None:
-        self._files.close()
+        with self._turn:
+            self._closed = True
+            self._files.close()
 
     def __enter__(self) -> TableReader:
         return self
