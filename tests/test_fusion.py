@@ -100,7 +100,8 @@ def test_each_stream_is_fused_with_the_cross_attention_that_its_queries_come_fro
     network: FusionNetwork, batch: Batch
 ) -> None:
     visual, face, audio, sound = batch
-    own_visual, own_audio = network.visual(visual, face), network.audio(audio, sound)
+    own_visual = network.visual(network.visual.project.frames(visual, face), face)
+    own_audio = network.audio(network.audio.project.frames(audio, sound), sound)
     fused_visual = network.visual_gate(own_visual, network.visual_to_audio(own_visual, own_audio, sound))
     fused_audio = network.audio_gate(own_audio, network.audio_to_visual(own_audio, own_visual, face))
     expected = network.classify(torch.cat([fused_visual, fused_audio], -1))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +17,15 @@ from conftest import Affcli
 from feature_tables import class_features, write_audio, write_labels, write_visual
 from safetensors import safe_open
 
-from affcli.annotations import read_labels
+from affcli.annotations import VideoLabels, read_labels
 from affcli.errors import AffcliError
 from affcli.features import FeatureTable, JoinedFeatures
 from affcli.models import runtime
+from affcli.models.dataset import Fold, TrainingSet
 from affcli.models.fusion import FusionConfig, FusionNetwork
 from affcli.models.inference import windowed_logits
 from affcli.models.model_file import ModelCard, load_model, save_model
-from affcli.models.training import balanced_weights, learning_rate, load_training_set
+from affcli.models.training import balanced_weights, learning_rate
 
 LABELS = {
     "a": [0] * 30 + [4] * 30 + [1] * 20,
@@ -57,14 +61,14 @@ def joined(folder: Path) -> JoinedFeatures:
 
 def test_training_set_holds_every_window_with_a_label_and_no_other(tables: Path) -> None:
     labels = read_labels(str(tables / "labels"))
-    data = load_training_set(joined(tables), labels, window=8, stride=8)
+    data = TrainingSet.load(joined(tables), labels, window=8, stride=8)
     # a: 80 frames, 10 windows; b: 50 frames, 6 windows and a flush one; c: 20 frames, the windows at 0 and 8 (of 0, 8,
     # 12 the last is unlabelled); d: 77 frames, 9 windows and a flush one
-    assert data.windows == 10 + 7 + 2 + 10
+    assert len(data.windows) == 10 + 7 + 2 + 10
     assert data.videos == 4
     counted = np.bincount([label for numbers in LABELS.values() for label in numbers if label >= 0], minlength=8)
     assert data.class_counts().tolist() == counted.tolist()
-    visual, face, audio, sound, batch_labels = data.batch(torch.tensor([0]), torch.device("cpu"))
+    visual, face, audio, sound, batch_labels = data.batch(torch.tensor([0]))
     assert visual.shape == (1, 8, 12)
     assert audio.shape == (1, 8, 6)
     assert face[0].tolist() == [False, True, True, True, True, False, True, True]
@@ -77,16 +81,16 @@ def test_windows_with_neither_stream_and_lines_past_the_last_frame_teach_nothing
     write_visual(tmp_path / "visual.parquet", {"a": nothing, "b": there})
     write_audio(tmp_path / "audio.parquet", {"a": nothing, "b": nothing})
     write_labels(tmp_path / "labels", {"a": [1] * 10, "b": [2] * 12})
-    data = load_training_set(joined(tmp_path), read_labels(str(tmp_path / "labels")), window=16, stride=8)
-    assert data.windows == 1
-    *_, labels = data.batch(torch.tensor([0]), torch.device("cpu"))
+    data = TrainingSet.load(joined(tmp_path), read_labels(str(tmp_path / "labels")), window=16, stride=8)
+    assert len(data.windows) == 1
+    *_, labels = data.batch(torch.tensor([0]))
     assert labels[0].tolist() == [2] * 10 + [-1] * 6
 
 
 def test_videos_without_any_label_in_common_are_an_error(tables: Path) -> None:
     write_labels(tables / "other", {"x": [1, 2]})
     with pytest.raises(AffcliError, match=r"no video has both.*a, b, c.*x"):
-        load_training_set(joined(tables), read_labels(str(tables / "other")), window=8, stride=8)
+        TrainingSet.load(joined(tables), read_labels(str(tables / "other")), window=8, stride=8)
 
 
 def test_balanced_weights_are_those_of_scikit_learn_and_0_for_absent_classes() -> None:
@@ -274,3 +278,116 @@ def test_wrong_calls_are_one_line_and_nothing_is_overwritten(tables: Path, affcl
     assert "windows of 16 frames" in line
     [line] = affcli(*model, *given, "--stride", 17, "-o", "w", status=2).stderr.splitlines()
     assert "--stride 17" in line
+
+
+def test_the_same_command_again_has_nothing_to_do_and_others_are_refused(tables: Path, affcli: Affcli) -> None:
+    train(affcli, "--epochs", 1)
+    before = (tables / "m.safetensors").read_bytes()
+    assert "nothing to do" in train(affcli, "--epochs", 1)
+    given = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL)
+    said = affcli("train", *given, "--epochs", 2, "-o", "m.safetensors", status=1).stderr
+    assert "other tables or settings" in said
+    assert (tables / "m.safetensors").read_bytes() == before
+    assert "kept epoch 2" in train(affcli, "--epochs", 2, "--force")
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_killed_training_goes_on_from_the_last_epoch_and_ends_with_the_same_bytes(
+    tables: Path, affcli: Affcli, validated: bool
+) -> None:
+    more = ("--epochs", 8, "--dropout", 0.2, *(("--val-labels", "labels") if validated else ()))
+    train(affcli, *more, "--log", "whole.jsonl", output="whole")
+    arguments = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL, *more)
+    command = [sys.executable, "-m", "affcli", "train", *map(str, arguments), "--log", "log.jsonl", "-o", "killed"]
+    process = subprocess.Popen(command, cwd=tables, stderr=subprocess.DEVNULL)
+    while not (tables / "log.jsonl").exists() or len((tables / "log.jsonl").read_text().splitlines()) < 3:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert (tables / "killed.unfinished").exists()
+    assert not (tables / "killed").exists()
+    said = train(affcli, *more, "--log", "log.jsonl", output="killed")
+    assert "going on after epoch" in said
+    assert (tables / "killed").read_bytes() == (tables / "whole").read_bytes()
+    assert not (tables / "killed.unfinished").exists()
+    lines, whole = (
+        [{**json.loads(line), "seconds": 0} for line in (tables / name).read_text().splitlines()]
+        for name in ("log.jsonl", "whole.jsonl")
+    )
+    assert lines == whole
+
+
+def test_unfinished_training_of_other_settings_starts_afresh_and_says_so(tables: Path, affcli: Affcli) -> None:
+    train(affcli, "--epochs", 1, output="one")
+    (tables / "m.safetensors.unfinished").write_bytes((tables / "one").read_bytes())
+    assert "starts afresh" in train(affcli, "--epochs", 1)
+    assert (tables / "m.safetensors").read_bytes() == (tables / "one").read_bytes()
+    (tables / "two.unfinished").write_bytes(b"junk")
+    assert "starts afresh" in train(affcli, "--epochs", 1, output="two")
+
+
+def test_training_ends_when_it_gets_no_better(tables: Path, affcli: Affcli) -> None:
+    said = train(affcli, "--epochs", 40, "--patience", 2, "--val-labels", "labels", "--log", "log.jsonl")
+    lines = [json.loads(line) for line in (tables / "log.jsonl").read_text().splitlines()]
+    best = max(lines, key=lambda line: line["val_macro_f1"])
+    assert len(lines) == min(40, best["epoch"] + 2)
+    assert f"kept epoch {best['epoch']}" in said
+
+
+def test_folds_split_the_videos_and_balance_the_classes() -> None:
+    random = np.random.default_rng(0)
+    labels = {
+        f"v{i}": VideoLabels(f"v{i}", random.choice(8, 50, p=random.dirichlet([0.3] * 8)).astype(np.int8))
+        for i in range(40)
+    }
+    parts = [Fold(number, 4).held_out(labels, seed=3) for number in range(1, 5)]
+    assert sorted(itertools.chain(*parts)) == sorted(labels)
+    assert parts[1] == Fold(2, 4).held_out(labels, seed=3)
+    counts = np.array([sum(np.bincount(labels[v].labels, minlength=8) for v in part) for part in parts])
+    even = counts.sum(axis=0) / 4
+    at_random = np.array(
+        [
+            sum(np.bincount(labels[f"v{i}"].labels, minlength=8) for i in part)
+            for part in random.permutation(40).reshape(4, 10)
+        ]
+    )
+    assert np.abs(counts - even).sum() < 0.5 * np.abs(at_random - even).sum()
+    with pytest.raises(AffcliError, match="cannot be split into 50"):
+        Fold(1, 50).held_out(labels, seed=0)
+
+
+def test_held_out_predictions_of_all_folds_cover_every_video_once(tables: Path, affcli: Affcli) -> None:
+    for number in (1, 2):
+        train(affcli, "--epochs", 1, "--fold", f"{number}/2", "-q", output=f"m{number}")
+        given = ("--model", f"m{number}", "--visual", "visual.parquet", "--audio", "audio.parquet")
+        affcli("predict", *given, "--held-out", "-o", f"w{number}.parquet")
+    videos = [set(pq.read_table(tables / f"w{n}.parquet")["video"].to_pylist()) for n in (1, 2)]
+    assert videos[0] | videos[1] == set(LABELS)
+    assert not videos[0] & videos[1]
+    affcli("vote", "w1.parquet", "w2.parquet", "-o", "all.parquet")
+    scored = json.loads(affcli("score", "all.parquet", "--labels", "labels", "--json", "-q").stdout)
+    assert scored["coverage"] == 1
+    train(affcli, "--epochs", 1, "-q", output="whole")
+    given = ("--model", "whole", "--visual", "visual.parquet")
+    assert "held none" in affcli("predict", *given, "--held-out", "-o", "x", status=1).stderr
+    for wrong in ("2", "0/2", "3/2", "1/1", "a/b"):
+        assert "is not K/N" in affcli("train", "--fold", wrong, status=2).stderr
+
+
+def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
+    more = ("--epochs", 3, "--dropout", 0, "--modality-dropout", 0.5, "--val-labels", "labels")
+    train(affcli, *more, "--log", "one.jsonl", output="one")
+    arguments = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL, *more)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "affcli", "--"]
+    command = [*torchrun, "train", *map(str, arguments), "--log", "two.jsonl", "-o", "two"]
+    done = subprocess.run(command, cwd=tables, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    one, two = ([json.loads(line) for line in (tables / f"{n}.jsonl").read_text().splitlines()] for n in ("one", "two"))
+    for mine, theirs in zip(one, two, strict=True):
+        assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
+        assert theirs["val_macro_f1"] == pytest.approx(mine["val_macro_f1"], abs=1e-3)
+    weights = [load_model(str(tables / name))[0].state_dict() for name in ("one", "two")]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=1e-4, rtol=1e-3)
+    assert done.stderr.count("kept epoch") == 1

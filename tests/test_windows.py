@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.models.windows import window_rows, window_starts
+from affcli.models.windows import Windows, window_starts
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,18 @@ def test_windows_of_64_with_stride_8(frames: int, starts: list[int]) -> None:
     assert window_starts(frames, 64, 8).tolist() == starts
 
 
-@given(frames=st.integers(1, 500), window=st.integers(1, 80), stride=st.integers(1, 20))
-def test_every_frame_is_covered_and_padding_is_marked(frames: int, window: int, stride: int) -> None:
-    starts = window_starts(frames, window, min(stride, window))
-    rows, exists = window_rows(starts, window, frames)
-    assert set(rows[exists].tolist()) == set(range(frames))
-    assert rows.max() < frames
-    assert exists.sum(axis=1).tolist() == [min(window, frames)] * len(starts)
-    assert np.all(np.diff(starts) > 0)
+@given(
+    frames=st.lists(st.integers(1, 300), min_size=1, max_size=4), length=st.integers(1, 80), stride=st.integers(1, 20)
+)
+def test_every_frame_is_covered_padding_is_marked_and_no_window_crosses_videos(
+    frames: list[int], length: int, stride: int
+) -> None:
+    offsets = np.concatenate([[0], np.cumsum(frames)])
+    windows = Windows.over(offsets, length=length, stride=min(stride, length))
+    rows, exists = (part.numpy() for part in windows.rows())
+    assert set(rows[exists].tolist()) == set(range(offsets[-1]))
+    video_of = np.searchsorted(offsets, rows, side="right")
+    assert (video_of == video_of[:, :1]).all()
+    counts = np.array(frames)[video_of[:, 0] - 1]
+    assert exists.sum(axis=1).tolist() == np.minimum(length, counts).tolist()
+    assert np.all(np.diff(windows.starts.numpy()) > 0)

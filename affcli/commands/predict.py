@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 import pyarrow as pa
 
 from affcli import options, terminal
-from affcli.errors import UsageError
+from affcli.errors import AffcliError, UsageError
 from affcli.features import JoinedFeatures, note_other_alignment, open_stream, refuse_other_encoder
 from affcli.schema import AUDIO, VISUAL, WINDOWED, windowed_schema, with_metadata
 from affcli.tables import TableWriter
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     "--window", type=click.IntRange(1), help="Frames in a window, at most the model's.  [default: the model's]"
 )
 @click.option("--stride", type=click.IntRange(1), help="Frames from window to window.  [default: the model's]")
+@click.option("--held-out", is_flag=True, help="Only the videos that train --fold held out: their honest predictions.")
 @options.batch_size(64, "Windows")
 @options.device
 @options.precision
@@ -42,6 +44,7 @@ def command(
     table_format: str | None,
     window: int | None,
     stride: int | None,
+    held_out: bool,
     batch_size: int,
     device: str,
     precision: str,
@@ -81,10 +84,21 @@ def command(
         terminal.counting("predict", len(joined.videos)) as counter,
     ):
         note_other_alignment(joined, card.alignment)
-        for video in joined:
+        for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
             logits = inference.windowed_logits(network, video, run, window=window, stride=stride, batch_size=batch_size)
             writer.write(_rows(video, logits, schema))
             counter.advance(1, frames=video.frames)
+
+
+def _chosen(joined: JoinedFeatures, training: Mapping[str, Any], *, held_out: bool) -> list[str]:
+    """All videos, or those of the tables that the model's training held out."""
+    if not held_out:
+        return joined.videos
+    known = set(training.get("held_out", ()))
+    chosen = [video for video in joined.videos if video in known]
+    if not chosen:
+        raise AffcliError("--held-out: the model's training held none of these videos out (train with --fold K/N).")
+    return chosen
 
 
 def _rows(video: VideoFeatures, logits: WindowedLogits, schema: pa.Schema) -> pa.Table:

@@ -14,17 +14,26 @@ import click
 
 from affcli import options, terminal
 from affcli.annotations import VideoLabels, read_labels
-from affcli.errors import UsageError, listed
+from affcli.errors import AffcliError, UsageError, listed
 from affcli.features import JoinedFeatures, open_stream
 from affcli.outputs import refuse_existing
 from affcli.schema import AUDIO, VISUAL
 
 if TYPE_CHECKING:
-    from affcli.models.training import EpochReport
+    from affcli.models.progress import EpochReport
 
 RATE = click.FloatRange(0, 1)
 
 log = logging.getLogger(__name__)
+
+
+def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    number, slash, parts = given.partition("/")
+    if not (slash and number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts) > 1):
+        raise click.BadParameter(f"'{given}' is not K/N, such as 2/5.")
+    return int(number), int(parts)
 
 
 @click.command("train")
@@ -33,6 +42,12 @@ log = logging.getLogger(__name__)
 @click.option("--labels", required=True, metavar="DIR", help="The folder that holds the label .txt files, or a table.")
 @click.option(
     "--val-labels", metavar="DIR", help="Labels of other videos of the tables: choose the best epoch by them."
+)
+@click.option(
+    "--fold",
+    metavar="K/N",
+    callback=_fold,
+    help="Hold the Kth of N class-balanced parts of the labelled videos out; predict --held-out is for them.",
 )
 @options.output(required=True, what="model.safetensors")
 @click.option("--dim", type=click.IntRange(1), default=256, show_default=True, help="Width d of the network.")
@@ -47,6 +62,13 @@ log = logging.getLogger(__name__)
 @click.option("--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames from window to window.")
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Peak rate.")
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="End after this many epochs without a better validation score; 0: never.",
+)
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
 @options.batch_size(32, "Windows")
 @options.seed
@@ -56,53 +78,90 @@ log = logging.getLogger(__name__)
 @options.force
 @options.common
 def command(
-    visual: str, audio: str, labels: str, val_labels: str | None, output: str, log_file: str | None, **given: Any
+    visual: str,
+    audio: str,
+    labels: str,
+    val_labels: str | None,
+    fold: tuple[int, int] | None,
+    output: str,
+    log_file: str | None,
+    **given: Any,
 ) -> None:
     """Trains the fusion network on feature tables and Aff-Wild2 labels.
 
     Joins the tables by video and frame, cuts them into overlapping windows, and writes one file that holds the weights
-    and a card. Each epoch is scored on --val-labels as the model will be used, and the best one is kept.
+    and a card. Each epoch is scored on --val-labels as the model will be used, and the best one is kept. The same
+    command again continues interrupted training after its last finished epoch, and ends with the same bytes.
 
     \b
       affcli train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
+      torchrun --nproc-per-node 4 -m affcli -- train …    (the same in four processes, on as many GPUs if there are any)
     """
+    _check(given)
+    refuse_existing(output, force=True)
+    annotations = read_labels(labels)
+    val_annotations = read_labels(val_labels) if val_labels else {}
+    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
+
+    from affcli.models import runtime, training
+    from affcli.models.dataset import Fold, TrainingSet, ValidationSet
+    from affcli.models.fusion import FusionConfig
+    from affcli.models.model_file import ModelCard, save_model
+    from affcli.models.progress import Progress
+    from affcli.models.ranks import joined_ranks
+
+    existing = _existing_fingerprint(output, force=given["force"])
+    run = runtime.choose(given["device"], given["precision"], small=True)
+    chosen = training.TrainingOptions(**{field.name: given[field.name] for field in fields(training.TrainingOptions)})
+    network = {name: given[name] for name in ("window", "dim", "layers", "heads", "dropout")}
+    with JoinedFeatures(*tables, sizes=(0, 0)) as joined, joined_ranks(run.device) as ranks:
+        _note_strangers(joined, annotations, val_annotations)
+        held_out = Fold(*fold).held_out(annotations, seed=chosen.seed) if fold else []
+        config = FusionConfig(*joined.sizes, **network)
+        data = TrainingSet.load(joined, annotations, window=config.window, stride=chosen.stride, without=held_out)
+        validation = ValidationSet.load(joined, val_annotations) if val_annotations else None
+        made_from = training.made_from(config, chosen, data, validation, run)
+        if existing == made_from:
+            terminal.say(f"nothing to do: {output} is complete.")
+            return
+        if existing is not None:
+            raise AffcliError(f"{output}: exists already, made from other tables or settings. Replace it with --force.")
+        progress = Progress(output, made_from)
+        trainer = training.Trainer(config, chosen, data.fitted(run.device), run, ranks)
+        with _EpochLines(log_file if ranks.first else None, chosen.epochs) as lines:
+            trained = training.train(trainer, validation, progress, run=run, report=lines, ranks=ranks)
+        if not ranks.first:
+            return
+        facts = {**asdict(chosen), "fold": fold, "held_out": held_out, "made_from": made_from}
+        card = ModelCard(config, chosen.stride, joined.encoders, joined.alignment, facts, trained.validation)
+        save_model(output, trained.network, card)
+        progress.remove()
+    counts = f"{data.videos} videos, {len(data.windows)} windows, {len(trained.reports)} epochs"
+    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({_figures(trained.kept)}) → {output}")
+
+
+def _check(given: dict[str, Any]) -> None:
     if given["dim"] % given["heads"]:
         raise UsageError(f"--heads {given['heads']} does not divide --dim {given['dim']}.")
     if given["stride"] > given["window"]:
         raise UsageError(
             f"--stride {given['stride']} is larger than --window {given['window']}: frames would be left out."
         )
-    refuse_existing(output, force=given["force"])
-    annotations = read_labels(labels)
-    val_annotations = read_labels(val_labels) if val_labels else {}
-    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
 
-    from affcli.models import runtime, training
-    from affcli.models.fusion import FusionConfig
-    from affcli.models.model_file import ModelCard, save_model
 
-    run = runtime.choose(given["device"], given["precision"], small=True)
-    chosen = training.TrainingOptions(**{field.name: given[field.name] for field in fields(training.TrainingOptions)})
-    with JoinedFeatures(*tables, sizes=(0, 0)) as joined:
-        _note_strangers(joined, annotations, val_annotations)
-        network = {name: given[name] for name in ("window", "dim", "layers", "heads", "dropout")}
-        config = FusionConfig(*joined.sizes, **network)
-        data = training.load_training_set(joined, annotations, window=config.window, stride=chosen.stride)
-        validation = training.Validation(joined, val_annotations) if val_annotations else None
-        with _EpochLines(log_file, chosen.epochs) as lines:
-            trained = training.train(training.Trainer(config, chosen, data, run), validation, run=run, report=lines)
-        card = ModelCard(
-            config,
-            chosen.stride,
-            joined.encoders,
-            alignment=joined.alignment,
-            training=asdict(chosen),
-            validation=trained.validation,
-        )
-        save_model(output, trained.network, card)
-    counts = f"{data.videos} videos, {data.windows} windows, {chosen.epochs} epochs"
-    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({_figures(trained.kept)}) → {output}")
+def _existing_fingerprint(output: str, *, force: bool) -> str | None:
+    """What a model that is there already was made from, None where there is none; raises for any other file."""
+    from affcli.models.model_file import load_model
+
+    if force or not Path(output).is_file():
+        return None
+    try:
+        _, card = load_model(output)
+    except AffcliError:
+        refuse_existing(output, force=False)
+        raise
+    return str(card.training.get("made_from"))
 
 
 def _note_strangers(

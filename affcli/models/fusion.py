@@ -108,10 +108,14 @@ class Projection(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("positions", sinusoidal_positions(window, dim), persistent=False)
 
-    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        """features [B, T, size], valid [B, T] → [B, T, d]."""
+    def frames(self, features: Tensor, valid: Tensor) -> Tensor:
+        """features [..., size], valid [...] → [..., d], before positions: the same in every window a frame is in."""
         features = torch.where(valid[..., None], features.to(self.missing.dtype), self.missing)
-        projected = self.linear(self.norm(features))
+        projected: Tensor = self.linear(self.norm(features))
+        return projected
+
+    def place(self, projected: Tensor) -> Tensor:
+        """Projected frames of windows [B, T, d] with their positions, 0 at the window's first frame."""
         placed: Tensor = self.dropout(projected + self.positions[: projected.shape[1]])
         return placed
 
@@ -125,8 +129,9 @@ class Branch(nn.Module):
         blocks = [AttentionBlock(config.dim, config.heads, config.dropout) for _ in range(config.layers)]
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        hidden: Tensor = self.project(features, valid)
+    def forward(self, projected: Tensor, valid: Tensor) -> Tensor:
+        """Projected frames of windows [B, T, d], valid [B, T] → H [B, T, d]."""
+        hidden: Tensor = self.project.place(projected)
         for block in self.blocks:
             hidden = block(hidden, hidden, valid)
         return hidden
@@ -166,6 +171,12 @@ class FusionNetwork(nn.Module):
 
     def forward(self, visual: Tensor, visual_valid: Tensor, audio: Tensor, audio_valid: Tensor) -> Tensor:
         """visual [B, T, Dv], audio [B, T, Da], masks [B, T] bool → logits [B, T, classes] float32."""
+        projected_visual = self.visual.project.frames(visual, visual_valid)
+        projected_audio = self.audio.project.frames(audio, audio_valid)
+        return self.fuse(projected_visual, visual_valid, projected_audio, audio_valid)
+
+    def fuse(self, visual: Tensor, visual_valid: Tensor, audio: Tensor, audio_valid: Tensor) -> Tensor:
+        """As `forward`, for frames that are projected already, [B, T, d]."""
         own_visual = self.visual(visual, visual_valid)
         own_audio = self.audio(audio, audio_valid)
         crossed_visual = self.visual_to_audio(own_visual, own_audio, audio_valid)
@@ -196,11 +207,19 @@ def hide_streams(
     return visual_valid & ~hide_visual[:, None], audio_valid & ~hide_audio[:, None]
 
 
-def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, class_weights: Tensor | None = None) -> Tensor:
+def focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    gamma: float = 2.0,
+    class_weights: Tensor | None = None,
+    count: Tensor | None = None,
+) -> Tensor:
     """Mean over labelled frames of −w_y (1 − p_y)^γ log p_y; a label of −1 is no label.
 
     logits [..., C], labels [...] int64. The divisor is the *number* of labelled frames, also with weights; with γ = 0
-    and no weights this is cross-entropy. Without any labelled frame the loss is 0 (Lin et al. 2017, eq. 4–5).
+    and no weights this is cross-entropy. Without any labelled frame the loss is 0 (Lin et al. 2017, eq. 4–5). `count`
+    divides instead where these frames are only a part of a batch.
     """
     labelled = labels >= 0
     log_p = F.log_softmax(logits.float(), dim=-1).gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
@@ -208,4 +227,5 @@ def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = 2.0, class_weig
     loss = -log_p if gamma == 0 else -((-torch.expm1(log_p)).clamp(min=1e-12) ** gamma) * log_p
     if class_weights is not None:
         loss = loss * class_weights[labels.clamp(min=0)]
-    return torch.where(labelled, loss, 0.0).sum() / labelled.sum().clamp(min=1)
+    divisor = labelled.sum() if count is None else count
+    return torch.where(labelled, loss, 0.0).sum() / divisor.clamp(min=1)

@@ -1,17 +1,21 @@
-"""Features of a video → logits of its windows."""
+"""Frames of videos → logits of their windows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from affcli.features import VideoFeatures
 from affcli.models.fusion import FusionNetwork
 from affcli.models.runtime import Runtime
-from affcli.models.windows import window_rows, window_starts
+from affcli.models.windows import Frames, Windows
+
+_FRAMES_AT_ONCE = 16_384  # projected together
 
 
 @dataclass(frozen=True)
@@ -22,30 +26,55 @@ class WindowedLogits:
     frame: NDArray[np.int32]  # [n], 1-based
     logits: NDArray[np.float32]  # [n, classes]
 
-    def voted(self, frames: int) -> NDArray[np.float64]:
-        """The mean over the windows that cover each frame: [frames, classes] (soft voting)."""
-        rows = self.frame - 1
-        votes = np.bincount(rows, minlength=frames)[:, None]
-        sums = [np.bincount(rows, weights=column, minlength=frames) for column in self.logits.T]
-        return np.stack(sums, axis=1) / votes
-
 
 def windowed_logits(
     network: FusionNetwork, video: VideoFeatures, run: Runtime, *, window: int, stride: int, batch_size: int
 ) -> WindowedLogits:
     """Runs the network, which is on the runtime's device and in eval mode, over all windows of one video."""
-    starts = window_starts(video.frames, window, stride)
-    rows, exists = window_rows(starts, window, video.frames)
-    streams = [torch.from_numpy(stream).to(run.device) for stream in (video.visual.features, video.audio.features)]
-    masks = [torch.from_numpy(stream.valid).to(run.device) for stream in (video.visual, video.audio)]
-    logits = np.empty((*rows.shape, network.config.classes), np.float32)
+    frames = Frames.of(video)
+    windows = Windows.over(frames.offsets, length=window, stride=stride)
+    parts = list(run_windows(network, frames, windows, run, batch_size=batch_size))
+    rows, exists = (part.numpy() for part in windows.rows())
+    logits = torch.cat([part for _, part in parts]).numpy()
+    first = np.broadcast_to(windows.starts.numpy()[:, None], rows.shape)
+    return WindowedLogits((first[exists] + 1).astype(np.int32), (rows[exists] + 1).astype(np.int32), logits[exists])
+
+
+def run_windows(
+    network: FusionNetwork, frames: Frames, windows: Windows, run: Runtime, *, batch_size: int
+) -> Iterator[tuple[Windows, Tensor]]:
+    """Batches of windows and their logits [B, T, classes] float32, on the CPU. A frame is projected once for all."""
+    visual_valid, audio_valid = frames.visual_valid.to(run.device), frames.audio_valid.to(run.device)
     with run.inference():
-        for first in range(0, len(rows), batch_size):
-            batch = slice(first, first + batch_size)
-            at = torch.from_numpy(rows[batch]).to(run.device)
-            there = torch.from_numpy(exists[batch]).to(run.device)
-            visual, audio = (stream[at].float() for stream in streams)
-            visual_valid, audio_valid = (mask[at] & there for mask in masks)
-            logits[batch] = network(visual, visual_valid, audio, audio_valid).cpu().numpy()
-    first_frames = np.repeat(starts + 1, exists.sum(axis=1)).astype(np.int32)
-    return WindowedLogits(first_frames, (rows[exists] + 1).astype(np.int32), logits[exists])
+        visual = _projected(network.visual.project.frames, frames.visual, visual_valid)
+        audio = _projected(network.audio.project.frames, frames.audio, audio_valid)
+    for first in range(0, len(windows), batch_size):
+        batch = windows[first : first + batch_size]
+        rows, exists = batch.to(run.device).rows()
+        with run.inference():
+            logits = network.fuse(visual[rows], visual_valid[rows] & exists, audio[rows], audio_valid[rows] & exists)
+        yield batch, logits.cpu()
+
+
+def voted(
+    network: FusionNetwork, frames: Frames, run: Runtime, *, window: int, stride: int, batch_size: int
+) -> NDArray[np.float64]:
+    """The mean of the logits of all windows that cover a frame, [frames, classes]: predict and vote in one."""
+    windows = Windows.over(frames.offsets, length=window, stride=stride)
+    sums = torch.zeros(len(frames.visual_valid), network.config.classes, dtype=torch.float64)
+    votes = torch.zeros(len(frames.visual_valid), dtype=torch.float64)
+    for batch, logits in run_windows(network, frames, windows, run, batch_size=batch_size):
+        rows, exists = batch.rows()
+        sums.index_add_(0, rows[exists], logits[exists].double())
+        votes.index_add_(0, rows[exists], torch.ones(int(exists.sum()), dtype=torch.float64))
+    return np.asarray((sums / votes[:, None]).numpy())
+
+
+def _projected(project: object, features: Tensor, valid: Tensor) -> Tensor:
+    """All frames [N, d], some thousands at a time: what is held in full precision stays small."""
+    assert callable(project)
+    parts = [
+        project(features[first : first + _FRAMES_AT_ONCE].to(valid.device), valid[first : first + _FRAMES_AT_ONCE])
+        for first in range(0, len(valid), _FRAMES_AT_ONCE)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,166 @@
+"""What a network is trained on and judged by: frames of labelled videos, their windows, and folds of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from affcli import metrics
+from affcli.annotations import VideoLabels
+from affcli.errors import AffcliError
+from affcli.features import JoinedFeatures, no_common_videos
+from affcli.models.fusion import FusionNetwork
+from affcli.models.inference import voted
+from affcli.models.runtime import Runtime
+from affcli.models.windows import Frames, Windows
+from affcli.schema import CLASSES, NOT_ANNOTATED
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # visual, its mask, audio, its mask, labels
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrames:
+    """Frames and their class numbers; -1 where nobody judged."""
+
+    frames: Frames
+    labels: Tensor  # [N] int64
+
+    @classmethod
+    def load(cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels], videos: Sequence[str]) -> LabelledFrames:
+        frames = Frames.load(joined, videos)
+        numbers = torch.full((len(frames.visual_valid),), NOT_ANNOTATED, dtype=torch.int64)
+        for video, start, stop in zip(videos, frames.offsets[:-1], frames.offsets[1:], strict=True):
+            # Label files may run a line or two past the last frame; those lines have no features to learn from.
+            known = labels[video].labels[: stop - start]
+            numbers[start : start + len(known)] = torch.from_numpy(known.astype(np.int64))
+        return cls(frames, numbers)
+
+    def to(self, device: torch.device) -> LabelledFrames:
+        return LabelledFrames(self.frames.to(device), self.labels.to(device))
+
+    def digest(self) -> str:
+        """A fingerprint of names, features and labels."""
+        labels = blake2b(np.ascontiguousarray(self.labels.cpu().numpy()).data, digest_size=16)
+        return self.frames.digest() + labels.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Labelled frames and the windows over them that teach something. Windows are gathered by index, batch by batch."""
+
+    labelled: LabelledFrames
+    windows: Windows
+
+    @classmethod
+    def load(
+        cls,
+        joined: JoinedFeatures,
+        labels: Mapping[str, VideoLabels],
+        *,
+        window: int,
+        stride: int,
+        without: Sequence[str] = (),
+    ) -> TrainingSet:
+        """Every video that has features and labels, but for those `without`."""
+        videos = [video for video in joined.videos if video in labels and video not in without]
+        if not videos:
+            raise no_common_videos(joined, sorted(labels))
+        labelled = LabelledFrames.load(joined, labels, videos)
+        windows = Windows.over(labelled.frames.offsets, length=window, stride=stride)
+        kept = _teaching(labelled, windows)
+        if not kept.any():
+            raise AffcliError("no window holds a labelled frame with a face or sound: there is nothing to learn from.")
+        return cls(labelled, windows[kept])
+
+    @property
+    def videos(self) -> int:
+        return len(self.labelled.frames.videos)
+
+    def fitted(self, device: torch.device) -> TrainingSet:
+        """The set in the device's memory, where it fits into half of what is free there; else where it is."""
+        if device.type != "cuda" or self.labelled.frames.bytes > torch.cuda.mem_get_info(device)[0] / 2:
+            return self
+        return TrainingSet(self.labelled.to(device), self.windows.to(device))
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Labelled frames of each class."""
+        labels = self.labelled.labels
+        return np.bincount(labels[labels >= 0].cpu().numpy(), minlength=len(CLASSES))
+
+    def batch(self, chosen: Tensor) -> Batch:
+        """Features [B, T, D] float32, masks and labels [B, T] of some windows; labels that cannot teach are -1."""
+        frames = self.labelled.frames
+        rows, exists = self.windows[chosen.to(self.windows.starts.device)].rows()
+        visual_valid, audio_valid = frames.visual_valid[rows] & exists, frames.audio_valid[rows] & exists
+        # A window with neither stream has constant logits whatever is learnt: its frames are left out of the loss.
+        teaches = exists & (visual_valid | audio_valid).any(dim=1, keepdim=True)
+        labels = torch.where(teaches, self.labelled.labels[rows], NOT_ANNOTATED)
+        return frames.visual[rows].float(), visual_valid, frames.audio[rows].float(), audio_valid, labels
+
+
+def _teaching(labelled: LabelledFrames, windows: Windows) -> Tensor:
+    """[W]: the window holds a labelled frame, and in some stream a valid one."""
+    rows, exists = windows.rows()
+    valid = (labelled.frames.visual_valid | labelled.frames.audio_valid)[rows] & exists
+    return ((labelled.labels[rows] >= 0) & exists).any(dim=1) & valid.any(dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationSet:
+    """Judges a network the way it is used: windows, soft voting, F1 over the frames of all videos."""
+
+    labelled: LabelledFrames
+
+    @classmethod
+    def load(cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels]) -> ValidationSet:
+        videos = [video for video in joined.videos if video in labels]
+        if not videos:
+            raise no_common_videos(joined, sorted(labels))
+        return cls(LabelledFrames.load(joined, labels, videos))
+
+    def confusion(self, network: FusionNetwork, run: Runtime, *, stride: int, batch_size: int) -> NDArray[np.int64]:
+        """Labelled frames by true and predicted class, [8, 8]."""
+        network.eval()
+        window = network.config.window
+        logits = voted(network, self.labelled.frames, run, window=window, stride=stride, batch_size=batch_size)
+        truth = self.labelled.labels.numpy()
+        judged = truth >= 0
+        return metrics.confusion(truth[judged], logits[judged].argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Part `number` (from 1) of `parts` that the labelled videos are split into; it is held out of training."""
+
+    number: int
+    parts: int
+
+    def held_out(self, labels: Mapping[str, VideoLabels], *, seed: int) -> list[str]:
+        """The videos of this part. The parts get equal shares of each class's frames, as far as whole videos can.
+
+        Videos go, the largest first, each to the part in which its classes are scarcest so far; `seed` orders equals.
+        """
+        videos = sorted(labels)
+        if len(videos) < self.parts:
+            raise AffcliError(f"--fold: {len(videos)} labelled videos cannot be split into {self.parts} parts.")
+        counts = np.stack([np.bincount(n[n >= 0], minlength=len(CLASSES)) for n in (labels[v].labels for v in videos)])
+        shares = counts / np.maximum(counts.sum(axis=0), 1)
+        order = np.random.default_rng(seed).permutation(len(videos))
+        order = order[np.argsort(-shares[order].sum(axis=1), kind="stable")]
+        filled = np.zeros((self.parts, len(CLASSES)))
+        sizes = np.zeros(self.parts)
+        part_of = {}
+        for index in order:
+            # How much fuller than even this video makes each part, over all classes; equals go to the smaller part.
+            cost = ((filled + shares[index]) ** 2 - filled**2).sum(axis=1)
+            part = np.lexsort((sizes, cost))[0]
+            filled[part] += shares[index]
+            sizes[part] += 1
+            part_of[videos[index]] = part
+        return [video for video in videos if part_of[video] == self.number - 1]

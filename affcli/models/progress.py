@@ -1,0 +1,110 @@
+"""Unfinished training, kept beside its output after every epoch, in one safetensors file (no pickle)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from affcli.outputs import write_bytes
+from affcli.schema import METADATA_KEY
+
+log = logging.getLogger(__name__)
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One line of `--log`; validation figures are None without validation labels."""
+
+    epoch: int
+    loss: float
+    lr: float
+    windows: int
+    seconds: float
+    val_macro_f1: float | None = None
+    val_accuracy: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that the epochs to come depend on. `kept` is the epoch whose weights are `best`."""
+
+    reports: tuple[EpochReport, ...]
+    kept: int
+    network: Tensors
+    best: Tensors
+    optimizer: dict[int, Tensors]
+
+
+class Progress:
+    """The file of one unfinished training; `made_from` fingerprints its data and settings."""
+
+    def __init__(self, output: str, made_from: str) -> None:
+        self._path, self._made_from = Path(f"{output}.unfinished"), made_from
+
+    def load(self) -> State | None:
+        """What an interrupted run has reached; None where there is nothing, or it was made otherwise (with a note)."""
+        if not self._path.is_file():
+            return None
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {})[METADATA_KEY.decode()])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        except (SafetensorError, OSError, KeyError, ValueError):
+            facts, tensors = {}, {}
+        if facts.get("made_from") != self._made_from:
+            log.warning("%s was made with other settings or tables; training starts afresh.", self._path)
+            return None
+        reports = tuple(EpochReport(**report) for report in facts["reports"])
+        return State(reports, facts["kept"], _named(tensors, "network"), _named(tensors, "best"), _numbered(tensors))
+
+    def save(self, state: State) -> None:
+        """Replaces what was kept."""
+        parts = {"network": state.network, "best": state.best}
+        parts |= {f"optimizer.{index}": moments for index, moments in state.optimizer.items()}
+        tensors = {
+            f"{part}.{name}": tensor.detach().cpu().clone()
+            for part, all_ in parts.items()
+            for name, tensor in all_.items()
+        }
+        reports = [report.as_json() for report in state.reports]
+        facts = {"made_from": self._made_from, "reports": reports, "kept": state.kept}
+        write_bytes(self._path, save(tensors, metadata={METADATA_KEY.decode(): json.dumps(facts)}))
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _named(tensors: Tensors, part: str) -> Tensors:
+    return {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+
+
+def _numbered(tensors: Tensors) -> dict[int, Tensors]:
+    found: dict[int, Tensors] = {}
+    for name, tensor in _named(tensors, "optimizer").items():
+        index, moment = name.split(".")
+        found.setdefault(int(index), {})[moment] = tensor
+    return found
+
+
+def fingerprint(*facts: Any) -> str:
+    """A short name for data and settings."""
+    from hashlib import blake2b
+
+    return blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+def on(device: torch.device, tensors: Tensors) -> Tensors:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
