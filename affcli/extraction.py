@@ -23,7 +23,8 @@ from affcli.inputs import MediaInput, digest
 from affcli.outputs import refuse_existing
 from affcli.resume import Part, Parts, PartWriter
 from affcli.schema import with_metadata
-from affcli.tables import TableReader, TableWriter
+from affcli.tables import TableReader
+from affcli.writing import TableWriter
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,30 @@ import os
 import sys
 from pathlib import Path
 
-from affcli.tables import STANDARD_STREAM, refuse_existing, temporary_name
+from affcli.errors import AffcliError
 
-__all__ = ["refuse_existing", "temporary_name", "write_bytes", "write_text"]
+STANDARD_STREAM = "-"
+# Other names of standard output. It is written through Python's own stream: opened by name, a file that it is
+# redirected to would be cut off, and would look like an output that exists already.
+STANDARD_OUTPUT = {STANDARD_STREAM, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
+
+def refuse_existing(output: str, *, force: bool) -> None:
+    """Raises where an output cannot be written or may not be replaced, before any work is done."""
+    if output in STANDARD_OUTPUT:
+        return
+    path = Path(output)
+    if not output or path.is_dir():
+        raise AffcliError(f"{output or 'the empty name'}: is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
+    if path.is_file() and not force:
+        raise AffcliError(f"{output}: exists already. Replace it with --force.")
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` for what is not complete yet."""
+    return path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from affcli.errors import AffcliError
 from affcli.outputs import write_bytes
-from affcli.tables import TableWriter
+from affcli.writing import TableWriter
 
 log = logging.getLogger(__name__)
 

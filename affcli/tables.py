@@ -25,27 +25,10 @@ import pyarrow.parquet as pq
 
 from affcli.delimited import read_csv
 from affcli.errors import AffcliError, UsageError, listed
+from affcli.outputs import STANDARD_STREAM
 from affcli.schema import metadata_of
 from affcli.submissions import is_submission, read_submission
-from affcli.writing import (
-    FORMAT_OF_SUFFIX,
-    ROWS_PER_GROUP,
-    STANDARD_STREAM,
-    TableWriter,
-    refuse_existing,
-    temporary_name,
-)
-
-__all__ = [
-    "ROWS_PER_GROUP",
-    "STANDARD_STREAM",
-    "TableReader",
-    "TableWriter",
-    "plain_type",
-    "refuse_existing",
-    "tables_in",
-    "temporary_name",
-]
+from affcli.writing import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
 
 class TableReader:

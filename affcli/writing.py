@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from affcli.delimited import csv_header, csv_lines
 from affcli.errors import AffcliError, UsageError
+from affcli.outputs import STANDARD_OUTPUT, refuse_existing, temporary_name
 
 ROWS_PER_GROUP = 65_536
-STANDARD_STREAM = "-"
 
 FORMAT_OF_SUFFIX = {
     ".parquet": "parquet",
@@ -35,28 +35,6 @@ FORMAT_OF_SUFFIX = {
     ".ipc": "arrow",
 }
 
-# Other names of standard output. It is written through Python's own stream: opened by name, a file that it is
-# redirected to would be cut off, and would look like an output that exists already.
-_STANDARD_OUTPUT = {STANDARD_STREAM, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
-
-
-def refuse_existing(output: str, *, force: bool) -> None:
-    """Raises where an output cannot be written or may not be replaced, before any work is done."""
-    if output in _STANDARD_OUTPUT:
-        return
-    path = Path(output)
-    if not output or path.is_dir():
-        raise AffcliError(f"{output or 'the empty name'}: is a folder; name a file.")
-    if not path.parent.is_dir():
-        raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
-    if path.is_file() and not force:
-        raise AffcliError(f"{output}: exists already. Replace it with --force.")
-
-
-def temporary_name(path: Path) -> Path:
-    """A name beside `path` for what is not complete yet."""
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-
 
 class TableWriter:
     """Writes one table in row groups of 65,536 rows; the output appears when the `with` block ends without an error.
@@ -67,7 +45,7 @@ class TableWriter:
     def __init__(self, output: str, schema: pa.Schema, *, table_format: str | None = None, force: bool = False) -> None:
         refuse_existing(output, force=force)
         self._output, self._schema = output, schema
-        self._to_stdout = output in _STANDARD_OUTPUT
+        self._to_stdout = output in STANDARD_OUTPUT
         self._format = table_format or FORMAT_OF_SUFFIX.get(Path(output).suffix.lower(), "parquet")
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from affcli.delimited import csv_lines
 from affcli.errors import AffcliError, UsageError
-from affcli.tables import TableReader, TableWriter, plain_type, refuse_existing, temporary_name
+from affcli.outputs import refuse_existing, temporary_name
+from affcli.tables import TableReader, plain_type
+from affcli.writing import TableWriter
 
 ROWS = pa.table({"video": ["a", "b"], "frame": pa.array([1, 2], pa.int32()), "x": [0.5, None], "face": [True, False]})
 

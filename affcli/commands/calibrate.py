@@ -62,11 +62,10 @@ def command(
     from affcli.annotations import read_labels
     from affcli.calibration import Calibration, as_object, fit, judged_frames
     from affcli.logits import LogitTable
-    from affcli.outputs import write_text
+    from affcli.outputs import STANDARD_STREAM, refuse_existing, write_text
     from affcli.printing import show
     from affcli.reports import calibration_report, cautions
     from affcli.scoring import Rules
-    from affcli.tables import STANDARD_STREAM, refuse_existing
 
     refuse_existing(output, force=force)
     if source == labels == STANDARD_STREAM:

@@ -49,9 +49,8 @@ def command(
       affcli export S.parquet --to labels -o labels/
     """
     from affcli.exports import all_locations, submission_text, write_label_folder
-    from affcli.outputs import write_text
+    from affcli.outputs import STANDARD_STREAM, refuse_existing, write_text
     from affcli.submissions import read_locations
-    from affcli.tables import STANDARD_STREAM, refuse_existing
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
@@ -82,7 +81,8 @@ def _predictions(source: str, columns: ColumnNames, label_column: str | None) ->
 
 
 def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
-    from affcli.tables import TableReader, TableWriter
+    from affcli.tables import TableReader
+    from affcli.writing import TableWriter
 
     with (
         TableReader(source) as table,

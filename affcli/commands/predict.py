@@ -13,7 +13,7 @@ from affcli import options, terminal
 from affcli.errors import AffcliError, UsageError
 from affcli.features import JoinedFeatures, note_other_alignment, open_stream, refuse_other_encoder
 from affcli.schema import AUDIO, VISUAL, WINDOWED, windowed_schema, with_metadata
-from affcli.tables import TableWriter
+from affcli.writing import TableWriter
 
 if TYPE_CHECKING:
     from affcli.features import VideoFeatures

@@ -68,11 +68,10 @@ def command(
     # Imported here, with numpy and pyarrow, so that --help does without them.
     from affcli.annotations import read_labels
     from affcli.metrics import compare
-    from affcli.outputs import write_text
+    from affcli.outputs import STANDARD_STREAM, refuse_existing, write_text
     from affcli.printing import show
     from affcli.reports import as_object, as_text, cautions, reasons, report
     from affcli.scoring import Rules
-    from affcli.tables import STANDARD_STREAM, refuse_existing
 
     refuse_existing(output, force=force)
     sources = sources or (STANDARD_STREAM,)

@@ -57,8 +57,9 @@ def command(
       affcli smooth predictions.csv -o smooth.csv
     """
     from affcli.logits import LogitTable
+    from affcli.outputs import refuse_existing
     from affcli.smoothing import Filter, Smooth
-    from affcli.tables import TableWriter, refuse_existing
+    from affcli.writing import TableWriter
 
     chosen = Filter(kernel, method, exclude_faceless=missing == "exclude")
     refuse_existing(output, force=force)

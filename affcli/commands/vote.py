@@ -73,8 +73,9 @@ def command(
       affcli vote a.parquet b.parquet c.csv --weights 2,1,1 -o ensemble.parquet
     """
     from affcli.logits import LogitTable
-    from affcli.tables import STANDARD_STREAM, TableWriter, refuse_existing
+    from affcli.outputs import STANDARD_STREAM, refuse_existing
     from affcli.voting import PER_FRAME, SHARES, Vote
+    from affcli.writing import TableWriter
 
     if tables.count(STANDARD_STREAM) > 1:
         raise UsageError("only one INPUT can be standard input.")

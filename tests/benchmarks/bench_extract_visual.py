@@ -1,6 +1,6 @@
 """`extract-visual` with a BEiT-base sized encoder, against the bare encoder and against the usual way.
 
-python tests/benchmarks/bench_extract_visual.py [FOLDER]     (FOLDER keeps clips and checkpoint; default: a temporary one)
+python tests/benchmarks/bench_extract_visual.py [FOLDER]     (FOLDER keeps clips and checkpoint; else temporary ones)
 
 The clips are a photograph with a face that drifts through the picture, H.264 at 480p and 1080p; the checkpoint has
 random weights and the default BEiT-base configuration. All take turns in this process, at the same precision and batch.
