@@ -18,6 +18,7 @@ from affcli.errors import AffcliError
 
 MINI = "mini"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_PROCESSOR = "processor_config.json"  # where transformers 5 writes what PREPROCESSOR holds, if saved with a tokenizer
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
 _WAYS_ON = "Give a local folder, or --model mini, which needs no download (random weights for now: plumbing only)."
@@ -39,6 +40,15 @@ class Checkpoint:
         if not isinstance(found, dict):
             raise AffcliError(f"{self.folder / file}: is not a JSON object.")
         return found
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What the checkpoint says of its input, from where transformers takes it too."""
+        if (self.folder / _PROCESSOR).is_file():
+            both = self.read(_PROCESSOR)
+            for part in ("image_processor", "feature_extractor"):
+                if isinstance(both.get(part), dict):
+                    return dict(both[part])
+        return self.read(PREPROCESSOR)
 
 
 def find(model: str, *, mini: str) -> Checkpoint:
@@ -63,9 +73,10 @@ def _local(model: str, folder: Path) -> Checkpoint:
 
 
 def _missing(has: Callable[[str], bool]) -> str | None:
-    for file in (CONFIG, PREPROCESSOR):
-        if not has(file):
-            return file
+    if not has(CONFIG):
+        return CONFIG
+    if not has(PREPROCESSOR) and not has(_PROCESSOR):
+        return PREPROCESSOR
     return None if any(map(has, _WEIGHTS)) else "weights (model.safetensors or pytorch_model.bin)"
 
 
@@ -118,4 +129,4 @@ def _wanted(name: str, files: list[str]) -> list[str]:
     )
     stem = "model" if suffix == ".safetensors" else "pytorch_model"
     weights = [file for file in files if re.fullmatch(rf"{stem}(-\d+-of-\d+)?{suffix}(\.index\.json)?", file)]
-    return [CONFIG, PREPROCESSOR, *weights]
+    return [CONFIG, PREPROCESSOR, _PROCESSOR, *weights]

@@ -7,6 +7,7 @@ one padded, and sounds go through one by one.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
 from affcli.models import checkpoints, runtime
-from affcli.models.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
+from affcli.models.checkpoints import CONFIG, Checkpoint
 from affcli.models.preprocessing import PicturePreprocessing, SoundPreprocessing
 
 DEFAULT_VISUAL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
@@ -27,6 +28,9 @@ DEFAULT_AUDIO = "microsoft/wavlm-base-plus"
 MINI_SEED = 0
 _MINI_WEIGHTS = f"random, seed {MINI_SEED}"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
+_POOLED, _CLASS_TOKEN, _PATCH_MEAN = "pooled", "class token", "mean of patch tokens"
+_CLASS_TOKEN_NAMES = {"cls_token", "class_embedding", "class_token"}  # of the parameter, whatever the architecture
+_NOT_OF_THE_FAMILY = "is no speech encoder of the wav2vec2 family"
 
 log = logging.getLogger(__name__)
 
@@ -46,47 +50,58 @@ class EncoderCard:
 
 
 class VisualEncoder:
-    """Pictures [N, S, S, 3] uint8 → features [N, size] float16."""
+    """Pictures of faces → features: of the pooled vector, else the class token, else the mean of the patch tokens."""
 
     def __init__(self, model: str, run: runtime.Runtime, *, batch_size: int = 32) -> None:
         self._run, self.batch_size = run, batch_size
         checkpoint = checkpoints.find(model, mini="visual")
-        self.preprocessing = PicturePreprocessing.of(checkpoint.read(PREPROCESSOR), source=checkpoint.name)
-        self._model, missing = _load(checkpoint, run.device)
-        # A pooler whose weights the checkpoint lacks would be random: the class token is taken instead.
-        self._pooler_is_random = any(name.startswith("pooler") for name in missing)
-        _refuse_missing(checkpoint, [name for name in missing if not name.startswith("pooler")])
-        size, feature = self._probe(model)
-        self.card = _card(checkpoint, self._model, size=size, feature=feature)
+        self.preprocessing = PicturePreprocessing.of(checkpoint)
+        self._model, lacking = _load(checkpoint, run.device)
+        # A pooler whose weights the checkpoint lacks would be random: another vector is taken instead.
+        random_pooler = [name for name in lacking if _of_pooler(name)]
+        _refuse_lacking(checkpoint, lacking, but=random_pooler)
+        self._vector = _POOLED
+        size = self._probe(model, random_pooler=bool(random_pooler))
+        self.card = _card(checkpoint, self._model, but=random_pooler, size=size, feature=self._vector)
 
-    def _probe(self, model: str) -> tuple[int, str]:
-        """One grey picture through the model says how long a feature is and which vector it is."""
-        edge = self.preprocessing.input_size
+    def _probe(self, model: str, *, random_pooler: bool) -> int:
+        """Chooses the vector to take, and says how long it is."""
+        edge, kind = self.preprocessing.input_size, self._model.config.model_type
+        pictures = torch.rand(1, 3, edge, edge, generator=torch.Generator().manual_seed(0)).to(self._run.device)
         try:
             with torch.inference_mode():
-                output = self._model(pixel_values=torch.zeros(1, 3, edge, edge, device=self._run.device))
-                vector, feature = self._vector(output)
+                outputs = [self._model(pixel_values=pictures) for _ in range(2)]
+                self._vector = _best_vector(self._model, outputs[0], random_pooler=random_pooler)
+                one, again = map(self._features, outputs)
         except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-            kind = self._model.config.model_type
             raise AffcliError(f"--model {model}: its {kind} model does not encode {edge}×{edge} pictures.") from error
-        return vector.shape[-1], feature
+        if not torch.allclose(one, again, rtol=1e-3, atol=1e-3):  # masked autoencoders hide patches at random
+            raise AffcliError(f"--model {model}: its {kind} model gives one picture another feature each time.")
+        return one.shape[-1]
 
-    def _vector(self, output: Any) -> tuple[torch.Tensor, str]:
-        pooled = None if self._pooler_is_random else getattr(output, "pooler_output", None)
-        if pooled is not None:
-            return pooled, "pooled"
-        return output.last_hidden_state[:, 0], "class token"
+    def _features(self, output: Any) -> torch.Tensor:
+        """float32 [N, size] of a model's output."""
+        if self._vector == _POOLED:
+            pooled: torch.Tensor = output.pooler_output
+            return pooled.float().flatten(1)  # convolutional networks pool to [N, size, 1, 1]
+        tokens: torch.Tensor = output.last_hidden_state.float()
+        if self._vector == _CLASS_TOKEN:
+            return tokens[:, 0]
+        return tokens.mean(1) if tokens.ndim == 3 else tokens.mean((2, 3))  # [N, tokens, size] or [N, size, h, w]
 
     def encode(self, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Features of at most `batch_size` pictures, each of the encoder's own input size."""
-        count = len(pictures)
+        """Features [N, size] of at most `batch_size` faces: uint8 [N, S, S, 3], S the encoder's input size.
+
+        With several views of each face, [N, views, S, S, 3], a feature is the mean over them, taken in float32.
+        """
+        count, views = len(pictures), pictures.shape[1] if pictures.ndim == 5 else 1
         # A short batch is filled up: the same kernels run on the same shape whatever the rest of the batch is.
-        batch = np.zeros((self.batch_size, *pictures.shape[1:]), np.uint8)
-        batch[:count] = pictures
+        batch = np.zeros((self.batch_size * views, *pictures.shape[-3:]), np.uint8)
+        batch[: count * views] = pictures.reshape(-1, *pictures.shape[-3:])
         with self._run.inference():
             pixels = torch.from_numpy(batch).to(self._run.device, non_blocking=True)
-            output = self._model(pixel_values=self.preprocessing.normalised(pixels))
-            return _float16(self._vector(output)[0][:count])
+            features = self._features(self._model(pixel_values=self.preprocessing.normalised(pixels)))
+            return _float16(features.view(self.batch_size, views, -1).mean(1)[:count])
 
 
 class AudioEncoder:
@@ -95,30 +110,43 @@ class AudioEncoder:
     def __init__(self, model: str, run: runtime.Runtime, *, layers: int = 4) -> None:
         self._run, self._layers = run, layers
         checkpoint = checkpoints.find(model, mini="audio")
-        self.preprocessing = SoundPreprocessing.of(checkpoint.read(PREPROCESSOR), source=checkpoint.name)
-        self._model, missing = _load(checkpoint, run.device)
+        self.preprocessing = SoundPreprocessing.of(checkpoint)
+        self._model, lacking = _load(checkpoint, run.device)
         config = self._model.config
         if not hasattr(config, "conv_stride"):
-            raise AffcliError(
-                f"--model {model}: a {config.model_type} model is no speech encoder of the wav2vec2 family."
-            )
-        # SpecAugment's mask vector is used in training only.
-        _refuse_missing(checkpoint, [name for name in missing if name != "masked_spec_embed"])
+            raise AffcliError(f"--model {model}: a {config.model_type} model {_NOT_OF_THE_FAMILY}.")
+        masked = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, used in training only
+        _refuse_lacking(checkpoint, lacking, but=masked)
         if not 1 <= layers <= config.num_hidden_layers:
             raise AffcliError(f"--layers {layers}: {checkpoint.name} has {config.num_hidden_layers} hidden layers.")
         self.steps = StepGrid.of(config.conv_kernel, config.conv_stride, self.preprocessing.sample_rate_hz)
-        what = f"mean of last {layers} hidden layers"
-        self.card = _card(checkpoint, self._model, size=int(config.hidden_size), feature=what)
+        size, what = self._probe(model), f"mean of last {layers} hidden layers"
+        self.card = _card(checkpoint, self._model, but=masked, size=size, feature=what)
+
+    def _probe(self, model: str) -> int:
+        """How long a feature is; raises where the steps are not where the front end takes them (SEW squeezes them)."""
+        kind, steps = self._model.config.model_type, 8
+        try:
+            found = self._features(np.zeros(self.steps.field + (steps - 1) * self.steps.hop, np.float32))
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise AffcliError(f"--model {model}: a {kind} model {_NOT_OF_THE_FAMILY}.") from error
+        if len(found) != steps:
+            raise AffcliError(
+                f"--model {model}: this {kind} model's hidden layers have {len(found)} steps for {steps}."
+            )
+        return found.shape[1]
+
+    def _features(self, samples: NDArray[np.float32]) -> torch.Tensor:
+        values = torch.from_numpy(self.preprocessing.normalised(samples))[None].to(self._run.device)
+        with self._run.inference():
+            hidden = self._model(values, output_hidden_states=True).hidden_states
+            return torch.stack([layer.float() for layer in hidden[-self._layers :]]).mean(0)[0]
 
     def encode(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """One vector for each step; no step, no vectors, for sound shorter than the encoder's receptive field."""
         if self.steps.count(len(samples)) == 0:
             return np.empty((0, self.card.size), np.float32)
-        with self._run.inference():
-            values = torch.from_numpy(self.preprocessing.normalised(samples))[None].to(self._run.device)
-            hidden = self._model(values, output_hidden_states=True).hidden_states
-            mean = torch.stack([layer.float() for layer in hidden[-self._layers :]]).mean(0)
-        return np.asarray(mean[0].cpu().numpy(), np.float32)
+        return np.asarray(self._features(samples).cpu().numpy(), np.float32)
 
 
 @dataclass(frozen=True)
@@ -147,62 +175,90 @@ class StepGrid:
 
 
 def _load(checkpoint: Checkpoint, device: torch.device) -> tuple[Any, list[str]]:
-    """The model in eval mode, and the names of its parameters that the checkpoint lacks."""
+    """The model in eval mode, and the names of its parameters that the checkpoint lacks.
+
+    Of a fine-tuned checkpoint that is the model below its head, of one for pictures and text its vision tower.
+    """
     library = runtime.transformers()
     try:
+        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = getattr(config, "vision_config", None) or config
         if checkpoint.weights:
-            model, about = library.AutoModel.from_pretrained(
-                checkpoint.folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-            missing = sorted(about["missing_keys"])
+            model, lacking = _pretrained(library, checkpoint, config)
         else:
-            model, missing = _random_mini(library, checkpoint), []
+            model, lacking = _random_mini(library, config), []
     except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(f"--model {checkpoint.name}: transformers cannot load it: {reason}") from error
-    return model.eval().to(device), missing
+    return model.eval().to(device), lacking
 
 
-def _random_mini(library: Any, checkpoint: Checkpoint) -> Any:
+def _pretrained(library: Any, checkpoint: Checkpoint, config: Any, **building: bool) -> tuple[Any, list[str]]:
+    model, about = library.AutoModel.from_pretrained(
+        checkpoint.folder,
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        weights_only=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **building,
+    )
+    # Data2Vec's vision model has a pooler only where it is asked for.
+    optional = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+    if optional and not building and any(map(_of_pooler, about["unexpected_keys"])):
+        return _pretrained(library, checkpoint, config, add_pooling_layer=True)
+    return model, sorted(about["missing_keys"])
+
+
+def _random_mini(library: Any, config: Any) -> Any:
     log.warning("the mini encoder has random weights for now: it proves the plumbing, its features know nothing.")
-    config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(MINI_SEED)
         return library.AutoModel.from_config(config)
 
 
-def _refuse_missing(checkpoint: Checkpoint, missing: Sequence[str]) -> None:
-    if missing:
+def _best_vector(model: Any, output: Any, *, random_pooler: bool) -> str:
+    if not random_pooler and getattr(output, "pooler_output", None) is not None:
+        return _POOLED
+    names = {name.rpartition(".")[2] for name, _ in model.named_parameters()}
+    has_class_token = output.last_hidden_state.ndim == 3 and names & _CLASS_TOKEN_NAMES
+    return _CLASS_TOKEN if has_class_token else _PATCH_MEAN
+
+
+def _of_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")
+
+
+def _refuse_lacking(checkpoint: Checkpoint, lacking: Sequence[str], *, but: Sequence[str]) -> None:
+    if missing := [name for name in lacking if name not in but]:
         raise AffcliError(
             f"--model {checkpoint.name}: the checkpoint lacks weights its config asks for: {listed(missing)}."
         )
 
 
-def _card(checkpoint: Checkpoint, model: Any, *, size: int, feature: str) -> EncoderCard:
+def _card(checkpoint: Checkpoint, model: Any, *, but: Sequence[str], size: int, feature: str) -> EncoderCard:
     weights = "pretrained" if checkpoint.weights else _MINI_WEIGHTS
-    return EncoderCard(checkpoint.name, _fingerprint(checkpoint, model), size, feature, weights)
+    return EncoderCard(checkpoint.name, _fingerprint(checkpoint, model, but=but), size, feature, weights)
 
 
-def _fingerprint(checkpoint: Checkpoint, model: Any) -> str:
-    """16 hex digits over configuration, preprocessing and every weight, whatever the files are called."""
+def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> str:
+    """16 hex digits over configuration, preprocessing and every weight, whatever the files are called.
+
+    `but` are parameters that the checkpoint lacks and no feature depends on: random, and others at each start.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for file in (CONFIG, PREPROCESSOR):
-        facts = {
-            key: value for key, value in checkpoint.read(file).items() if not key.startswith(("_", "transformers"))
-        }
-        digest.update(json.dumps(facts, sort_keys=True).encode())
+    for facts in (checkpoint.read(CONFIG), checkpoint.preprocessing()):
+        lasting = {key: value for key, value in facts.items() if not key.startswith(("_", "transformers"))}
+        digest.update(json.dumps(lasting, sort_keys=True).encode())
     if not checkpoint.weights:
         # Drawn from the seed; processors may draw them with another rounding, and it is the same encoder still.
         digest.update(_MINI_WEIGHTS.encode())
         return digest.hexdigest()
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        if name not in but:
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

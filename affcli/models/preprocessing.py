@@ -1,8 +1,8 @@
-"""What a checkpoint's preprocessor_config.json asks for. (transformers' own processors would need torchvision.)"""
+"""What a checkpoint's preprocessor_config.json asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,74 +12,99 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affcli.errors import AffcliError
+from affcli.models import runtime
+from affcli.models.checkpoints import CONFIG, Checkpoint
 
 
 @dataclass(frozen=True)
 class PicturePreprocessing:
-    """Resize, centre crop, rescale and normalise, as transformers' Pillow processors do."""
+    """Resize, crop, rescale and normalise, as the checkpoint's own processor does.
 
-    resize: tuple[int, int] | int | None  # (height, width), the shortest edge, or as it is
-    crop: tuple[int, int] | None  # (height, width) cut from the middle
-    resample: int  # Pillow's number: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic
+    Resizing and cropping are transformers' processor itself, by Pillow, with its defaults for what the file leaves out.
+    Rescaling and normalising are done here, so that they can run in batches where the encoder runs.
+    """
+
+    input_size: int  # edge in pixels of the square picture that the encoder sees; face crops are made at this size
     rescale: float
-    mean: tuple[float, ...]
+    mean: tuple[float, ...]  # of the channels red, green, blue
     std: tuple[float, ...]
+    processor: Callable[..., Any]  # picture → {"pixel_values": [1, 3, height, width]}
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], *, source: str) -> PicturePreprocessing:
-        """From a preprocessor_config.json, old (`"size": 224`) or new (`"size": {"height": …}`)."""
-        if "image_mean" not in config:
-            raise AffcliError(
-                f"--model {source}: its preprocessor_config.json is none of a picture encoder (no image_mean)."
-            )
-        return cls(
-            resize=_resize(config.get("size")) if config.get("do_resize", True) else None,
-            crop=_edges(config.get("crop_size", config.get("size"))) if config.get("do_center_crop", False) else None,
-            resample=int(config.get("resample", Image.Resampling.BILINEAR)),
-            rescale=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
-            mean=tuple(config["image_mean"]) if config.get("do_normalize", True) else (0.0, 0.0, 0.0),
-            std=tuple(config["image_std"]) if config.get("do_normalize", True) else (1.0, 1.0, 1.0),
+    def of(cls, checkpoint: Checkpoint) -> PicturePreprocessing:
+        """Raises AffcliError where the checkpoint has no image processor, or one that does something else."""
+        processor = _image_processor(checkpoint)
+        preprocessing = cls(
+            input_size=_input_size(checkpoint, processor),
+            rescale=processor.rescale_factor if processor.do_rescale else 1.0,
+            mean=_channels(processor.image_mean) if processor.do_normalize else (0.0, 0.0, 0.0),
+            std=_channels(processor.image_std) if processor.do_normalize else (1.0, 1.0, 1.0),
+            processor=processor,
         )
-
-    @property
-    def input_size(self) -> int:
-        """The edge in pixels of the square picture that the encoder sees; face crops are made at this size."""
-        edges = self.crop or self.resize
-        if isinstance(edges, int):
-            return edges
-        if edges is None or edges[0] != edges[1]:
-            raise AffcliError(f"the encoder takes pictures of {edges} pixels; only square ones can be used.")
-        return edges[0]
+        ours = preprocessing.normalised(torch.from_numpy(preprocessing.fitted(_sample()))[None]).numpy()
+        if not np.allclose(ours, processor(_sample(), return_tensors="np")["pixel_values"], atol=1e-4):
+            what = f"its {type(processor).__name__} does more than resize, crop, rescale and normalise"
+            raise AffcliError(f"--model {checkpoint.name}: {what}; that is not supported.")
+        return preprocessing
 
     def fitted(self, picture: Image.Image) -> NDArray[np.uint8]:
         """A picture of any size → uint8 [input_size, input_size, 3] RGB."""
-        picture = picture.convert("RGB")
-        if self.resize is not None:
-            width, height = self._resized(picture.size)
-            if (width, height) != picture.size:
-                picture = picture.resize((width, height), Image.Resampling(self.resample))
-        if self.crop is not None:
-            # transformers' center_crop: the top-left corner is rounded down
-            height, width = self.crop
-            left, top = (picture.width - width) // 2, (picture.height - height) // 2
-            picture = picture.crop((left, top, left + width, top + height))
-        return np.array(picture, np.uint8)
-
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) after the resize; the shortest edge keeps the picture's shape."""
-        if isinstance(self.resize, tuple):
-            return self.resize[1], self.resize[0]
-        assert self.resize is not None
-        width, height = size
-        if width <= height:
-            return self.resize, int(self.resize * height / width)
-        return int(self.resize * width / height), self.resize
+        fitted, edge = _fitted(self.processor, picture), self.input_size
+        if fitted.shape[:2] != (edge, edge):
+            size = f"{picture.width}×{picture.height}"
+            raise AffcliError(f"a picture of {size} pixels does not fit the encoder, which takes {edge}×{edge}.")
+        return fitted
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [N, S, S, 3] → float32 [N, 3, S, S]: (value · rescale − mean) / std, on the pixels' device."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         return (pixels.permute(0, 3, 1, 2).float() * self.rescale - mean) / std
+
+
+def _image_processor(checkpoint: Checkpoint) -> Any:
+    """transformers' processor for the checkpoint, the kind that computes with Pillow and needs no torchvision."""
+    checkpoint.read(CONFIG), checkpoint.preprocessing()  # one line for files that are no JSON
+    try:
+        return runtime.transformers().AutoImageProcessor.from_pretrained(
+            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    except AffcliError:
+        raise
+    except Exception as error:  # whatever an odd preprocessor_config.json makes the loaders raise
+        raise AffcliError(
+            f"--model {checkpoint.name}: its preprocessor_config.json is none of a picture encoder "
+            "that transformers knows an image processor for."
+        ) from error
+
+
+def _input_size(checkpoint: Checkpoint, processor: Any) -> int:
+    """Found by trying: the files say it in many ways (`size`, `crop_size`, `shortest_edge`, `crop_pct`)."""
+    try:
+        height, width = _fitted(processor, _sample()).shape[:2]
+    except Exception as error:  # processors of other kinds of pictures make other things of it
+        what = f"its {type(processor).__name__} makes no picture of a picture"
+        raise AffcliError(f"--model {checkpoint.name}: {what}; that is not supported.") from error
+    if height != width:
+        raise AffcliError(
+            f"--model {checkpoint.name}: takes pictures of {width}×{height}; only square ones can be used."
+        )
+    return int(height)
+
+
+def _fitted(processor: Any, picture: Image.Image) -> NDArray[np.uint8]:
+    made = processor(picture.convert("RGB"), do_rescale=False, do_normalize=False, return_tensors="np")
+    (planes,) = made["pixel_values"]
+    return np.ascontiguousarray(planes.transpose(1, 2, 0), np.uint8)
+
+
+def _sample() -> Image.Image:
+    """A picture as `cropped_aligned` has them, 112 × 112, of noise."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (112, 112, 3)).astype(np.uint8))
+
+
+def _channels(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.broadcast_to(values, 3))
 
 
 @dataclass(frozen=True)
@@ -90,11 +115,11 @@ class SoundPreprocessing:
     normalise: bool
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], *, source: str) -> SoundPreprocessing:
+    def of(cls, checkpoint: Checkpoint) -> SoundPreprocessing:
+        config = checkpoint.preprocessing()
         if "sampling_rate" not in config:
-            raise AffcliError(
-                f"--model {source}: its preprocessor_config.json is none of a speech encoder (no sampling_rate)."
-            )
+            what = "its preprocessor_config.json is none of a speech encoder (no sampling_rate)"
+            raise AffcliError(f"--model {checkpoint.name}: {what}.")
         return cls(int(config["sampling_rate"]), bool(config.get("do_normalize", True)))
 
     def normalised(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,19 +128,3 @@ class SoundPreprocessing:
             return np.ascontiguousarray(samples, np.float32)
         centred = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         return np.ascontiguousarray(centred, np.float32)
-
-
-def _resize(size: Any) -> tuple[int, int] | int | None:
-    if isinstance(size, Mapping) and "shortest_edge" in size:
-        return int(size["shortest_edge"])
-    return _edges(size)
-
-
-def _edges(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    if isinstance(size, Mapping):
-        return (int(size["height"]), int(size["width"])) if "height" in size else (int(size["shortest_edge"]),) * 2
-    if isinstance(size, (list, tuple)):
-        return int(size[0]), int(size[1])
-    return int(size), int(size)
