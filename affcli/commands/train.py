@@ -116,6 +116,8 @@ def command(
     chosen = training.TrainingOptions(**{field.name: given[field.name] for field in fields(training.TrainingOptions)})
     network = {name: given[name] for name in ("window", "dim", "layers", "heads", "dropout")}
     with JoinedFeatures(*tables, sizes=(0, 0)) as joined, joined_ranks(run.device) as ranks:
+        if not ranks.first:
+            terminal.set_verbosity(-1)
         _note_strangers(joined, annotations, val_annotations)
         held_out = Fold(*fold).held_out(annotations, seed=chosen.seed) if fold else []
         config = FusionConfig(*joined.sizes, **network)

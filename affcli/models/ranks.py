@@ -50,11 +50,6 @@ class Ranks:
             dist.barrier()
 
 
-def local_rank() -> int:
-    """Which of this machine's devices is this process's."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 @contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     """The processes that torchrun started, connected (gloo between processors, nccl between GPUs); or just this one."""

@@ -52,7 +52,8 @@ def choose(device: str = "auto", precision: str = "auto", *, small: bool = False
 def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            # torchrun numbers a machine's processes: each takes a GPU of its own.
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)

@@ -1,0 +1,96 @@
+"""affcli info: what one of our files is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from affcli import options
+from affcli.errors import AffcliError
+
+_SAFETENSORS_HEADER = 8  # bytes that say how long the JSON header is
+_LISTS_SHOWN = 4  # entries of what a table lists by video
+
+
+@click.command("info")
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@options.common
+def command(file: str, as_json: bool) -> None:
+    """Says what a model or table is: kind, rows, videos, encoder, card.
+
+    \b
+      affcli info model.safetensors
+      affcli info V.parquet --json
+    """
+    facts = _model(file) if _is_safetensors(file) else _table(file)
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        for line in _lines(facts):
+            click.echo(line)
+
+
+def _is_safetensors(file: str) -> bool:
+    """A safetensors file begins with the length of its JSON header, and the header."""
+    path = Path(file)
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(_SAFETENSORS_HEADER + 1)[_SAFETENSORS_HEADER:] == b"{"
+
+
+def _model(file: str) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    from affcli.schema import METADATA_KEY
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            text = (opened.metadata() or {}).get(METADATA_KEY.decode())
+            numbers = sum(_product(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise AffcliError(f"{file}: is not a safetensors file ({error}).") from error
+    card = json.loads(text) if text else {"kind": "safetensors file without an affcli card"}
+    return {"file": file, "parameters": numbers, **card}
+
+
+def _product(shape: list[int]) -> int:
+    product = 1
+    for edge in shape:
+        product *= edge
+    return product
+
+
+def _table(file: str) -> dict[str, Any]:
+    from affcli.tables import TableReader
+
+    with TableReader(file) as table:
+        facts: dict[str, Any] = {"file": table.name, "kind": "table without affcli metadata", **table.metadata}
+        facts["rows"] = table.num_rows
+        if "video" in table.columns:
+            names = {name for chunk in table.dictionary_chunks("video") for name in chunk.dictionary.to_pylist()}
+            facts["videos"] = len(names)
+        facts["columns"] = {field.name: str(field.type) for field in table.schema if field.name in table.columns}
+    return facts
+
+
+def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """`name: value`, nested objects indented, long lists by video cut short."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{name}:"
+            items = list(value.items())
+            cut = name in ("inputs", "failed", "incomplete") and len(items) > _LISTS_SHOWN
+            yield from _lines(dict(items[:_LISTS_SHOWN] if cut else items), indent + "  ")
+            if cut:
+                yield f"{indent}  … and {len(items) - _LISTS_SHOWN} more"
+        elif isinstance(value, list):
+            shown = [str(entry) for entry in value]
+            yield f"{indent}{name}: {', '.join(shown) if shown else 'none'}"
+        else:
+            yield f"{indent}{name}: {'none' if value is None or value == {} else value}"

@@ -1,0 +1,48 @@
+"""`affcli info` on models, tables of ours and tables of others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from conftest import Affcli
+from feature_tables import write_visual
+
+from affcli.models.fusion import FusionConfig, FusionNetwork
+from affcli.models.model_file import ModelCard, save_model
+
+
+def test_a_model_shows_its_card(tmp_path: Path, affcli: Affcli) -> None:
+    network = FusionNetwork(FusionConfig(4, 3, window=8, dim=8, layers=1, heads=2))
+    encoders = {"visual": {"name": "beit", "size": 4}, "audio": {"size": 3}}
+    save_model(str(tmp_path / "m.safetensors"), network, ModelCard(network.config, 4, encoders))
+    shown = affcli("info", "m.safetensors").stdout
+    assert "kind: fusion model\n" in shown
+    assert "    name: beit\n" in shown
+    assert "classes: Neutral, Anger," in shown
+    facts = json.loads(affcli("info", "m.safetensors", "--json").stdout)
+    assert facts["parameters"] == sum(p.numel() for p in network.state_dict().values())
+    assert facts["config"]["window"] == 8
+
+
+def test_a_table_shows_kind_rows_videos_and_encoder(tmp_path: Path, affcli: Affcli) -> None:
+    inputs = {f"v{i}": "0" for i in range(9)}
+    write_visual(tmp_path / "V.parquet", {"a": np.ones((3, 2)), "b": np.ones((2, 2))}, inputs=inputs)
+    shown = affcli("info", "V.parquet").stdout
+    for line in ("kind: visual features", "rows: 5", "videos: 2", "  name: toy", "  … and 5 more"):
+        assert f"{line}\n" in shown
+    assert json.loads(affcli("info", "V.parquet", "--json").stdout)["inputs"] == inputs
+
+
+def test_other_files_are_said_to_be_others(tmp_path: Path, affcli: Affcli) -> None:
+    pq.write_table(pa.table({"video": ["a", "a"], "x": [1.0, 2.0]}), tmp_path / "foreign.parquet")
+    shown = affcli("info", "foreign.parquet").stdout
+    assert "kind: table without affcli metadata\n" in shown
+    assert "  x: double\n" in shown
+    [line] = affcli("info", "nowhere", status=1).stderr.splitlines()
+    assert "nowhere" in line
+    (tmp_path / "junk").write_bytes(b"\0" * 8 + b"{")
+    assert "not a safetensors file" in affcli("info", "junk", status=1).stderr
