@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from affcli.errors import AffcliError
 from affcli.grouping import RowsByVideo
-from affcli.inputs import MediaInput, digest
-from affcli.outputs import refuse_existing
+from affcli.inputs import MediaInput, digest, identity
+from affcli.outputs import refuse_existing, remove_leftovers
 from affcli.resume import Part, Parts, PartWriter
 from affcli.schema import with_metadata
+from affcli.shares import ALONE, Share
 from affcli.tables import TableReader
 from affcli.writing import TableWriter
 
@@ -53,23 +55,27 @@ class Summary:
     rows: int = 0
     failed: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
-    nothing_to_do: bool = False
+    outcome: Literal["written", "nothing to do", "share done"] = "written"
+    left: int = 0  # inputs of other processes that are not done, where only the share is
 
 
 class Fingerprints:
-    """Content fingerprints of inputs, each computed once, when it is first asked for."""
+    """Content fingerprints of inputs and of what lies beside them, each computed once, when it is first asked for."""
 
     def __init__(self, beside: Callable[[MediaInput], bytes]) -> None:
         self._beside = beside
         self._known: dict[str, str] = {}
+        self._known_beside: dict[str, str] = {}
 
     def of(self, item: MediaInput) -> str:
         """Raises AffcliError where the input cannot be read."""
         if item.video not in self._known:
-            beside = self._beside(item)
-            more = f"+{blake2b(beside, digest_size=8).hexdigest()}" if beside else ""
-            self._known[item.video] = digest(item) + more
+            self._known[item.video] = self.now(item)
         return self._known[item.video]
+
+    def now(self, item: MediaInput) -> str:
+        """The same, of what the input holds by now."""
+        return digest(item) + self._of_beside(item)
 
     def or_none(self, item: MediaInput) -> str | None:
         try:
@@ -77,69 +83,166 @@ class Fingerprints:
         except AffcliError:
             return None
 
+    def identity(self, item: MediaInput) -> str:
+        """What changes with an input's content and with what lies beside it. The input itself is not read."""
+        return identity(item) + self._of_beside(item)
+
+    def _of_beside(self, item: MediaInput) -> str:
+        if item.video not in self._known_beside:
+            beside = self._beside(item)
+            text = f"+{blake2b(beside, digest_size=8).hexdigest()}" if beside else ""
+            self._known_beside[item.video] = text
+        return self._known_beside[item.video]
+
 
 class Recorder:
     """Where an extractor leaves its rows, input by input."""
 
     def __init__(self, parts: Parts, fingerprints: Fingerprints, *, fail_fast: bool) -> None:
         self._parts, self._fingerprints, self._fail_fast = parts, fingerprints, fail_fast
-        self.failed: list[MediaInput] = []
+        self._begun: dict[str, PartWriter] = {}
+        self.failed: set[str] = set()
 
     def begin(self, item: MediaInput) -> PartWriter:
-        return self._parts.begin(item.video, self._fingerprints.of(item))
+        """Where the input's rows go, and how far it was done before. Raises AffcliError for what cannot be read."""
+        known = self._fingerprints.identity(item)  # before it is read: what changes after this is noticed
+        part = self._parts.begin(item.video, known, self._fingerprints.now(item))
+        self._begun[item.video] = part
+        return part
+
+    def finish(self, item: MediaInput, problem: str | None) -> None:
+        """All of the input's rows are written. One that has changed meanwhile has failed."""
+        if item.path.exists() and self._fingerprints.identity(item) != self._begun[item.video].identity:
+            self.fail(item, "the file changed while it was read")
+        else:
+            self._begun.pop(item.video).finish(problem)
 
     def fail(self, item: MediaInput, reason: str) -> None:
         """An input that gives no rows is named, and the others go on."""
-        self.failed.append(item)
         log.error("%s", reason if str(item.path) in reason else f"{item.path}: {reason}")
+        self.failed.add(item.video)
+        known = set()
+        if (part := self._begun.pop(item.video, None)) is not None:
+            part.leave()
+            known.add(part.identity)
+        with suppress(AffcliError):  # it is not there, and all processes see that
+            known.add(self._fingerprints.identity(item))
+        for either in known:
+            self._parts.fail(item.video, either, reason)
         if self._fail_fast:
             raise AffcliError("stopped at the first failure (--fail-fast); what is done is kept for the next run.")
+
+    def leave(self) -> None:
+        """The work ends here, whatever is unfinished."""
+        for part in self._begun.values():
+            part.leave()
 
 
 Extractor = Callable[[Sequence[MediaInput], Recorder], None]
 
 
-def run(task: Task, inputs: Sequence[MediaInput], extractor: Extractor) -> Summary:
-    """Extracts what is not done yet and writes the table."""
+def run(task: Task, inputs: Sequence[MediaInput], extractor: Extractor, share: Share = ALONE) -> Summary:
+    """Extracts what is not done yet of this process's share, and writes the table once all shares are done."""
     fingerprints = Fingerprints(task.beside)
-    existing = _Existing.of(task, inputs, fingerprints)
-    if existing is not None and not (todo := existing.missing):
-        return Summary(failed=existing.failed, incomplete=existing.incomplete, nothing_to_do=True)
-    missing = list(inputs) if existing is None else todo
-    parts = Parts(task.output, {"kind": task.kind, **task.facts}, task.schema)
-    recorder = Recorder(parts, fingerprints, fail_fast=task.fail_fast)
-    extractor(_undone(missing, parts, fingerprints), recorder)
-    done = {item: part for item in missing if (part := _part(item, parts, fingerprints)) is not None}
-    if not done and existing is None:
-        parts.remove()
-        raise AffcliError("none of the inputs could be used; nothing is written.")
-    summary = _gather(task, existing, done, recorder.failed, fingerprints)
-    parts.remove()
-    return summary
+    while True:
+        existing = _Existing.of(task, inputs, fingerprints)
+        if existing is not None and not existing.missing:
+            return Summary(failed=existing.failed, incomplete=existing.incomplete, outcome="nothing to do")
+        work = _Work(task, inputs if existing is None else existing.missing, existing, fingerprints, share)
+        try:
+            # The folder of parts goes when another process has completed the output; then that is what there is.
+            if (todo := work.begin()) is not None:
+                return work.run(todo, extractor)
+        finally:
+            work.parts.close()
 
 
-def _undone(missing: Sequence[MediaInput], parts: Parts, fingerprints: Fingerprints) -> list[MediaInput]:
-    if parts.empty:
-        return list(missing)
-    todo = [item for item in missing if _part(item, parts, fingerprints) is None]
-    log.warning("going on with unfinished work: %d of %d inputs are done.", len(missing) - len(todo), len(missing))
-    return todo
+class _Work:
+    """One process's work on the inputs that the output lacks."""
 
+    def __init__(
+        self,
+        task: Task,
+        missing: Sequence[MediaInput],
+        existing: _Existing | None,
+        fingerprints: Fingerprints,
+        share: Share,
+    ) -> None:
+        self._task, self._missing, self._existing, self._share = task, list(missing), existing, share
+        self._fingerprints = fingerprints
+        self.parts = Parts(task.output, {"kind": task.kind, **task.facts}, task.schema, share=share.rank)
+        self._identities: dict[MediaInput, str | None] = {}
 
-def _part(item: MediaInput, parts: Parts, fingerprints: Fingerprints) -> Part | None:
-    fingerprint = fingerprints.or_none(item)
-    return None if fingerprint is None else parts.find(item.video, fingerprint)
+    def begin(self) -> list[MediaInput] | None:
+        """What of this share is to be done, also what failed before; None where the parts have gone."""
+        with self.parts.alone():
+            if self.parts.gone:
+                return None
+            self._identities = {item: self._identity(item) for item in self._missing}
+            done = {item for item in self._missing if (part := self._find(item)) and not part.failure}
+            todo = [item for item in self._share.of(self._missing) if item not in done]
+            for item in todo:
+                self._forget_failure(item)
+            if self.parts.begun and self._share.rank == 0:
+                log.warning("going on with unfinished work: %d of %d inputs are done.", len(done), len(self._missing))
+        return todo
+
+    def run(self, todo: Sequence[MediaInput], extractor: Extractor) -> Summary:
+        recorder = Recorder(self.parts, self._fingerprints, fail_fast=self._task.fail_fast)
+        try:
+            extractor(todo, recorder)
+        finally:
+            recorder.leave()
+        with self.parts.alone():
+            return Summary(outcome="share done") if self.parts.gone else self._gather(recorder.failed)
+
+    def _gather(self, failed_here: Collection[str]) -> Summary:
+        """The table, if no other process has still to do its share: the last one that ends is the one that writes."""
+        ends = {item: self._end(item) for item in self._missing if item.video not in failed_here}
+        if left := sum(part is None for part in ends.values()):
+            return Summary(outcome="share done", left=left)
+        done = {item: part for item, part in ends.items() if part is not None and not part.failure}
+        if not done and self._existing is None:
+            self.parts.remove()
+            raise AffcliError("none of the inputs could be used; nothing is written.")
+        failed = [item for item in self._missing if item not in done]
+        remove_leftovers(self._task.output)
+        summary = _gather(self._task, self._existing, done, failed, self._fingerprints)
+        self.parts.remove()
+        return summary
+
+    def _identity(self, item: MediaInput) -> str | None:
+        try:
+            return self._fingerprints.identity(item)
+        except AffcliError:
+            return None
+
+    def _find(self, item: MediaInput) -> Part | None:
+        known = self._identities[item]
+        return None if known is None else self.parts.find(item.video, known)
+
+    def _forget_failure(self, item: MediaInput) -> None:
+        if (part := self._find(item)) is not None and part.failure:
+            self.parts.forget(item.video, self._identities[item] or "")
+
+    def _end(self, item: MediaInput) -> Part | None:
+        """What became of an input; None where another process is to do it still."""
+        if (part := self._find(item)) is None:  # changed since this process began, and done by another one after that
+            self._identities[item] = self._identity(item)
+            part = self._find(item)
+        cannot_be_used = self._identities[item] is None
+        return Part(failure="it cannot be read") if part is None and cannot_be_used else part
 
 
 def _gather(
     task: Task,
     existing: _Existing | None,
     done: Mapping[MediaInput, Part],
-    failed: Sequence[MediaInput],
+    failed: Collection[MediaInput],
     fingerprints: Fingerprints,
 ) -> Summary:
     """Writes the rows of all videos, sorted by video id, as one table."""
-    made = {item.video: fingerprints.of(item) for item in done}
+    made = {item.video: part.fingerprint for item, part in done.items()}
     problems = {item.video: part.problem for item, part in done.items() if part.problem}
     for item, part in done.items():
         if part.problem:
@@ -150,7 +253,7 @@ def _gather(
         problems = {**{video: why for video, why in existing.problems.items() if video not in made}, **problems}
         made = {**existing.inputs, **made}
     for part in done.values():
-        sources.update(zip(part.videos, map(_tables_of, part.tables), strict=True))
+        sources.update({video: partial(part.tables, video) for video in part.videos})
     facts = {
         **task.facts,
         "inputs": dict(sorted(made.items())),
@@ -162,15 +265,6 @@ def _gather(
             for rows in sources[video]():
                 writer.write(rows)
     return Summary(len(sources), writer.rows, tuple(facts["failed"]), tuple(problems))
-
-
-def _tables_of(path: Path) -> Callable[[], Iterator[pa.Table]]:
-    def tables() -> Iterator[pa.Table]:
-        with TableReader(str(path)) as reader:
-            for batch in reader.batches():
-                yield pa.Table.from_batches([batch])
-
-    return tables
 
 
 class _Existing:

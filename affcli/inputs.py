@@ -102,6 +102,22 @@ def digest(item: MediaInput) -> str:
     return state.hexdigest()
 
 
+def identity(item: MediaInput) -> str:
+    """What changes when the content does, told without reading it: sizes and times of change.
+
+    Raises AffcliError for what is not there.
+    """
+    try:
+        if item.kind == "file":
+            status = item.path.stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+        entries = [(name, path.stat()) for name, path in numbered_pictures(item.path).items()]
+        changed = max((status.st_mtime_ns for _, status in entries), default=0)
+        return f"{len(entries)} {sum(status.st_size for _, status in entries)} {changed}"
+    except OSError as error:
+        raise AffcliError(f"{error.filename or item.path}: {error.strerror}") from error
+
+
 def numbered_pictures(folder: Path) -> dict[int, Path]:
     """Frame number → picture, in order of number; pictures whose names are not numbers are passed over.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,14 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(output: str) -> None:
+    """Removes what a process that was killed while it wrote this output has left beside it."""
+    path = Path(output).resolve()
+    own = temporary_name(path).name
+    for left in path.parent.glob(f"{glob.escape(own.removesuffix(f'{os.getpid()}.tmp'))}[0-9]*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def write_text(output: str, text: str, *, force: bool = False) -> None:

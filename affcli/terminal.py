@@ -97,9 +97,9 @@ class Counter:
 
 
 @contextmanager
-def counting(title: str, total: int, *, unit: str = "videos") -> Iterator[Counter]:
+def counting(title: str, total: int, *, unit: str = "videos", shown: bool = True) -> Iterator[Counter]:
     """A progress line `title ━━━ 3/6 videos · 412 frames · 23.1/s · 0:00:12`, only on a terminal and not with -q."""
-    if _terminal.verbosity < 0 or not sys.stderr.isatty():
+    if not shown or _terminal.verbosity < 0 or not sys.stderr.isatty():
         yield Counter(None, None)
         return
     from rich.console import Console

@@ -252,7 +252,7 @@ def test_killed_work_continues_and_gives_the_same_bytes(tmp_path: Path, tiny_bei
     command = [sys.executable, "-m", "affcli", "extract-visual", *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "V.parquet.parts").glob("*/done.json")):
+    while not list((tmp_path / "V.parquet.parts").glob("*/end.json")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from affcli import extraction, terminal
-from affcli.errors import PartialError, UsageError
+from affcli.errors import PartialError, UsageError, counted
 from affcli.inputs import MediaInput, find_inputs, read_names
+from affcli.shares import Share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,21 +77,33 @@ def run(
     command: str,
 ) -> None:
     """Runs the task with a progress line and says what was made; raises PartialError where some inputs failed."""
+    share = Share.given_by()
+    if task.force and share.size > 1:
+        raise UsageError("--force and several processes: one could not tell another's output from the old; remove it.")
     began, frames = time.perf_counter(), 0
-    with terminal.counting(command, len(inputs)) as counter:
+    with terminal.counting(command, len(share.of(inputs)), shown=share.rank == 0) as counter:
 
         def advance(videos: int, more: int) -> None:
             nonlocal frames
             frames += more
             counter.advance(videos, frames=more)
 
-        summary = extraction.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance))
-    seconds = time.perf_counter() - began
-    if summary.nothing_to_do:
+        summary = extraction.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance), share)
+    speed = f"{(seconds := time.perf_counter() - began):.1f} s; {frames / seconds:.1f} frames/s"
+    if summary.outcome == "nothing to do":
         terminal.say(f"nothing to do: {task.output} is complete.")
+    elif summary.outcome == "share done":
+        terminal.say(_share_done(share, summary.left, task.output, speed))
     else:
-        made = f"{summary.videos} videos, {summary.rows} rows → {task.output}"
-        terminal.say(f"{made} ({seconds:.1f} s; {frames / seconds:.1f} frames/s)")
+        terminal.say(f"{summary.videos} videos, {summary.rows} rows → {task.output} ({speed})")
     if troubled := [*summary.failed, *summary.incomplete]:
-        again = " Try them again with --update." if summary.nothing_to_do else ""
+        again = " Try them again with --update." if summary.outcome == "nothing to do" else ""
         raise PartialError(f"{len(troubled)} of {len(inputs)} inputs failed or are incomplete.{again}")
+
+
+def _share_done(share: Share, left: int, output: str, speed: str) -> str:
+    """What a process says that ends before others do: the last one writes the table."""
+    rest = (
+        f"{counted(left, 'input')} of other processes to be done before {output} is written" if left else "as are all"
+    )
+    return f"share {share.rank + 1} of {share.size} is done ({speed}), {rest}."

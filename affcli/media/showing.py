@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.inputs import MediaInput, digest, find_inputs
+from affcli.media.drawings import Drawings
 from affcli.media.faces import TEMPLATE_SIZE, FaceDetector
-from affcli.media.sightings import Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
+from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
 from affcli.media.tracks import Rule
 from affcli.media.video import open_pictures, open_video, read_frame_times
 from affcli.schema import base_names
@@ -87,36 +89,47 @@ class Show:
     rule: Rule
     every: int
     times: PictureTimes = field(default_factory=PictureTimes)
+    scales: tuple[float, ...] = (1.0,)  # of the crops, ascending; a feature is the mean over them
+    drawings: Drawings | None = None
 
     @cached_property
     def _faces(self) -> Watcher:
-        return watch_faces(FaceDetector(threads=1), self.rule, self.input_size, every=self.every)
+        detector = FaceDetector(threads=1)
+        return watch_faces(detector, self.rule, self.input_size, every=self.every, scales=self.scales)
 
     @cached_property
     def _pictures(self) -> Watcher:
-        return take_pictures(self.fit, every=self.every)
+        return take_pictures(self.fit, every=self.every, scales=self.scales)
+
+    def _watching(self, watcher: Watcher, item: MediaInput) -> Watcher:
+        return watcher if self.drawings is None else self.drawings.of(item.video, watcher)
 
     def alignment(self, inputs: Sequence[MediaInput]) -> dict[str, Any]:
         """How faces come to the encoder, for the table's metadata and the model's card."""
-        if any(item.kind == "file" for item in inputs):
-            return {"template": f"arcface-{TEMPLATE_SIZE}", "size": self.input_size}
-        return {"template": "pictures as they are", "size": self.input_size}
+        searched = any(item.kind == "file" for item in inputs)
+        template = f"arcface-{TEMPLATE_SIZE}" if searched else "pictures as they are"
+        scales = {} if self.scales == (1.0,) else {"crop_scales": list(self.scales)}
+        return {"template": template, "size": self.input_size, **scales}
 
-    def __call__(self, item: MediaInput) -> Iterator[Event]:
+    def __call__(self, item: MediaInput, after: Bookmark | None = None) -> Iterator[Event]:
+        """The events of one input; with a bookmark only the frames that come after it."""
         try:
-            yield from self._pictures_of(item) if item.kind == "pictures" else self._video_of(item)
+            yield from self._pictures_of(item, after) if item.kind == "pictures" else self._video_of(item, after)
         except (AffcliError, OSError) as error:
             yield Closed(item, failure=str(error))
 
-    def _video_of(self, item: MediaInput) -> Iterator[Event]:
-        with open_video(item.path) as frames:
+    def _video_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
+        with open_video(item.path, after=after.frame if after else 0) as frames:
             yield Opened(item)
-            yield from self._faces(frames)
+            yield from self._watching(self._faces, item)(frames, after)
             yield Closed(item, frames.problem)
 
-    def _pictures_of(self, item: MediaInput) -> Iterator[Event]:
+    def _pictures_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
         times_s = self.times.of(item)
         with open_pictures(item.path, fps=self.times.fps) as frames:
             yield Opened(item)
-            yield from self._pictures(frames if times_s is None else times_from(frames, times_s))
+            timed = frames if times_s is None else times_from(frames, times_s)
+            # All are read again, which costs little, since those that cannot be read are named at the end.
+            later = islice(timed, after.frame if after else 0, None)
+            yield from self._watching(self._pictures, item)(later, after)
             yield Closed(item, frames.problem)

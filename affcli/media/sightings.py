@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from affcli.media.faces import Face, FaceDetector, align
-from affcli.media.tracks import Follower, Rule
+from affcli.media.tracks import Follower, Memory, Rule
 from affcli.media.video import Frame
 
 Pixels = NDArray[np.uint8]
@@ -25,57 +25,93 @@ _ASSUMED_FPS: Final = 25.0  # for following faces in frames without a time
 
 @dataclass(frozen=True)
 class Sighting:
-    """A person in one frame: the crop to encode, and the detected face; None in pictures that are crops already."""
+    """A person in one frame: the crops to encode, and the detected face; None in pictures that are crops already."""
 
-    crop: Pixels  # uint8 [S, S, 3] RGB
+    crops: Pixels  # uint8 [scales, S, S, 3] RGB, the smallest scale first
     face: Face | None
 
 
 @dataclass(frozen=True)
+class Bookmark:
+    """Where looking at a video can be taken up again: after frame number `frame`, with the persons followed so far."""
+
+    frame: int
+    memory: Memory | None = None  # None for pictures, in which nobody is followed
+
+    def as_json(self) -> dict[str, Any]:
+        return {"frame": self.frame, "memory": self.memory and self.memory.as_json()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Bookmark:
+        return cls(stored["frame"], stored["memory"] and Memory.from_json(stored["memory"]))
+
+
+@dataclass(frozen=True)
 class SeenFrame:
-    """One frame and who is in it, by number of the person. `looked` is False for frames passed over (`--every`)."""
+    """One frame and who is in it, by number of the person. `looked` is False for frames passed over (`--every`).
+
+    After a frame that was looked at, `bookmark` says how to go on from there.
+    """
 
     number: int
     time_s: float | None
     sightings: Mapping[int, Sighting] = field(default_factory=dict)
     looked: bool = True
+    bookmark: Bookmark | None = None
 
 
 class Watcher(Protocol):
-    """Turns a video's frames into seen frames, a frame for a frame."""
+    """Turns a video's frames, all or those after a bookmark, into seen frames, a frame for a frame."""
 
-    def __call__(self, frames: Iterator[Frame]) -> Iterator[SeenFrame]: ...
+    def __call__(self, frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]: ...
 
 
-def watch_faces(detector: FaceDetector, rule: Rule, size: int, *, every: int = 1) -> Watcher:
-    """Detects, follows and aligns faces; looks at every Nth frame and at the last."""
+def watch_faces(
+    detector: FaceDetector, rule: Rule, size: int, *, every: int = 1, scales: Sequence[float] = (1.0,)
+) -> Watcher:
+    """Detects, follows and aligns faces; looks at every Nth frame and at the last. A crop of scale 1.2 shows 1.2 times
+    as much around the face as the template does."""
 
-    def watch(frames: Iterator[Frame]) -> Iterator[SeenFrame]:
-        follower = Follower(rule)
+    def crops(pixels: Pixels, face: Face) -> Pixels:
+        return np.stack([align(pixels, face.landmarks, size, zoom=1 / scale) for scale in scales])
+
+    def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
+        follower = Follower.remembering(rule, after.memory) if after and after.memory else Follower(rule)
         for frame, looked in _every(frames, every):
             if not looked or frame.pixels is None:
                 yield SeenFrame(frame.number, frame.time_s, looked=looked)
                 continue
             time_s = frame.time_s if frame.time_s is not None else (frame.number - 1) / _ASSUMED_FPS
             followed = follower.follow(detector.detect(frame.pixels), time_s)
-            crops = {n: Sighting(align(frame.pixels, face.landmarks, size), face) for n, face in followed.items()}
-            yield SeenFrame(frame.number, frame.time_s, crops)
+            seen = {n: Sighting(crops(frame.pixels, face), face) for n, face in followed.items()}
+            yield SeenFrame(frame.number, frame.time_s, seen, bookmark=Bookmark(frame.number, follower.memory()))
 
     return watch
 
 
-def take_pictures(fit: Fit, *, every: int = 1) -> Watcher:
-    """Pictures that are aligned faces already: each is resized as the encoder asks (`fit`), none is searched."""
+def take_pictures(fit: Fit, *, every: int = 1, scales: Sequence[float] = (1.0,)) -> Watcher:
+    """Pictures that are aligned faces already: each is resized as the encoder asks (`fit`), none is searched.
 
-    def watch(frames: Iterator[Frame]) -> Iterator[SeenFrame]:
+    A crop of scale 0.9 is 0.9 of the picture from its middle; there is nothing to show for scales above 1.
+    """
+
+    def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
         for frame, looked in _every(frames, every):
             if not looked or frame.pixels is None:
                 yield SeenFrame(frame.number, frame.time_s, looked=looked)
             else:
-                crop = fit(Image.fromarray(frame.pixels))
-                yield SeenFrame(frame.number, frame.time_s, {1: Sighting(crop, None)})
+                picture = Image.fromarray(frame.pixels)
+                crops = np.stack([fit(_middle(picture, scale)) for scale in scales])
+                yield SeenFrame(frame.number, frame.time_s, {1: Sighting(crops, None)}, bookmark=Bookmark(frame.number))
 
     return watch
+
+
+def _middle(picture: Image.Image, scale: float) -> Image.Image:
+    """The middle of a picture: `scale` times as wide and as high, in whole pixels."""
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _every(frames: Iterator[Frame], every: int) -> Iterator[tuple[Frame, bool]]:

@@ -8,10 +8,11 @@ When everyone visible is gone at once and others stand there instead, the scene 
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,47 @@ class Person:
             return _NEVER
         return distance + math.log(ratio) + _LOOK_WEIGHT * look
 
+    def as_json(self) -> dict[str, Any]:
+        face = self.face
+        return {
+            "seen_s": self.seen_s,
+            "number": self.number,
+            "sights": self.sights,
+            "velocity": self.velocity.tolist(),
+            "mean_look": self.look.tolist(),
+            "score": float(face.score),
+            "box": list(face.box),
+            "landmarks": face.landmarks.tolist(),
+            "look": face.look.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Person:
+        landmarks, look = np.array(stored["landmarks"], np.float32), np.array(stored["look"], np.float32)
+        face = Face(stored["score"], tuple(stored["box"]), landmarks, look)
+        person = cls(face, stored["seen_s"], stored["number"], stored["sights"], np.array(stored["velocity"]))
+        person.look = np.array(stored["mean_look"], np.float32)
+        return person
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A follower's state: its persons, the indices of those in sight and of the one chosen, the numbers given."""
+
+    persons: tuple[Person, ...]
+    visible: tuple[int, ...]
+    count: int
+    chosen: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Exact: every number of JSON is read back as the number that it was."""
+        return {**vars(self), "persons": [person.as_json() for person in self.persons]}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Memory:
+        persons = tuple(map(Person.from_json, stored["persons"]))
+        return cls(persons, tuple(stored["visible"]), stored["count"], stored["chosen"])
+
 
 class Follower:
     """Follows the persons of one video by one of the rules.
@@ -92,6 +134,22 @@ class Follower:
         self._visible: list[Person] = []
         self._count = 0
         self._chosen: Person | None = None
+
+    def memory(self) -> Memory:
+        """All that the next frames' answers depend on, as it is now; what is followed later does not change it."""
+        visible = tuple(self._persons.index(person) for person in self._visible)
+        chosen = self._persons.index(self._chosen) if self._chosen in self._persons else None
+        return Memory(tuple(map(copy.copy, self._persons)), visible, self._count, chosen)
+
+    @classmethod
+    def remembering(cls, rule: Rule, memory: Memory) -> Follower:
+        """A follower that goes on exactly as the one whose `memory()` it is."""
+        follower = cls(rule)
+        follower._persons = list(map(copy.copy, memory.persons))
+        follower._visible = [follower._persons[index] for index in memory.visible]
+        follower._count = memory.count
+        follower._chosen = None if memory.chosen is None else follower._persons[memory.chosen]
+        return follower
 
     def follow(self, faces: Sequence[Face], time_s: float) -> dict[int, Face]:
         """The faces to take from the next frame, by number of the person: {1: face} or {} unless the rule is `all`.

@@ -71,12 +71,14 @@ class VideoFrames:
         self.close()
 
 
-def open_video(path: Path) -> VideoFrames:
+def open_video(path: Path, *, after: int = 0) -> VideoFrames:
     """The frames of a media file, upright (a rotation that the file asks for is applied), in order of presentation.
 
-    Raises MediaError, with one reason, where not a single frame can be decoded.
+    The frames up to number `after` are decoded too, since no container can be trusted to seek exactly, but their pixels
+    are not moved; there may be none after them. Raises MediaError, with one reason, where not a single frame can be
+    decoded.
     """
-    return _DecodedFrames(path)
+    return _DecodedFrames(path, after)
 
 
 def open_pictures(folder: Path, *, fps: float | None = None) -> VideoFrames:
@@ -117,19 +119,21 @@ def frame_centres(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _DecodedFrames(VideoFrames):
-    def __init__(self, path: Path) -> None:
-        self._decoder = Decoder(path, _PIXELS, _TIMES)
+    def __init__(self, path: Path, after: int) -> None:
+        later = ("-vf", f"select='gte(n,{after})'") if after else ()
+        self._decoder = Decoder(path, (*later, *_PIXELS), (*later, *_TIMES))
+        self._after = after
         super().__init__()
         try:
             self._next = next(self._frames, None)  # now, so that a file without frames fails here
         except BaseException:
             self.close()
             raise
-        if self._next is None:
+        if self._next is None and not after:
             raise _no_frames(path, self._decoder)
 
     def _produce(self) -> Iterator[Frame]:
-        for number, stamp in enumerate(self._decoder.stamps(), start=1):
+        for number, stamp in enumerate(self._decoder.stamps(), start=self._after + 1):
             pixels = _read_ppm(self._decoder.data)
             if pixels is None:
                 break

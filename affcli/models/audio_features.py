@@ -21,6 +21,7 @@ from affcli.media.audio import SoundPiece, open_sound
 from affcli.media.ffmpeg import MediaError
 from affcli.media.video import frame_centres, read_frame_times
 from affcli.models.encoders import AudioEncoder
+from affcli.resume import PartWriter, StorageError
 from affcli.schema import audio_schema, base_names
 
 Floats = NDArray[np.float64]
@@ -45,6 +46,11 @@ class Frames(Protocol):
 
     def total(self, sound_end_s: float) -> int: ...
 
+    @property
+    def known_s(self) -> list[float] | None:
+        """All the frames' times, where they were looked up."""
+        ...
+
 
 class ShownFrames:
     """The frames of a picture, by their presentation times [n]; sound before and after them has no rows."""
@@ -64,6 +70,10 @@ class ShownFrames:
     def total(self, sound_end_s: float) -> int:
         return len(self._times_s)
 
+    @property
+    def known_s(self) -> list[float]:
+        return [float(time_s) for time_s in self._times_s]
+
 
 @dataclass(frozen=True)
 class RegularFrames:
@@ -82,6 +92,10 @@ class RegularFrames:
 
     def total(self, sound_end_s: float) -> int:
         return round(sound_end_s * self.fps)
+
+    @property
+    def known_s(self) -> None:
+        return None
 
 
 class FrameSource:
@@ -182,6 +196,8 @@ def extract(
     for item in items:
         try:
             _extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)
+        except StorageError:  # no fault of the input's
+            raise
         except (AffcliError, OSError) as error:
             recorder.fail(item, str(error))
         advance(1, 0)
@@ -196,30 +212,51 @@ def _extract_one(
     context_s: float,
     advance: Callable[[int, int], None],
 ) -> None:
+    part = recorder.begin(item)
     with open_sound(item.path, sample_rate_hz=encoder.preprocessing.sample_rate_hz) as sound:
-        frames = frames_of(item)
-        part = recorder.begin(item)
-        try:
-            means = StepMeans(encoder.card.size, context_s)
-            row = 0
-            for piece in sound:
-                means.add(*_proper_steps(encoder, piece))
-                ready = max(row, frames.before(means.known_until_s - means.reach_s))
-                for rows in _tables(item.video, frames, means, row, ready):
-                    part.write(item.video, rows)
-                advance(0, ready - row)
-                row = ready
-                means.forget_before(frames.centres_s(row, row + 1).min(initial=np.inf) - means.reach_s)
-            total = frames.total(sound.end_s)
-            for rows in _tables(item.video, frames, means, row, total):
+        frames, row = _begun(item, frames_of, part)
+        means = StepMeans(encoder.card.size, context_s)
+        needed_from_s = _reached_from_s(frames, row, means)
+        for piece in sound:
+            # Steps that no row to come reaches back to were encoded when their rows were made.
+            if sound.end_s + encoder.steps.field / encoder.steps.sample_rate_hz < needed_from_s:
+                continue
+            means.add(*_proper_steps(encoder, piece))
+            ready = max(row, frames.before(means.known_until_s - means.reach_s))
+            for rows in _tables(item.video, frames, means, row, ready):
                 part.write(item.video, rows)
-            advance(0, total - row)
-            if total == 0:
-                raise AffcliError(f"{item.path}: has not a single frame of sound.")
-            part.finish(sound.problem)
-        except BaseException:
-            part.abandon()
-            raise
+            advance(0, ready - row)
+            row = ready
+            means.forget_before(_reached_from_s(frames, row, means))
+            if part.due:
+                _keep(part, frames, row)
+        total = frames.total(sound.end_s)
+        for rows in _tables(item.video, frames, means, row, total):
+            part.write(item.video, rows)
+        advance(0, total - row)
+        if total == 0:
+            raise AffcliError(f"{item.path}: has not a single frame of sound.")
+        recorder.finish(item, sound.problem)
+
+
+def _begun(item: MediaInput, frames_of: Callable[[MediaInput], Frames], part: PartWriter) -> tuple[Frames, int]:
+    """The item's frames, and how many of them have their row already."""
+    if part.states:
+        times_s = part.states[0]["times_s"]
+        return frames_of(item) if times_s is None else ShownFrames(np.array(times_s)), part.states[-1]["rows"]
+    frames = frames_of(item)
+    if part.due:  # to know the frames of a long video, its whole picture was decoded
+        _keep(part, frames, 0)
+    return frames, 0
+
+
+def _keep(part: PartWriter, frames: Frames, row: int) -> None:
+    part.keep({"rows": row, "times_s": None if part.states else frames.known_s})
+
+
+def _reached_from_s(frames: Frames, row: int, means: StepMeans) -> float:
+    """The earliest time that frame `row` or a later one depends on."""
+    return float(frames.centres_s(row, row + 1).min(initial=np.inf)) - means.reach_s
 
 
 def _proper_steps(encoder: AudioEncoder, piece: SoundPiece) -> tuple[Floats, Features]:

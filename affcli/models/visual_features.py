@@ -15,14 +15,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from affcli.errors import AffcliError
 from affcli.extraction import Recorder
 from affcli.inputs import MediaInput
 from affcli.media.showing import Closed, Event, Opened
-from affcli.media.sightings import SeenFrame, Sighting, in_background
+from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
 from affcli.models.encoders import VisualEncoder
 from affcli.resume import PartWriter
-from affcli.schema import visual_schema
+from affcli.schema import BOX_COLUMNS, visual_schema
 
+Shower = Callable[[MediaInput, Bookmark | None], Iterator[Event]]
 Feature = NDArray[np.float16]
 About = NDArray[np.float32]  # [5]: score, box_x, box_y, box_w, box_h
 
@@ -33,7 +35,7 @@ _ROWS_AT_ONCE: Final = 512
 
 def extract(
     encoder: VisualEncoder,
-    show: Callable[[MediaInput], Iterator[Event]],
+    show: Shower,
     items: Sequence[MediaInput],
     recorder: Recorder,
     *,
@@ -45,12 +47,13 @@ def extract(
     `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance(inputs, frames)` counts.
     """
     video: _Video | None = None
-    events = in_background(lambda: (event for item in items for event in show(item)), ahead=_AHEAD)
+    parts: dict[MediaInput, PartWriter] = {}
+    events = in_background(lambda: _events(show, items, recorder, parts), ahead=_AHEAD)
     encoded = _encoded(events, encoder)
     try:
         for event, features in encoded:
             if isinstance(event, Opened):
-                video = _Video(event.item, recorder.begin(event.item), encoder.card.size, tracks=tracks)
+                video = _Video(event.item, parts.pop(event.item), encoder.card.size, tracks=tracks)
             elif isinstance(event, SeenFrame):
                 assert video is not None
                 video.add(event, features)
@@ -62,18 +65,29 @@ def extract(
     finally:
         encoded.close()
         events.close()
-        if video is not None:
-            video.part.abandon()
+
+
+def _events(
+    show: Shower, items: Sequence[MediaInput], recorder: Recorder, parts: dict[MediaInput, PartWriter]
+) -> Iterator[Event]:
+    """What is shown of all inputs, of each from where its rows end that were made before; `parts` takes the rows."""
+    for item in items:
+        try:
+            parts[item] = recorder.begin(item)
+        except (AffcliError, OSError) as error:
+            yield Closed(item, failure=str(error))
+            continue
+        states = parts[item].states
+        yield from show(item, Bookmark.from_json(states[-1]["bookmark"]) if states else None)
 
 
 def _close(event: Closed, video: _Video | None, recorder: Recorder) -> None:
-    if event.failure is None:
-        assert video is not None
-        video.finish(event.problem)
+    if event.failure is not None:
+        recorder.fail(event.item, event.failure)
         return
-    if video is not None:
-        video.part.abandon()
-    recorder.fail(event.item, event.failure)
+    assert video is not None
+    video.finish()
+    recorder.finish(event.item, event.problem)
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -97,7 +111,7 @@ def _encoded(events: Iterator[Event], encoder: VisualEncoder) -> Generator[tuple
         waiting.append(entry)
         for person, sighting in event.sightings.items() if isinstance(event, SeenFrame) else ():
             entry.missing += 1
-            crops.append((entry, person, sighting.crop))
+            crops.append((entry, person, sighting.crops))
             if len(crops) == encoder.batch_size:
                 _encode(crops, encoder)
         if len(waiting) >= _MOST_WAITING:
@@ -140,8 +154,11 @@ class _Video:
     def __init__(self, item: MediaInput, part: PartWriter, size: int, *, tracks: bool) -> None:
         self.item, self.part, self._size, self._tracks = item, part, size, tracks
         self._times_s = array("d")  # of all frames so far, NaN where unknown
+        self._kept = 0  # frames
         self._persons: dict[int, _Rows] = {}
-        if not tracks:
+        if part.states:
+            self._go_on()
+        elif not tracks:
             self._begin(1)
 
     def add(self, frame: SeenFrame, features: dict[int, Feature]) -> None:
@@ -154,20 +171,41 @@ class _Video:
             sighting = frame.sightings.get(person)
             seen = sighting and replace(empty, feature=features[person], about=_about(sighting))
             rows.add(seen or empty)
+        if frame.bookmark is not None and self.part.due:
+            self._keep(frame.bookmark)
 
-    def finish(self, problem: str | None) -> None:
+    def finish(self) -> None:
         if not self._persons:
             self._begin(1)  # nobody was seen: the frames still have their rows
         for rows in self._persons.values():
             rows.finish()
-        self.part.finish(problem)
 
     def _begin(self, person: int) -> None:
-        name = f"{self.item.video}#{person}" if self._tracks else self.item.video
-        rows = _Rows(name, self._size, self.part)
-        for number, time_s in enumerate(self._times_s, start=1):
-            rows.add(_Row(number, None if np.isnan(time_s) else time_s, looked=True))
-        self._persons[person] = rows
+        self._rows_of(person).begin_after(np.array(self._times_s))
+
+    def _rows_of(self, person: int) -> _Rows:
+        self._persons[person] = _Rows(self._name(person), self._size, self.part)
+        return self._persons[person]
+
+    def _name(self, person: int) -> str:
+        return f"{self.item.video}#{person}" if self._tracks else self.item.video
+
+    def _keep(self, bookmark: Bookmark) -> None:
+        """All rows so far are kept. The frame was looked at, so none is still to be interpolated."""
+        for rows in self._persons.values():
+            rows.write()
+        times_s = self._times_s[self._kept :].tolist()
+        self._kept = len(self._times_s)
+        self.part.keep({"bookmark": bookmark.as_json(), "persons": list(self._persons), "times_s": times_s})
+
+    def _go_on(self) -> None:
+        """Everything as it was after the last `_keep`."""
+        last_rows = self.part.last_rows()
+        for state in self.part.states:
+            self._times_s.extend(state["times_s"])
+        self._kept = len(self._times_s)
+        for person in self.part.states[-1]["persons"]:
+            self._rows_of(person).go_on_after(last_rows[self._name(person)])
 
 
 class _Rows:
@@ -190,13 +228,41 @@ class _Rows:
         self._rows.append(row)
         self._last = row
         if len(self._rows) >= _ROWS_AT_ONCE:
-            self._write()
+            self.write()
 
     def finish(self) -> None:
         self._rows.extend(self._passed)
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def begin_after(self, times_s: NDArray[np.float64]) -> None:
+        """Writes rows without a face for the frames [n] in which the person was not seen yet."""
+        for start in range(0, len(times_s), _ROWS_AT_ONCE):
+            some = times_s[start : start + _ROWS_AT_ONCE]
+            known = [
+                pa.repeat(pa.scalar(self._video, pa.string()), len(some)),
+                pa.array(np.arange(start + 1, start + 1 + len(some), dtype=np.int32)),
+                pa.array(some, mask=np.isnan(some)),
+                pa.repeat(pa.scalar(False), len(some)),
+            ]
+            unknown = [pa.nulls(len(some), field.type) for field in list(self._schema)[len(known) :]]
+            self._part.write(self._video, pa.Table.from_arrays([*known, *unknown], schema=self._schema))
+
+    def go_on_after(self, row: pa.Table) -> None:
+        """Takes the last row that was kept for the last frame that was looked at."""
+        [stored] = row.to_pylist()
+        about = [stored[name] for name in ("score", *BOX_COLUMNS)]
+        self._last = _Row(
+            stored["frame"],
+            stored["time_s"],
+            looked=True,
+            feature=None if stored["feature"] is None else np.array(stored["feature"], np.float16),
+            about=None if about[0] is None else np.array(about, np.float32),
+        )
+
+    def write(self) -> None:
+        """Hands over the rows that wait."""
+        if not self._rows:
+            return
         faces = np.array([row.feature is not None for row in self._rows])
         features = np.zeros((len(faces), self._size), np.float16)
         about = np.zeros((len(faces), 5), np.float32)
