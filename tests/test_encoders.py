@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, BeitModel, Wav2Vec2FeatureExtractor, WavLMModel
+from transformers import AutoConfig, BeitModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
 from affcli.errors import AffcliError, UsageError
 from affcli.models import checkpoints, runtime
@@ -59,6 +59,25 @@ def test_audio_features_equal_the_mean_of_the_last_hidden_layers_of_transformers
         np.testing.assert_allclose(encoder.encode(samples), expected, atol=1e-5)
     with pytest.raises(AffcliError, match=r"--layers 4.*3 hidden layers"):
         AudioEncoder(str(tiny_wavlm), CPU, layers=4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_do_not_depend_on_the_number_of_threads(tmp_path: Path, precision: str) -> None:
+    """Processes under torchrun have one thread each; the table is to be the same. Sizes large enough to be shared."""
+    torch.manual_seed(0)
+    WavLMModel(WavLMConfig(num_hidden_layers=1)).save_pretrained(tmp_path)
+    processing = {"do_normalize": True, "sampling_rate": 16000, "feature_extractor_type": "Wav2Vec2FeatureExtractor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processing))
+    samples = np.sin(np.arange(32_000) ** 1.3).astype(np.float32) / 2
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            encoder = AudioEncoder(str(tmp_path), runtime.choose("cpu", precision), layers=1)
+            found.append(encoder.encode(samples))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
 
 
 def test_steps_stand_where_the_front_end_takes_them() -> None:

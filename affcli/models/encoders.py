@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils import parametrize
 
 from affcli.errors import AffcliError, listed
 from affcli.models import checkpoints, runtime
@@ -122,6 +123,7 @@ class AudioEncoder:
         self.steps = StepGrid.of(config.conv_kernel, config.conv_stride, self.preprocessing.sample_rate_hz)
         size, what = self._probe(model), f"mean of last {layers} hidden layers"
         self.card = _card(checkpoint, self._model, but=masked, size=size, feature=what)
+        _fold_weight_norms(self._model)
 
     def _probe(self, model: str) -> int:
         """How long a feature is; raises where the steps are not where the front end takes them (SEW squeezes them)."""
@@ -147,6 +149,22 @@ class AudioEncoder:
         if self.steps.count(len(samples)) == 0:
             return np.empty((0, self.card.size), np.float32)
         return np.asarray(self._features(samples).cpu().numpy(), np.float32)
+
+
+def _fold_weight_norms(model: torch.nn.Module) -> None:
+    """Computes normed weights (of the convolution that encodes positions) now, once and in one thread.
+
+    Else it is done in every pass, and its sum over a few million numbers depends, in the last bit, on how many threads
+    share it: the only thing in these models that does.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for module in list(model.modules()):
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
