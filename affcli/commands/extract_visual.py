@@ -9,11 +9,29 @@ import click
 
 from affcli import options
 from affcli.commands import extracting
+from affcli.errors import UsageError
 from affcli.extraction import Recorder, Task
 from affcli.inputs import MediaInput
 from affcli.schema import VISUAL, visual_schema
 
 DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
+
+
+def _scales(ctx: click.Context, param: click.Parameter, given: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(sorted({float(scale) for scale in given.split(",")}))
+    except ValueError:
+        raise click.BadParameter(f"'{given}' is not a list of numbers such as 0.9,1.2,1.5.") from None
+    if not all(0.1 <= scale <= 10 for scale in scales):
+        raise click.BadParameter(f"'{given}' has a scale that is not between 0.1 and 10.")
+    return scales
+
+
+def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaInput]) -> None:
+    crops = next((item for item in inputs if item.kind == "pictures"), None)
+    if crops is not None and scales[-1] > 1:
+        what = "a folder of pictures of aligned faces, around which there is nothing more to show"
+        raise UsageError(f"--crop-scale {scales[-1]:g}: {crops.path} is {what}; give scales up to 1.")
 
 
 @click.command("extract-visual")
@@ -30,6 +48,20 @@ DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 @click.option("--fps", type=extracting.POSITIVE, help="Frame rate of folders of pictures, which do not know theirs.")
 @click.option("--videos", metavar="DIR", help="The videos that folders of pictures were cut from: their frames' times.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Encode each Nth frame only.")
+@click.option(
+    "--crop-scale",
+    "scales",
+    metavar="S,S,…",
+    default="1",
+    show_default=True,
+    callback=_scales,
+    help="Mean of the features of several crops of a face; 1.2 shows 1.2 times as much around it.",
+)
+@click.option(
+    "--debug-faces",
+    metavar="DIR",
+    help="Draw frame, boxes, landmarks and crops of up to 8 frames of each video that is extracted, evenly spaced.",
+)
 @options.batch_size(32, "Faces")
 @extracting.work
 @options.device
@@ -37,7 +69,16 @@ DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 @options.force
 @options.common
 def command(
-    output: str, model: str, face: Any, every: int, batch_size: int, device: str, precision: str, **given: Any
+    output: str,
+    model: str,
+    face: Any,
+    every: int,
+    scales: tuple[float, ...],
+    debug_faces: str | None,
+    batch_size: int,
+    device: str,
+    precision: str,
+    **given: Any,
 ) -> None:
     """Finds, follows and aligns a face in every frame, and encodes it: one row a frame, face or not.
 
@@ -51,7 +92,9 @@ def command(
       find . -name '*.mp4' -print0 | affcli extract-visual --from-file - -0 --model mini -o V.parquet
     """
     inputs = extracting.find(given)
+    _refuse_more_than_is_shown(scales, inputs)
 
+    from affcli.media.drawings import Drawings
     from affcli.media.showing import PictureTimes, Show
     from affcli.models import runtime, visual_features
     from affcli.models.encoders import VisualEncoder
@@ -59,7 +102,9 @@ def command(
     run = runtime.choose(device, precision)
     encoder = VisualEncoder(model, run, batch_size=batch_size)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
-    show = Show(encoder.preprocessing.fitted, encoder.preprocessing.input_size, face, every, times)
+    drawings = None if debug_faces is None else Drawings(debug_faces)
+    shown = encoder.preprocessing
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales=scales, drawings=drawings)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
     facts = {**made_by, "face": face, "every": every, **times.facts}
     task = Task(output, VISUAL, visual_schema(encoder.card.size), facts, beside=times.beside, **given)
