@@ -53,6 +53,10 @@ def command(
     INPUT: video files, sound files, or folders, which are searched for them. Rows follow the picture's frames; a sound
     file without a picture needs --fps or --frames-from. The same command again continues interrupted work.
 
+    Sound longer than 30 s is encoded in fixed pieces of 30 s, each with 2 s of its neighbours either side. Encoders
+    whose first layer normalises over its whole input, as WavLM-base does, give other vectors for the whole: by 4.5 % of
+    their length, as much in the middle of a piece as at its ends (base size, random weights).
+
     \b
       affcli extract-audio clips/ -o A.parquet
       affcli extract-audio clips/ --frames-from V.parquet -o A.parquet

@@ -86,9 +86,13 @@ def command(
     (Aff-Wild2's cropped_aligned), where a missing number is a frame without a face. With --every, features between two
     encoded faces are interpolated. The same command again continues interrupted work.
 
+    A feature is the encoder's pooled vector, else its class token, else the mean of its patch tokens. Any image encoder
+    that transformers loads will do: BEiT, ViT, DINOv2, CLIP's vision tower, …, also below a fine-tuned classifier.
+
     \b
       affcli extract-visual clips/ -o V.parquet
       affcli extract-visual cropped_aligned/ --videos videos/ -o V.parquet
+      affcli extract-visual clips/ --crop-scale 0.9,1.2,1.5 --debug-faces look/ -o V.parquet
       find . -name '*.mp4' -print0 | affcli extract-visual --from-file - -0 --model mini -o V.parquet
     """
     inputs = extracting.find(given)
