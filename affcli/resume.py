@@ -89,7 +89,8 @@ class PartWriter:
         if not self._chunks:
             return {}
         last = self._chunks[-1]
-        return {video: list(last.tables(video))[-1].slice(-1) for video in last.videos}
+        tables = {video: list(last.tables(video))[-1] for video in last.videos}
+        return {video: rows.slice(rows.num_rows - 1) for video, rows in tables.items()}
 
     def write(self, video: str, rows: pa.Table) -> None:
         """Appends rows, in order of frame, to one video."""

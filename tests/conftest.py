@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Affcli = Callable[..., subprocess.CompletedProcess[str]]
+Extract = Callable[..., str]
 
 BEIT_PREPROCESSOR = {
     "image_processor_type": "BeitImageProcessor",
@@ -88,3 +89,25 @@ def affcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     yield run
     logging.getLogger("affcli").handlers.clear()
     logging.getLogger("affcli").propagate = True
+
+
+@pytest.fixture
+def visual(affcli: Affcli, tiny_beit: Path) -> Extract:
+    """Runs extract-visual with the tiny encoder in fp32; what it said comes back."""
+
+    def run(*arguments: object, output: str = "V.parquet", status: int = 0) -> str:
+        options = ("--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", output)
+        return affcli("extract-visual", *options, *arguments, status=status).stderr
+
+    return run
+
+
+@pytest.fixture
+def audio(affcli: Affcli, tiny_wavlm: Path) -> Extract:
+    """Runs extract-audio with the tiny encoder in fp32; what it said comes back."""
+
+    def run(*arguments: object, output: str = "A.parquet", status: int = 0) -> str:
+        options = ("--model", tiny_wavlm, "--layers", 2, "--precision", "fp32", "-o", output)
+        return affcli("extract-audio", *options, *arguments, status=status).stderr
+
+    return run

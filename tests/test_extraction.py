@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import Affcli
-from media_fixtures import H264, astronaut, ffmpeg, write_click, write_frames, write_pattern
+from extracting import BLANK, SMALL, column
+from media_fixtures import H264, ffmpeg, write_click, write_frames, write_pattern
 from PIL import Image
 from transformers import BeitModel
 
@@ -27,38 +22,6 @@ from affcli.models import runtime
 from affcli.models.audio_features import RegularFrames, ShownFrames, StepMeans
 from affcli.models.encoders import AudioEncoder
 from affcli.schema import AUDIO, VISUAL, metadata_of
-
-SMALL = astronaut()[::2, ::2]  # 256 × 256, the face about 60 pixels wide
-BLANK = np.full_like(SMALL, 90)
-
-
-@pytest.fixture
-def visual(affcli: Affcli, tiny_beit: Path):  # type: ignore[no-untyped-def]
-    """Runs extract-visual with the tiny encoder in fp32."""
-
-    def run(*arguments: object, output: str = "V.parquet", status: int = 0) -> str:
-        options = ("--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", output)
-        return affcli("extract-visual", *options, *arguments, status=status).stderr
-
-    return run
-
-
-@pytest.fixture
-def audio(affcli: Affcli, tiny_wavlm: Path):  # type: ignore[no-untyped-def]
-    """Runs extract-audio with the tiny encoder in fp32."""
-
-    def run(*arguments: object, output: str = "A.parquet", status: int = 0) -> str:
-        options = ("--model", tiny_wavlm, "--layers", 2, "--precision", "fp32", "-o", output)
-        return affcli("extract-audio", *options, *arguments, status=status).stderr
-
-    return run
-
-
-def column(path: Path, name: str, video: str | None = None) -> list:  # type: ignore[type-arg]
-    table = pq.read_table(path)
-    if video is not None:
-        table = table.filter(np.array(table["video"].to_pylist()) == video)
-    return table[name].to_pylist()
 
 
 def direct_features(tiny_beit: Path, crops: list[np.ndarray]) -> np.ndarray:
@@ -243,49 +206,11 @@ def test_formerly_failed_inputs_are_tried_again_by_update(tmp_path: Path, visual
     assert column(tmp_path / "V.parquet", "video") == ["a", "b", "b"]
 
 
-def test_killed_work_continues_and_gives_the_same_bytes(tmp_path: Path, tiny_beit: Path, visual) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "clips").mkdir()
-    for index in range(3):
-        write_frames(tmp_path / "clips" / f"c{index}.mkv", [np.roll(SMALL, index + i, axis=1) for i in range(60)])
-    visual("clips", output="uninterrupted.parquet")
-    arguments = ["--model", str(tiny_beit), "--precision", "fp32", "--batch-size", "4", "-o", "V.parquet", "clips"]
-    command = [sys.executable, "-m", "affcli", "extract-visual", *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "V.parquet.parts").glob("*/end.json")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "V.parquet").exists()
-    said = visual("clips")
-    assert "going on with unfinished work" in said
-    assert (tmp_path / "V.parquet").read_bytes() == (tmp_path / "uninterrupted.parquet").read_bytes()
-    assert not (tmp_path / "V.parquet.parts").exists()
-
-
 def test_unfinished_work_of_other_settings_is_dropped(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
     write_frames(tmp_path / "a.mkv", [SMALL])
     (tmp_path / "V.parquet.parts").mkdir()
     (tmp_path / "V.parquet.parts" / "settings.json").write_text("{}")
     assert "other settings; starting afresh" in visual("a.mkv")
-
-
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_no_half_written_table(tmp_path: Path, tiny_beit: Path, which: int) -> None:
-    write_pattern(tmp_path / "long.mkv", *H264, seconds=60, size="320x240")
-    arguments = ["--model", str(tiny_beit), "-o", "V.parquet", "long.mkv"]
-    command = [sys.executable, "-m", "affcli", "extract-visual", *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "V.parquet.parts").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(which)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == (130 if which == signal.SIGINT else 143)
-    assert "Traceback" not in said
-    assert not list(tmp_path.glob("V.parquet")) + list(tmp_path.glob(".V.parquet*"))
 
 
 def test_names_come_from_lists_and_collide_loudly(tmp_path: Path, visual, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -396,20 +321,3 @@ def test_frames_before_a_time_are_counted_by_their_centres() -> None:
     assert regular.total(1.96) == 49
     shown = ShownFrames(np.array([0.0, 0.04, 0.08]))
     assert [shown.before(t) for t in (0.0, 0.021, 9.0)] == [0, 1, 3]
-
-
-def test_names_that_a_shell_or_ffmpeg_could_misread_are_only_names(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
-    folder = tmp_path / "odd"
-    folder.mkdir()
-    names = ["-dash.mkv", "a:b.mkv", "50%d.mkv", "two  spaces.mkv", "new\nline.mkv", "größe.mkv"]
-    for name in names:
-        write_frames(folder / name, [SMALL])
-    visual("odd")
-    assert sorted(column(tmp_path / "V.parquet", "video")) == sorted(name.removesuffix(".mkv") for name in names)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
-    write_frames(tmp_path / "locked.mkv", [SMALL]).chmod(0)
-    write_frames(tmp_path / "open.mkv", [SMALL])
-    assert "locked.mkv: " in visual("locked.mkv", "open.mkv", status=3)

@@ -8,6 +8,7 @@ When everyone visible is gone at once and others stand there instead, the scene 
 
 from __future__ import annotations
 
+import base64
 import copy
 import math
 from collections.abc import Mapping, Sequence
@@ -86,19 +87,19 @@ class Person:
             "number": self.number,
             "sights": self.sights,
             "velocity": self.velocity.tolist(),
-            "mean_look": self.look.tolist(),
+            "mean_look": _packed(self.look),
             "score": float(face.score),
             "box": list(face.box),
             "landmarks": face.landmarks.tolist(),
-            "look": face.look.tolist(),
+            "look": _packed(face.look),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Person:
-        landmarks, look = np.array(stored["landmarks"], np.float32), np.array(stored["look"], np.float32)
-        face = Face(stored["score"], tuple(stored["box"]), landmarks, look)
+        landmarks = np.array(stored["landmarks"], np.float32)
+        face = Face(stored["score"], tuple(stored["box"]), landmarks, _unpacked(stored["look"]))
         person = cls(face, stored["seen_s"], stored["number"], stored["sights"], np.array(stored["velocity"]))
-        person.look = np.array(stored["mean_look"], np.float32)
+        person.look = _unpacked(stored["mean_look"])
         return person
 
 
@@ -228,6 +229,15 @@ class Follower:
         settled = [person for person in recent if person.sights >= _SETTLED] or recent
         side = 1 if self._rule == "right" else -1
         return max(settled, key=lambda person: side * _centre(person.face)[0], default=None)
+
+
+def _packed(values: NDArray[np.float32]) -> str:
+    """For JSON: a look is hundreds of numbers."""
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(text: str) -> NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
 
 
 def _centre(face: Face) -> NDArray[np.float64]:
