@@ -77,6 +77,7 @@ PICTURES = {
         "pooled",
         lambda model, pictures: pooled(model.dinov2_with_registers, pictures),
     ),
+    "DINOv3": Pictures(lambda: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**layers())), "pooled", pooled),
     "CLIP": Pictures(
         lambda: hf.CLIPModel(clip()), "pooled", lambda model, pictures: pooled(model.vision_model, pictures)
     ),

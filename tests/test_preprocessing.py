@@ -83,7 +83,18 @@ def test_resampling_that_is_not_said_is_the_named_processors_own(
     named: dict[str, str], resampling: Image.Resampling, tmp_path: Path
 ) -> None:
     ours = PicturePreprocessing.of(checkpoint(tmp_path, named))
+    assert ours.input_size == 224
     assert np.array_equal(ours.fitted(picture()), np.array(picture().resize((224, 224), resampling)))
+
+
+def test_a_processor_for_torchvision_alone_is_read_as_its_file_says(tmp_path: Path) -> None:
+    facts = {"image_processor_type": "DINOv3ViTImageProcessorFast", "size": {"height": 48, "width": 48}, "resample": 2}
+    with pytest.raises(AffcliError, match="none of a picture encoder"):
+        PicturePreprocessing.of(checkpoint(tmp_path, facts, model_type="dinov3_vit"))
+    facts |= {"image_mean": MEAN, "image_std": STD}
+    ours = PicturePreprocessing.of(checkpoint(tmp_path, facts, model_type="dinov3_vit"))
+    assert np.array_equal(ours.fitted(picture()), np.array(picture().resize((48, 48), Image.Resampling.BILINEAR)))
+    assert (ours.mean, ours.std) == (tuple(MEAN), tuple(STD))
 
 
 def test_grey_and_transparent_pictures_become_colour(tmp_path: Path) -> None:
@@ -98,6 +109,7 @@ def test_grey_and_transparent_pictures_become_colour(tmp_path: Path) -> None:
         ({"image_processor_type": "EfficientNetImageProcessor", "include_top": True}, "does more than resize"),
         ({"size": {"height": 48, "width": 40}}, "takes pictures of 40×48; only square ones"),
         ({"image_processor_type": "Siglip2ImageProcessor"}, "Siglip2ImageProcessorPil makes no picture"),
+        ({"image_processor_type": "ViTImageProcessor", "size": "large"}, "preprocessor_config.json cannot be used"),
         ({"image_processor_type": "NoSuchProcessor"}, "none of a picture encoder"),
         ({"feature_extractor_type": "Wav2Vec2FeatureExtractor"}, "none of a picture encoder"),
         (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,19 +64,34 @@ class PicturePreprocessing:
 
 
 def _image_processor(checkpoint: Checkpoint) -> Any:
-    """transformers' processor for the checkpoint, the kind that computes with Pillow and needs no torchvision."""
-    checkpoint.read(CONFIG), checkpoint.preprocessing()  # one line for files that are no JSON
+    """transformers' processor for the checkpoint, of the kind that computes with Pillow and needs no torchvision."""
+    facts, model_type = checkpoint.preprocessing(), checkpoint.read(CONFIG).get("model_type")
+    kind = _pillow_processor(facts, model_type)
     try:
-        return runtime.transformers().AutoImageProcessor.from_pretrained(
-            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
-        )
-    except AffcliError:
-        raise
-    except Exception as error:  # whatever an odd preprocessor_config.json makes the loaders raise
-        raise AffcliError(
-            f"--model {checkpoint.name}: its preprocessor_config.json is none of a picture encoder "
-            "that transformers knows an image processor for."
-        ) from error
+        if kind is not None:
+            return kind.from_dict(facts)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AffcliError(f"--model {checkpoint.name}: preprocessor_config.json cannot be used: {reason}") from error
+    what = "its preprocessor_config.json is none of a picture encoder that transformers knows an image processor for"
+    raise AffcliError(f"--model {checkpoint.name}: {what}.")
+
+
+def _pillow_processor(facts: Mapping[str, Any], model_type: str | None) -> Any:
+    """The class that the file names, else that of the model's type, as transformers' AutoImageProcessor chooses it."""
+    runtime.transformers()
+    # AutoImageProcessor itself, and this module by any other way, ask for torchvision in transformers before 5.17.
+    known = importlib.import_module("transformers.models.auto.image_processing_auto")
+    older = str(facts.get("feature_extractor_type", "")).replace("FeatureExtractor", "ImageProcessor")
+    of_type = known.IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {}).get("pil")
+    for name in (facts.get("image_processor_type") or older, of_type):
+        base = str(name or "").removesuffix("Pil").removesuffix("Fast")
+        if base and (kind := known.get_image_processor_class_from_name(f"{base}Pil")) is not None:
+            return kind
+    # Some (DINOv3's) are for torchvision only; where the file says all that it takes, the plain one reads it.
+    if facts.keys() >= {"size", "image_mean", "image_std"}:
+        return known.get_image_processor_class_from_name("ViTImageProcessorPil")
+    return None
 
 
 def _input_size(checkpoint: Checkpoint, processor: Any) -> int:
