@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,3 +244,29 @@ def test_preprocessing_saved_together_with_a_tokenizer_is_found(tmp_path: Path) 
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": facts}))
     (folder / "preprocessor_config.json").unlink()
     assert VisualEncoder(str(folder), CPU).card == seen.card
+
+
+# --- the defaults' sizes ---------------------------------------------------------------------------------------------
+
+
+def test_the_paper_s_encoders_at_their_real_sizes_equal_transformers(tmp_path: Path) -> None:
+    """BEiT-base and WavLM-base with random weights: 224 × 224 pictures, two seconds of sound, 768-d features."""
+    torch.manual_seed(6)
+    beit = hf.BeitModel(hf.BeitConfig(use_relative_position_bias=True)).eval()
+    facts = {"image_processor_type": "BeitImageProcessor", "size": 224, "image_mean": MEAN, "image_std": STD}
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    visual = VisualEncoder(str(saved(beit, tmp_path / "beit-base", facts)), CPU, batch_size=2)
+    with torch.no_grad():
+        expected = pooled(beit, prepared(pictures)).numpy()
+    assert visual.card.size == 768
+    np.testing.assert_allclose(visual.encode(pictures), expected, atol=2e-3, rtol=2e-3)
+
+    wavlm = hf.WavLMModel(hf.WavLMConfig()).eval()
+    audio = AudioEncoder(str(saved_sounds(wavlm, tmp_path / "wavlm-base")), CPU)
+    samples = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)
+    with torch.no_grad():
+        hidden = wavlm(torch.from_numpy(samples)[None], output_hidden_states=True).hidden_states
+    found = audio.encode(samples)
+    assert found.shape == (99, 768)
+    np.testing.assert_allclose(found, torch.stack(hidden[-4:]).mean(0)[0].numpy(), atol=1e-4)
+    shutil.rmtree(tmp_path)  # 700 MB
