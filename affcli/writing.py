@@ -23,6 +23,7 @@ from affcli.errors import AffcliError, UsageError
 from affcli.outputs import STANDARD_OUTPUT, refuse_existing, temporary_name
 
 ROWS_PER_GROUP = 65_536
+_BYTES_OF_LISTS = 16 << 20
 
 FORMAT_OF_SUFFIX = {
     ".parquet": "parquet",
@@ -37,7 +38,8 @@ FORMAT_OF_SUFFIX = {
 
 
 class TableWriter:
-    """Writes one table in row groups of 65,536 rows; the output appears when the `with` block ends without an error.
+    """Writes one table in row groups of 65,536 rows, fewer where rows are long; the output appears when the `with` block
+    ends without an error.
 
     The format is `table_format` (parquet, csv or arrow), else what the suffix of `output` says, else Parquet.
     """
@@ -47,6 +49,7 @@ class TableWriter:
         self._output, self._schema = output, schema
         self._to_stdout = output in STANDARD_OUTPUT
         self._format = table_format or FORMAT_OF_SUFFIX.get(Path(output).suffix.lower(), "parquet")
+        self._rows_per_group = rows_per_group(schema)
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
         self._thread = ThreadPoolExecutor(1, "affcli-write")
@@ -85,14 +88,15 @@ class TableWriter:
         self._waiting.append(rows.select(self._schema.names).cast(self._schema))
         self._rows_waiting += rows.num_rows
         self.rows += rows.num_rows
-        if self._rows_waiting >= ROWS_PER_GROUP:
+        if self._rows_waiting >= self._rows_per_group:
             self._write_groups(whole_only=True)
 
     def _write_groups(self, *, whole_only: bool) -> None:
         table = pa.concat_tables(self._waiting)
-        end = table.num_rows - table.num_rows % ROWS_PER_GROUP if whole_only else table.num_rows
-        for start in range(0, end, ROWS_PER_GROUP):
-            self._write_group(table.slice(start, min(ROWS_PER_GROUP, end - start)))
+        size = self._rows_per_group
+        end = table.num_rows - table.num_rows % size if whole_only else table.num_rows
+        for start in range(0, end, size):
+            self._write_group(table.slice(start, min(size, end - start)))
         rest = table.slice(end)
         self._waiting, self._rows_waiting = ([rest] if rest.num_rows else []), rest.num_rows
 
@@ -160,6 +164,19 @@ class TableWriter:
             raise AffcliError(f"{name}: cannot be written: {error.strerror or error}.") from error
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
             raise AffcliError(f"{name}: {self._format} cannot hold this table: {str(error).splitlines()[0]}") from error
+
+
+def rows_per_group(schema: pa.Schema) -> int:
+    """65,536 rows, halved until the lists of numbers in them (features) take at most 16 MiB.
+
+    Several row groups are held while one is written, and a reader holds at least one.
+    """
+    lists = [field.type for field in schema if pa.types.is_fixed_size_list(field.type)]
+    row_bytes = sum(kind.list_size * kind.value_type.bit_width // 8 for kind in lists)
+    rows = ROWS_PER_GROUP
+    while rows * row_bytes > _BYTES_OF_LISTS and rows > 1:
+        rows //= 2
+    return rows
 
 
 class _Sink:
