@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
 from affcli.grouping import RowsByVideo
+from affcli.outputs import STANDARD_STREAM
 from affcli.schema import AUDIO, VISUAL, base_names
-from affcli.tables import TableReader
+from affcli.tables import TableReader, tables_in
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +184,54 @@ class FeatureTable:
         self._reader.close()
 
 
+class FeatureTables:
+    """Several tables of one stream as one, each with videos of its own: what separate jobs have made."""
+
+    def __init__(self, name: str, tables: Sequence[FeatureTable]) -> None:
+        """Raises AffcliError where the tables were made differently, or two hold the same video."""
+        first, *others = tables
+        for other in others:
+            _refuse_difference(first, other)
+        self.name, self.size, self.kind, self.encoder = name, first.size, first.kind, first.encoder
+        self.metadata = first.metadata
+        self._tables, self._holder = tables, dict[str, FeatureTable]()
+        for table in tables:
+            for video in table.videos:
+                if (holder := self._holder.setdefault(video, table)) is not table:
+                    raise AffcliError(f"{holder.name} and {table.name} both hold the video '{video}'.")
+
+    @property
+    def videos(self) -> list[str]:
+        return sorted(self._holder)
+
+    def __contains__(self, video: str) -> bool:
+        return video in self._holder
+
+    def frames(self, video: str) -> int:
+        return self._holder[video].frames(video)
+
+    def read(self, video: str) -> StreamFeatures:
+        return self._holder[video].read(video)
+
+    def read_times(self, video: str) -> NDArray[np.float64]:
+        return self._holder[video].read_times(video)
+
+    def close(self) -> None:
+        for table in self._tables:
+            table.close()
+
+
+Stream = FeatureTable | FeatureTables
+
+
+def _refuse_difference(one: FeatureTable, other: FeatureTable) -> None:
+    for what in ("size", "kind", "encoder"):
+        if getattr(one, what) != getattr(other, what):
+            raise AffcliError(f"{one.name} and {other.name} do not go together: their {what} differs.")
+    if one.metadata.get("alignment") != other.metadata.get("alignment"):
+        raise AffcliError(f"{one.name} and {other.name} do not go together: their faces are aligned differently.")
+
+
 class JoinedFeatures:
     """A visual and an audio table (or one of them) as one collection of videos.
 
@@ -189,7 +239,7 @@ class JoinedFeatures:
     which then makes no rows of its own unless it has pictures.
     """
 
-    def __init__(self, visual: FeatureTable | None, audio: FeatureTable | None, *, sizes: tuple[int, int]) -> None:
+    def __init__(self, visual: Stream | None, audio: Stream | None, *, sizes: tuple[int, int]) -> None:
         """`sizes` (visual, audio) are the feature sizes of a stream that has no table."""
         self._visual, self._audio = visual, audio
         self.sizes = (visual.size if visual else sizes[0], audio.size if audio else sizes[1])
@@ -253,17 +303,28 @@ class JoinedFeatures:
         self.close()
 
 
-def open_stream(source: str | None, *, kind: str) -> FeatureTable | None:
-    """The table given with `--visual` or `--audio`; one of the other kind is refused."""
-    if source is None:
-        return None
-    table = FeatureTable(source)
-    if table.kind not in (None, kind):
-        raise AffcliError(f"{table.name}: holds {table.kind}, not {kind}: were --visual and --audio exchanged?")
-    return table
+def open_stream(source: str | None, *, kind: str) -> Stream | None:
+    """The table given with `--visual` or `--audio`, or the folder of them; one of the other kind is refused."""
+    return None if source is None else open_features(source, kind=kind)
 
 
-def refuse_other_encoder(table: FeatureTable | None, trained_with: Mapping[str, Any]) -> None:
+def open_features(source: str, *, kind: str | None = None) -> Stream:
+    """A feature table, or all those in a folder as one. Raises AffcliError for a `kind` that is not the one asked for.
+
+    Tables made elsewhere do not tell their kind, and are taken.
+    """
+    tables = [FeatureTable(name) for name in tables_in(source)]
+    for table in tables:
+        if kind is not None and table.kind not in (None, kind):
+            raise AffcliError(f"{table.name}: holds {table.kind}, not {kind}: were --visual and --audio exchanged?")
+    if source == STANDARD_STREAM or not Path(source).is_dir():
+        return tables[0]
+    if unfinished := sorted(path.name for path in Path(source).glob("*.parts")):
+        log.warning("%s: work is unfinished here: %s. Its videos are missing.", source, listed(unfinished))
+    return FeatureTables(source, tables)
+
+
+def refuse_other_encoder(table: Stream | None, trained_with: Mapping[str, Any]) -> None:
     """Raises where a table's features are not those that a model was trained with (`trained_with`: an encoder card)."""
     if table is None:
         return

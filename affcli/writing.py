@@ -38,8 +38,9 @@ FORMAT_OF_SUFFIX = {
 
 
 class TableWriter:
-    """Writes one table in row groups of 65,536 rows, fewer where rows are long; the output appears when the `with` block
-    ends without an error.
+    """Writes one table in row groups of 65,536 rows, fewer where rows are long.
+
+    The output appears when the `with` block ends without an error.
 
     The format is `table_format` (parquet, csv or arrow), else what the suffix of `output` says, else Parquet.
     """

@@ -174,3 +174,38 @@ def test_padding_adds_missing_frames() -> None:
     stream = no_features(2, 3)
     assert stream.padded(2) is stream
     assert stream.padded(5).valid.tolist() == [False] * 5
+
+
+def test_a_folder_of_tables_is_one_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "V").mkdir()
+    write_visual(tmp_path / "V" / "part-2.parquet", {"a": rows(1, NAN)})
+    write_visual(tmp_path / "V" / "part-1.parquet", {"b": rows(2), "c": rows(3, 4)})
+    tables = open_stream(str(tmp_path / "V"), kind=VISUAL)
+    joined = JoinedFeatures(tables, None, sizes=(0, 2))
+    assert joined.videos == ["a", "b", "c"]
+    assert [video.visual.features[:, 0].tolist() for video in joined] == [[1, 0], [2], [3, 4]]
+    assert [joined.frames(video) for video in joined.videos] == [2, 1, 2]
+    assert joined.encoders["visual"]["name"] == TOY["name"]
+    joined.close()
+    assert not caplog.records
+    (tmp_path / "V" / "part-3.parquet.parts").mkdir()
+    with JoinedFeatures(open_stream(str(tmp_path / "V"), kind=VISUAL), None, sizes=(0, 2)):
+        assert "part-3.parquet.parts. Its videos are missing" in caplog.text
+
+
+def test_tables_of_one_folder_must_go_together(tmp_path: Path) -> None:
+    folder = tmp_path / "V"
+    folder.mkdir()
+    write_visual(folder / "1.parquet", {"a": rows(1)})
+    write_visual(folder / "2.parquet", {"b": rows(1), "a": rows(1)})
+    with pytest.raises(AffcliError, match=r"1\.parquet and .*2\.parquet both hold the video 'a'"):
+        open_stream(str(folder), kind=VISUAL)
+    write_visual(folder / "2.parquet", {"b": rows(1)}, encoder={**TOY, "fingerprint": "4567"})
+    with pytest.raises(AffcliError, match="do not go together: their encoder differs"):
+        open_stream(str(folder), kind=VISUAL)
+    write_visual(folder / "2.parquet", {"b": rows(1)}, alignment={"template": "none"})
+    with pytest.raises(AffcliError, match="aligned differently"):
+        open_stream(str(folder), kind=VISUAL)
+    write_audio(folder / "2.parquet", {"b": rows(1)})
+    with pytest.raises(AffcliError, match=r"2\.parquet: holds audio features"):
+        open_stream(str(folder), kind=VISUAL)

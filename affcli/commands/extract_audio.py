@@ -30,7 +30,9 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
     show_default=True,
     help="A frame's vector is the mean over this many seconds before and after its centre.",
 )
-@click.option("--frames-from", metavar="TABLE", help="Take the frames' times from a visual feature table: no decoding.")
+@click.option(
+    "--frames-from", metavar="TABLE|DIR", help="Take the frames' times from a visual feature table: no decoding."
+)
 @click.option("--fps", type=extracting.POSITIVE, help="Frame rate to use for sound files without a picture.")
 @extracting.work
 @options.device

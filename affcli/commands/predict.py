@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @click.command("predict")
 @click.option("--model", required=True, metavar="FILE", help="model.safetensors, made by affcli train.")
-@click.option("--visual", metavar="TABLE", help="Visual features; without them the sound alone decides.")
-@click.option("--audio", metavar="TABLE", help="Audio features; without them the picture alone decides.")
+@click.option("--visual", metavar="TABLE|DIR", help="Visual features; without them the sound alone decides.")
+@click.option("--audio", metavar="TABLE|DIR", help="Audio features; without them the picture alone decides.")
 @options.output()
 @options.table_format
 @click.option(

@@ -37,8 +37,8 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 
 
 @click.command("train")
-@click.option("--visual", required=True, metavar="TABLE", help="Visual features of the training videos.")
-@click.option("--audio", required=True, metavar="TABLE", help="Audio features of the same videos.")
+@click.option("--visual", required=True, metavar="TABLE|DIR", help="Visual features of the training videos.")
+@click.option("--audio", required=True, metavar="TABLE|DIR", help="Audio features of the same videos.")
 @click.option("--labels", required=True, metavar="DIR", help="The folder that holds the label .txt files, or a table.")
 @click.option(
     "--val-labels", metavar="DIR", help="Labels of other videos of the tables: choose the best epoch by them."

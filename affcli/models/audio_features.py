@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.extraction import Recorder
-from affcli.features import FeatureTable
+from affcli.features import Stream, open_features
 from affcli.inputs import MediaInput
 from affcli.media.audio import SoundPiece, open_sound
 from affcli.media.ffmpeg import MediaError
@@ -103,7 +103,7 @@ class FrameSource:
 
     def __init__(self, *, fps: float | None, table: str | None) -> None:
         self._fps = fps
-        self._table = FeatureTable(table) if table else None
+        self._table = open_features(table) if table else None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class FrameSource:
                 return RegularFrames(self._fps)
             raise AffcliError(f"{error}; for sound without a picture give --fps F or --frames-from TABLE.") from error
 
-    def _listed_times(self, video: str, table: FeatureTable) -> Floats:
+    def _listed_times(self, video: str, table: Stream) -> Floats:
         """Times of the video, or of the longest of its parts (`X_left`, `X_right`, `X#1`)."""
         names = [video] if video in table else [name for name in table.videos if video in base_names(name)]
         if not names:
