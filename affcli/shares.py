@@ -17,6 +17,7 @@ class Share:
 
     rank: int = 0
     size: int = 1
+    by_torchrun: bool = False  # which takes any status but 0 for a death, ends the others and starts all again
 
     @classmethod
     def given_by(cls, environment: Mapping[str, str] = os.environ) -> Share:
@@ -24,7 +25,12 @@ class Share:
         size, rank = environment.get("WORLD_SIZE", "1"), environment.get("RANK", "0")
         if not (size.isdecimal() and rank.isdecimal() and int(rank) < int(size)):
             raise UsageError(f"RANK={rank} and WORLD_SIZE={size} in the environment name no process 0 to N − 1 of N.")
-        return cls(int(rank), int(size))
+        return cls(int(rank), int(size), by_torchrun="TORCHELASTIC_RUN_ID" in environment and int(size) > 1)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process says what all of them would say."""
+        return self.rank == 0 or not self.by_torchrun
 
     def of(self, inputs: Sequence[MediaInput]) -> list[MediaInput]:
         """This process's inputs, in their order. Each in turn, the largest first, goes to the process with least."""

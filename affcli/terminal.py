@@ -60,6 +60,12 @@ def set_verbosity(verbosity: int) -> None:
     logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
 
 
+def mute_notes() -> None:
+    """Leaves notes to another process that says the same; errors are said, and everything under -v."""
+    if _terminal.verbosity == 0:
+        logging.getLogger("affcli").setLevel(logging.ERROR)
+
+
 def name_command(command: str) -> None:
     """Lines begin with `affcli COMMAND` from now on."""
     _terminal.program = f"affcli {command}"

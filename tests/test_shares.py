@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -97,7 +98,7 @@ def test_a_rank_that_died_is_started_again(
     visual("clips", status=130)
     monkeypatch.setattr(visual_features, "extract", extract)
     as_rank(monkeypatch, 0)
-    assert "to be done before V.parquet is written" in visual("clips")
+    assert re.search(r"V\.parquet is written when \d inputs? of other processes are done", visual("clips"))
     as_rank(monkeypatch, 1)
     visual("clips", status=3)
     assert same(tmp_path, "V.parquet", "one.parquet")
@@ -132,6 +133,23 @@ def test_new_inputs_are_added_by_several_processes_too(
         as_rank(monkeypatch, rank)
         visual("clips", "--update", status=status)
     assert same(tmp_path, "V.parquet", "one.parquet")
+
+
+def test_under_torchrun_bad_inputs_are_no_death_and_one_process_speaks(
+    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    as_rank(monkeypatch, 0)
+    visual("clips")
+    as_rank(monkeypatch, 1)
+    said = visual("clips").splitlines()
+    assert "1 of 4 inputs failed or are incomplete. (Status 0" in said[-1]
+    assert visual("clips") == ""
+    as_rank(monkeypatch, 0)
+    assert "nothing to do" in visual("clips")
+    for name in ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name)
+    visual("clips", status=3)
 
 
 def test_an_output_is_not_replaced_by_several_processes(

@@ -58,7 +58,9 @@ def encoder_options(default: str, what: str) -> Callable[[Command], Command]:
 
 
 def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
-    """The inputs that INPUT... and --from-file name."""
+    """The inputs that INPUT... and --from-file name. From here on, notes come from one process of torchrun's only."""
+    if not Share.given_by().speaks:
+        terminal.mute_notes()
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
         raise UsageError("name at least one video, sound file or folder, or give --from-file LIST.")
@@ -91,6 +93,8 @@ def run(
         summary = extraction.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance), share)
     speed = f"{(seconds := time.perf_counter() - began):.1f} s; {frames / seconds:.1f} frames/s"
     if summary.outcome == "nothing to do":
+        if not share.speaks:
+            return
         terminal.say(f"nothing to do: {task.output} is complete.")
     elif summary.outcome == "share done":
         terminal.say(_share_done(share, summary.left, task.output, speed))
@@ -98,12 +102,13 @@ def run(
         terminal.say(f"{summary.videos} videos, {summary.rows} rows → {task.output} ({speed})")
     if troubled := [*summary.failed, *summary.incomplete]:
         again = " Try them again with --update." if summary.outcome == "nothing to do" else ""
-        raise PartialError(f"{len(troubled)} of {len(inputs)} inputs failed or are incomplete.{again}")
+        text = f"{len(troubled)} of {len(inputs)} inputs failed or are incomplete.{again}"
+        if not share.by_torchrun:
+            raise PartialError(text)
+        terminal.error(f"{text} (Status 0, since torchrun would start all again for 3.)")
 
 
 def _share_done(share: Share, left: int, output: str, speed: str) -> str:
     """What a process says that ends before others do: the last one writes the table."""
-    rest = (
-        f"{counted(left, 'input')} of other processes to be done before {output} is written" if left else "as are all"
-    )
-    return f"share {share.rank + 1} of {share.size} is done ({speed}), {rest}."
+    others = f"{output} is written when {counted(left, 'input')} of other processes are done" if left else "as are all"
+    return f"share {share.rank + 1} of {share.size} is done ({speed}); {others}."
