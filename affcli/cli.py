@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import NamedTuple, NoReturn
@@ -17,6 +18,8 @@ from affcli.errors import AffcliError
 
 INTERRUPTED = 128 + signal.SIGINT  # 130
 BROKEN_PIPE = 128 + 13  # 141, what the shell shows for a filter whose reader has gone (SIGPIPE)
+
+_SAME_SIGNAL_S = 1.0
 
 
 class Entry(NamedTuple):
@@ -81,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs affcli and ends the process with its exit status."""
     terminal.start("affcli")
     # Ended by a batch system or a closed terminal: leave through the same door as Ctrl-C, so temporary files go.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _end)
+    ending = _Ending()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
+            signal.signal(getattr(signal, name), ending)
     status = run(arguments)
     if status == BROKEN_PIPE:
         # Python would try to flush into the broken pipe again while it shuts down, and complain.
@@ -144,5 +148,22 @@ def _show_traceback() -> None:
         traceback.print_exc()
 
 
-def _end(signum: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + signum)
+class _Ending:
+    """Ends the work in good order at the first signal, at once where a later one shows that it takes too long.
+
+    One that comes right after the first is the same: `timeout` and terminals signal a process and its group. It must
+    not break off the tidying up, which waits for threads: a process that leaves with threads running crashes.
+    """
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if self._first_s is None:
+            self._first_s = now_s
+            if signum == signal.SIGINT:
+                raise KeyboardInterrupt
+            sys.exit(128 + signum)
+        if now_s - self._first_s > _SAME_SIGNAL_S:
+            os._exit(128 + signum)

@@ -216,8 +216,11 @@ def test_an_interrupt_says_one_line_and_keeps_what_is_done(
     process = start(tmp_path, "extract-visual", "--model", tiny_beit, "-o", "V.parquet", "long.mkv")
     wait_for(process, lambda: list((tmp_path / "V.parquet.parts").glob("*/2.parquet")))
     process.send_signal(which)
+    time.sleep(0.05)
+    process.send_signal(which)  # the same keypress, as a process in a group gets it
     _, said = process.communicate(timeout=30)
-    assert process.returncode == (130 if which == signal.SIGINT else 143)
+    # The second one may find the process all but gone: that is the same status for a shell.
+    assert process.returncode in (128 + which, -which)
     assert said.splitlines() == (["affcli extract-visual: interrupted"] if which == signal.SIGINT else [])
     assert not list(tmp_path.glob("V.parquet")) + list(tmp_path.glob(".V.parquet*"))
     assert not list(tmp_path.glob("V.parquet.parts/*/.*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 
@@ -11,7 +12,7 @@ from media_fixtures import Pixels, astronaut, shared_clip
 from PIL import Image
 
 from affcli.media.faces import ARCFACE_TEMPLATE, Face, FaceDetector
-from affcli.media.tracks import Follower, Rule
+from affcli.media.tracks import Follower, Memory, Rule
 from affcli.media.video import open_video
 
 FPS = 25
@@ -301,3 +302,20 @@ def moving_head(name: str, box: tuple[int, int, int, int]) -> list[Pixels]:
         ]
     size = (120, round(120 * height / width))
     return [np.array(Image.fromarray(part).resize(size)) for part in parts]
+
+
+@pytest.mark.parametrize("rule", ["largest", "left", "right", "all"])
+def test_a_follower_that_remembers_goes_on_exactly_as_if_never_stopped(rule: Rule) -> None:
+    """Random faces that come, go and jump; the memory goes through JSON text after every frame."""
+    random = np.random.default_rng(3)
+    whole, broken = Follower(rule), Follower(rule)
+    for index in range(200):
+        looks = random.permutation([0.1, 0.4, 0.42, 0.9])[: random.integers(0, 5)]
+        faces = [
+            face(*random.uniform(50, 300, 2), random.uniform(40, 90), look + random.normal(0, 0.02)) for look in looks
+        ]
+        time_s = index * 0.3
+        assert broken.follow(faces, time_s) == whole.follow(faces, time_s)
+        stored = json.dumps(broken.memory().as_json())
+        broken = Follower.remembering(rule, Memory.from_json(json.loads(stored)))
+        assert json.dumps(whole.memory().as_json()) == stored

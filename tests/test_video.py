@@ -391,3 +391,20 @@ def test_centres_lie_half_an_interval_on() -> None:
     assert frame_centres(np.array([0.0, 0.1, 0.3])).tolist() == pytest.approx([0.05, 0.2, 0.4])
     assert frame_centres(np.array([2.0])).tolist() == [2.0]
     assert frame_centres(np.array([])).tolist() == []
+
+
+@pytest.mark.parametrize("kind", ["b.mp4", "cut.mp4", "varying.mkv", "clip.ts"])
+def test_frames_after_a_number_are_the_same_frames(kind: str, tmp_path: Path) -> None:
+    """After any, also the last, with B-frames, an edit list, a varying rate, a late start."""
+    whole = write_pattern(tmp_path / "b.mp4", "-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p", seconds=1)
+    ffmpeg("-ss", "0.3", "-i", whole, "-c", "copy", tmp_path / "cut.mp4")
+    ffmpeg("-i", whole, "-vf", "select='not(mod(n,4))+gt(n,15)'", "-fps_mode", "vfr", tmp_path / "varying.mkv")
+    ffmpeg("-i", whole, "-c:v", "mpeg2video", tmp_path / "clip.ts")
+    with open_video(tmp_path / kind) as shown:
+        frames = list(shown)
+    for after in (1, 7, len(frames) - 1, len(frames)):
+        with open_video(tmp_path / kind, after=after) as shown:
+            later = list(shown)
+        assert [(f.number, f.time_s) for f in later] == [(f.number, f.time_s) for f in frames[after:]]
+        assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(later, frames[after:], strict=True))
+        assert shown.problem is None
