@@ -136,7 +136,9 @@ class FeatureTable:
 
     def _features(self, column: pa.ChunkedArray) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
         """[n, size] and which rows can be used: a null feature, or one that holds a null or NaN, is missing."""
-        present: NDArray[np.bool_] = column.is_valid().to_numpy().astype(np.bool_)
+        present: NDArray[np.bool_] = np.concatenate(
+            [_whole(chunk) for chunk in column.chunks] or [np.empty(0, np.bool_)]
+        )
         stored = [self._half(chunk) for chunk in column.chunks]
         rows = np.concatenate(stored) if len(stored) != 1 else stored[0]
         return rows, present & _finite(rows)
@@ -160,7 +162,7 @@ class FeatureTable:
 
     def _size(self) -> int:
         kind = self._reader.schema.field("feature").type
-        if pa.types.is_fixed_size_list(kind):
+        if pa.types.is_fixed_size_list(kind) and kind.list_size:
             return int(kind.list_size)
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
             raise AffcliError(f"{self.name}: the column 'feature' holds {kind}, not lists of numbers.")
@@ -360,6 +362,17 @@ def no_common_videos(joined: JoinedFeatures, labels: list[str]) -> AffcliError:
         f"no video has both features and labels (features: {listed(joined.videos, limit=3)}; "
         f"labels: {listed(labels, limit=3)}). Names must match."
     )
+
+
+def _whole(chunk: pa.Array) -> NDArray[np.bool_]:
+    """[n]: the feature is there, and so is each of its numbers."""
+    there: NDArray[np.bool_] = chunk.is_valid().to_numpy(zero_copy_only=False)
+    if not pa.types.is_fixed_size_list(chunk.type) or not chunk.values.null_count:
+        return there  # a null in a list of variable length becomes NaN
+    size = chunk.type.list_size
+    numbers = chunk.values.slice(chunk.offset * size, len(chunk) * size).is_valid().to_numpy(zero_copy_only=False)
+    whole: NDArray[np.bool_] = there & numbers.reshape(-1, size).all(axis=1)
+    return whole
 
 
 def _finite(rows: NDArray[np.float16]) -> NDArray[np.bool_]:

@@ -88,3 +88,8 @@ def base_names(video: str) -> tuple[str, ...]:
         names.append(shorter)
         video = shorter
     return tuple(names)
+
+
+def recording_of(video: str) -> str:
+    """The recording that a video id belongs to: people of one recording share its sound, so they stay together."""
+    return (video, *base_names(video))[-1]

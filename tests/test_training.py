@@ -18,7 +18,7 @@ from feature_tables import class_features, write_audio, write_labels, write_visu
 from safetensors import safe_open
 
 from affcli.annotations import VideoLabels, read_labels
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, UsageError
 from affcli.features import FeatureTable, JoinedFeatures
 from affcli.models import runtime
 from affcli.models.dataset import Fold, TrainingSet
@@ -262,6 +262,7 @@ def test_wrong_calls_are_one_line_and_nothing_is_overwritten(tables: Path, affcl
         (1, ("train", "--visual", "audio.parquet", "--audio", "x", "--labels", "labels", "-o", "m"), "exchanged"),
         (1, ("train", *given, "--labels", "labels", "-o", "no/such/folder/m"), "does not exist"),
         (1, ("train", *given, "--labels", "labels", "-o", "visual.parquet"), "--force"),
+        (1, ("train", *given, "--labels", "labels", "-o", "m", "--log", "no/log"), "no does not exist"),
         (2, ("predict", "--model", "m"), "--visual, --audio or both"),
         (1, ("predict", "--model", "absent", *given, "-o", "w"), "absent"),
         (1, ("predict", "--model", "visual.parquet", *given, "-o", "w"), "not a safetensors file"),
@@ -327,6 +328,22 @@ def test_unfinished_training_of_other_settings_starts_afresh_and_says_so(tables:
     assert "starts afresh" in train(affcli, "--epochs", 1, output="two")
 
 
+def test_a_loss_that_is_not_finite_ends_training_without_a_model(tables: Path, affcli: Affcli) -> None:
+    given = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL)
+    said = affcli("train", *given, "--lr", 1e30, "--epochs", 3, "--log", "log.jsonl", "-o", "m", status=1).stderr
+    assert "the loss is not finite in epoch" in said
+    assert "lower --lr" in said
+    assert not (tables / "m").exists()
+    assert "NaN" not in (tables / "log.jsonl").read_text()
+
+
+def test_training_in_fp16_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="bf16 or fp32"):
+        runtime.choose_for_training("cpu", "fp16")
+    monkeypatch.setattr(runtime, "choose", lambda *_, **__: runtime.Runtime(torch.device("cuda"), "fp16"))
+    assert runtime.choose_for_training() == runtime.Runtime(torch.device("cuda"), "fp32")
+
+
 def test_training_ends_when_it_gets_no_better(tables: Path, affcli: Affcli) -> None:
     said = train(affcli, "--epochs", 40, "--patience", 2, "--val-labels", "labels", "--log", "log.jsonl")
     lines = [json.loads(line) for line in (tables / "log.jsonl").read_text().splitlines()]
@@ -357,6 +374,14 @@ def test_folds_split_the_videos_and_balance_the_classes() -> None:
         Fold(1, 50).held_out(labels, seed=0)
 
 
+def test_people_of_one_recording_are_held_out_together() -> None:
+    labels = {name: VideoLabels(name, np.zeros(9, np.int8)) for name in ("x_left", "x_right", "y", "z#1", "z#2", "w")}
+    parts = [set(Fold(number, 2).held_out(labels, seed=0)) for number in (1, 2)]
+    assert parts[0] | parts[1] == set(labels)
+    for pair in ({"x_left", "x_right"}, {"z#1", "z#2"}):
+        assert any(pair <= part for part in parts)
+
+
 def test_held_out_predictions_of_all_folds_cover_every_video_once(tables: Path, affcli: Affcli) -> None:
     for number in (1, 2):
         train(affcli, "--epochs", 1, "--fold", f"{number}/2", "-q", output=f"m{number}")
@@ -376,8 +401,9 @@ def test_held_out_predictions_of_all_folds_cover_every_video_once(tables: Path, 
 
 
 def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
-    more = ("--epochs", 3, "--dropout", 0, "--modality-dropout", 0.5, "--val-labels", "labels")
-    train(affcli, *more, "--log", "one.jsonl", output="one")
+    # 46 windows in batches of 9: of the last one, the second process has no share
+    more = ("--epochs", 3, "--dropout", 0, "--modality-dropout", 0.5, "--val-labels", "labels", "--batch-size", 9)
+    assert " 46 windows" in train(affcli, *more, "--log", "one.jsonl", output="one")
     arguments = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL, *more)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "affcli", "--"]
     command = [*torchrun, "train", *map(str, arguments), "--log", "two.jsonl", "-o", "two"]

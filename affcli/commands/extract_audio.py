@@ -72,7 +72,9 @@ def command(
     run = runtime.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
     frames_of = audio_features.FrameSource(fps=fps, table=frames_from)
-    facts = {"encoder": encoder.card.as_json(), "precision": run.precision, "context_s": context, **frames_of.facts}
+    # The context is a part of what the feature is: a model trained with another one refuses the table.
+    card = {**encoder.card.as_json(), "feature": f"{encoder.card.feature}, mean of ±{context:g} s"}
+    facts = {"encoder": card, "precision": run.precision, "context_s": context, **frames_of.facts}
     task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=frames_of.beside, **given)
 
     def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:

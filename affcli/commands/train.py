@@ -14,10 +14,10 @@ import click
 
 from affcli import options, terminal
 from affcli.annotations import VideoLabels, read_labels
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.features import JoinedFeatures, open_stream
 from affcli.outputs import refuse_existing
-from affcli.schema import AUDIO, VISUAL
+from affcli.schema import AUDIO, VISUAL, recording_of
 
 if TYPE_CHECKING:
     from affcli.models.progress import EpochReport
@@ -72,7 +72,9 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
 @options.batch_size(32, "Windows")
 @options.seed
-@click.option("--log", "log_file", metavar="FILE", help="Write one JSON object a line for each epoch.")
+@click.option(
+    "--log", "log_file", metavar="FILE", help="Write one JSON object a line for each epoch; replaced if it exists."
+)
 @options.device
 @options.precision
 @options.force
@@ -100,6 +102,8 @@ def command(
     """
     _check(given)
     refuse_existing(output, force=True)
+    if log_file is not None:
+        refuse_existing(log_file, force=True)
     annotations = read_labels(labels)
     val_annotations = read_labels(val_labels) if val_labels else {}
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
@@ -112,7 +116,7 @@ def command(
     from affcli.models.ranks import joined_ranks
 
     existing = _existing_fingerprint(output, force=given["force"])
-    run = runtime.choose(given["device"], given["precision"], small=True)
+    run = runtime.choose_for_training(given["device"], given["precision"])
     chosen = training.TrainingOptions(**{field.name: given[field.name] for field in fields(training.TrainingOptions)})
     network = {name: given[name] for name in ("window", "dim", "layers", "heads", "dropout")}
     with JoinedFeatures(*tables, sizes=(0, 0)) as joined, joined_ranks(run.device) as ranks:
@@ -139,7 +143,8 @@ def command(
         card = ModelCard(config, chosen.stride, joined.encoders, joined.alignment, facts, trained.validation)
         save_model(output, trained.network, card)
         progress.remove()
-    counts = f"{data.videos} videos, {len(data.windows)} windows, {len(trained.reports)} epochs"
+    sizes = {"video": data.videos, "window": len(data.windows), "epoch": len(trained.reports)}
+    counts = ", ".join(counted(number, what) for what, number in sizes.items())
     terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({_figures(trained.kept)}) → {output}")
 
 
@@ -177,8 +182,9 @@ def _note_strangers(
         log.warning("%d labelled videos have no features and are left out: %s", len(absent), listed(absent, limit=3))
     if not val_labels:
         log.warning("without --val-labels nothing tells which epoch is best: the last one is kept.")
-    elif shared := sorted(set(labels) & set(val_labels)):
-        log.warning("%d videos are both trained on and validated on: %s", len(shared), listed(shared, limit=3))
+    trained = set(map(recording_of, labels))
+    if shared := sorted(video for video in val_labels if recording_of(video) in trained):
+        log.warning("%d recordings are both trained on and validated on: %s", len(shared), listed(shared, limit=3))
 
 
 class _EpochLines:

@@ -62,7 +62,7 @@ class SafeAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, T, d] → [B, heads, T, d / heads]."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
 
 
 class FeedForward(nn.Module):

@@ -36,6 +36,14 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision] if half else None, enabled=half)
 
 
+def choose_for_training(device: str = "auto", precision: str = "auto") -> Runtime:
+    """The runtime to train a small network on; never fp16, in which gradients would underflow."""
+    if precision == "fp16":
+        raise UsageError("--precision fp16 is for prediction; train in bf16 or fp32.")
+    run = choose(device, precision, small=True)
+    return Runtime(run.device, "fp32") if run.precision == "fp16" else run
+
+
 def choose(device: str = "auto", precision: str = "auto", *, small: bool = False) -> Runtime:
     """The runtime for `--device` and `--precision`; raises UsageError for a device that is not there.
 

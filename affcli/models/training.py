@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affcli import metrics
+from affcli.errors import AffcliError
 from affcli.models.dataset import TrainingSet, ValidationSet
 from affcli.models.fusion import FusionConfig, FusionNetwork, focal_loss, hide_streams
 from affcli.models.progress import EpochReport, Progress, State, fingerprint
@@ -112,12 +113,15 @@ class Trainer:
         drawing = torch.Generator().manual_seed(seed)  # order and modality dropout, the same in every process
         order = torch.randperm(len(self._data.windows), generator=drawing)
         self.network.train()
-        total, rate = torch.zeros((), dtype=torch.float64, device=self._run.device), 0.0
+        losses, rate = [], 0.0
         for index, windows in enumerate(torch.split(order, self.options.batch_size)):
             rate = self._set_rate((number - 1) * self._batches + index)
             draw = torch.rand(len(windows), generator=drawing)
-            total += self._step(self._ranks.share(windows), self._ranks.share(draw)) * len(windows)
-        loss = float(self._ranks.total(total)) / len(order)
+            losses.append(self._step(self._ranks.share(windows), self._ranks.share(draw)) * len(windows))
+        # Read once an epoch: to read a loss after each step would make a GPU wait for it.
+        loss = float(self._ranks.total(torch.stack(losses).sum())) / len(order)
+        if not math.isfinite(loss):
+            raise AffcliError(f"the loss is not finite in epoch {number}: lower --lr (now {self.options.lr:g}).")
         return EpochReport(number, loss, rate, len(order), round(time.perf_counter() - began, 3))
 
     def _set_rate(self, step: int) -> float:
