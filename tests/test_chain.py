@@ -96,7 +96,7 @@ def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Pa
     (bin_folder / "affcli").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m affcli "$@"\n')
     (bin_folder / "affcli").chmod(0o755)
     path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "VISUAL_MODEL": "mini", "AUDIO_MODEL": "mini"}
+    environment = {**os.environ, "PATH": path}
 
     def label() -> subprocess.CompletedProcess[str]:
         command = ["bash", str(EXAMPLES / "label-folder.sh"), str(clips), "model.safetensors", "out"]
@@ -108,7 +108,7 @@ def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Pa
     (clips / "bad.mp4").write_text("no video")
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:r=10:d=0.7", *H264, clips / "two.mkv")
     done = label()
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "bad.mp4" in done.stderr
     table = pq.read_table(tmp_path / "out" / "labels.parquet")
     assert table["video"].to_pylist() == ["one"] * 5 + ["two"] * 7
