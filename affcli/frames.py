@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.columns import is_number
+from affcli.errors import AffcliError
 from affcli.logits import VideoRows
 from affcli.schema import FRAMES, class_fields, with_metadata
 
@@ -56,3 +57,13 @@ def largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best = np.fmax.reduce(logits, axis=1)
     winners = np.argmax(logits == best[:, None], axis=1)
     return winners, ~np.isnan(best)
+
+
+def faces(rows: VideoRows, source: str) -> np.ndarray:
+    """Whether each row shows a face, bool [n], as its column `face` says; null is no face. `source` is for errors."""
+    column = rows.carried["face"]
+    try:
+        seen: np.ndarray = column.cast(pa.bool_()).fill_null(False).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise AffcliError(f"{source}: column 'face' holds {column.type}, not true or false.") from error
+    return seen

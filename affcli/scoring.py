@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.annotations import VideoLabels, class_numbers
 from affcli.errors import AffcliError, UsageError, counted, listed
-from affcli.frames import largest
+from affcli.frames import faces, largest
 from affcli.logits import LogitTable, VideoRows
 from affcli.metrics import Counts, Tally, confusion
 from affcli.schema import CLASSES, NOT_ANNOTATED
@@ -79,7 +78,7 @@ def matched(
     gaps: dict[str, NDArray[np.int64]] = {}
     frames = 0
     for video in sorted(labels):
-        found = _match(_rows_of(table, video), labels[video].labels, predict, rules)
+        found = _match(_rows_of(table, video), labels[video].labels, predict, rules, table.name)
         frames += found.truth.size
         if found.missing.size:
             gaps[video] = found.missing
@@ -97,18 +96,15 @@ def _rows_of(table: LogitTable, video: str) -> VideoRows:
     return VideoRows(video, np.empty(0, np.int64), logits, table.carried_schema.empty_table())
 
 
-def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules) -> Matched:
+def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, source: str) -> Matched:
     predicted = predict(rows)
     wanted = _labelled_frames(labels)
-    has = np.flatnonzero(predicted != NO_PREDICTION)
-    row = matching_rows(wanted, rows.frame[has], trailing=TRAILING_LABELS)
-    covered = row >= 0
-    row[covered] = has[row[covered]]
+    row = matching_rows(wanted, rows.frame, trailing=TRAILING_LABELS)
     if rules.faces_only:
-        # Whether a frame without a prediction has a face, its own row tells; without a row, it counts as missing.
-        at = np.where(covered, row, matching_rows(wanted, rows.frame))
-        counts = (at < 0) | _faces(rows, at)
-        wanted, row, covered = wanted[counts], row[counts], covered[counts]
+        # Its row tells whether a frame has a face, also without a prediction; a frame without a row counts as missing.
+        counts = (row < 0) | np.append(faces(rows, source), False)[row]
+        wanted, row = wanted[counts], row[counts]
+    covered = np.append(predicted, NO_PREDICTION)[row] != NO_PREDICTION
     row = row[covered]
     return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, wanted[~covered])
 
@@ -120,7 +116,7 @@ def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:
 def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, trailing: int = 0) -> NDArray[np.int64]:
     """For each wanted frame number the index of the row that has it, -1 where none; both ascending, without repeats.
 
-    Up to `trailing` frames past the last row take the last row.
+    Up to `trailing` frames past the last row take the last row, whether it holds a prediction or not.
     """
     if not frame.size:
         return np.full(wanted.size, -1, np.int64)
@@ -128,16 +124,6 @@ def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, traili
     last = frame[-1]
     found = (frame[at] == wanted) | ((wanted > last) & (wanted <= last + trailing))
     return np.where(found, at, -1)
-
-
-def _faces(rows: VideoRows, at: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the rows `at` have a face; null is no face, and -1, which is no row, neither."""
-    try:
-        column = rows.carried["face"].cast(pa.bool_()).fill_null(False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        found = rows.carried["face"].type
-        raise AffcliError(f"video '{rows.video}': column 'face' holds {found}, not true or false.") from error
-    return np.asarray(np.append(column.to_numpy(), False)[at], bool)
 
 
 # --- which column is the prediction ----------------------------------------------------------------------------------

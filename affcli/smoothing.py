@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, UsageError
-from affcli.frames import frame_rows, frame_schema, largest
+from affcli.errors import AffcliError, UsageError, counted
+from affcli.frames import faces, frame_rows, frame_schema, largest
 from affcli.logits import LogitTable, VideoRows
 from affcli.medians import window_medians
 from affcli.schema import CLASSES
@@ -80,7 +80,7 @@ class Smooth:
             else:
                 yield self._smooth_labels(rows)
         if self._gaps:
-            where = f"{self._gaps} gaps in {self._gap_videos} videos"
+            where = f"{counted(self._gaps, 'gap')} in {counted(self._gap_videos, 'video')}"
             log.warning("%s: frame numbers have %s; the kernel counts rows, not frames", self._table.name, where)
 
     def _check_frames(self, rows: VideoRows) -> None:
@@ -118,12 +118,7 @@ class Smooth:
         """Which rows show a face, where those that do not are to be left out."""
         if not self._filter.exclude_faceless or "face" not in rows.carried.column_names:
             return True
-        face = rows.carried["face"]
-        try:
-            seen: np.ndarray = pc.fill_null(face.cast(pa.bool_()), True).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise AffcliError(f"{self._table.name}: column 'face' holds {face.type}, not true and false.") from error
-        return seen
+        return faces(rows, self._table.name)
 
     def _smooth_labels(self, rows: VideoRows) -> pa.Table:
         column = rows.carried["label"].combine_chunks()
@@ -172,14 +167,9 @@ def median(values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
 
 def mean(values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
     """The mean of what each window sees, in float64."""
-    from scipy.ndimage import uniform_filter1d
-
-    filled = np.where(seen, values, 0.0)
-    means = uniform_filter1d(filled.astype(np.float64), kernel, axis=1, mode="nearest")
-    if seen.all():
-        return np.asarray(means)
+    filled = np.where(seen, values, 0.0).astype(np.float64)
     counts = _window_sums(seen, kernel)
-    return np.where(counts == 0, values, means * kernel / np.maximum(counts, 1))
+    return np.where(counts == 0, values, _float_sums(_padded(filled, kernel), kernel) / np.maximum(counts, 1))
 
 
 def gaussian(values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
@@ -237,3 +227,19 @@ def _window_sums(counted: np.ndarray, kernel: int) -> np.ndarray:
     """How many of each window of `counted` bool [C, n] are true, repeats at the edges included."""
     sums = np.cumsum(np.pad(_padded(counted, kernel), ((0, 0), (1, 0))), axis=1, dtype=np.int64)
     return np.asarray(sums[:, kernel:] - sums[:, :-kernel])
+
+
+def _float_sums(padded: np.ndarray, kernel: int) -> np.ndarray:
+    """The sums [C, n] of every window of [C, n + kernel - 1], each of its own numbers only.
+
+    A running sum would carry an infinite number, or what a huge one leaves in the last digits, to the video's end.
+    Instead the rows are cut into blocks as long as a window, which is then the end of one and the beginning of the
+    next.
+    """
+    classes, length = padded.shape
+    blocks = np.pad(padded, ((0, 0), (0, -length % kernel))).reshape(classes, -1, kernel)
+    with np.errstate(invalid="ignore"):  # +inf and -inf in one window have no sum: NaN
+        beginnings = np.cumsum(blocks, axis=2).reshape(classes, -1)
+        ends = np.cumsum(blocks[:, :, ::-1], axis=2)[:, :, ::-1]
+        ends[:, :, 0] = 0.0  # a window that begins with a block is that block's beginning alone
+        return np.asarray(ends.reshape(classes, -1)[:, : length - kernel + 1] + beginnings[:, kernel - 1 : length])

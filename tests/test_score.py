@@ -112,6 +112,13 @@ def test_frames_with_null_logits_count_as_without_prediction(tmp_path, refused, 
     assert scored(tmp_path / "p.parquet", "--labels", labels, "--allow-missing")["coverage"] == 2 / 3
 
 
+def test_a_frame_with_null_logits_at_the_end_does_not_take_the_prediction_before_it(tmp_path, refused, scored):
+    labels = write_labels(tmp_path / "labels", a=[0, 0, 0, 0])
+    predictions(a=[0, 0, None]).to_parquet(tmp_path / "p.parquet")
+    assert "a (2 frames from 3)" in refused(tmp_path / "p.parquet", "--labels", labels)
+    assert scored(tmp_path / "p.parquet", "--labels", labels, "--allow-missing")["coverage"] == 2 / 4
+
+
 def test_a_labelled_video_without_any_prediction_is_an_error(tmp_path, refused, scored):
     labels = write_labels(tmp_path / "labels", a=[0], gone=[-1, 2, 2], unjudged=[-1, -1])
     predictions(a=[0]).to_parquet(tmp_path / "p.parquet")

@@ -105,6 +105,18 @@ def test_infinite_logits_are_ordinary_values_of_a_median() -> None:
     assert smoothing.median(values, 3, seen)[0, 4] == np.inf
 
 
+@given(st.lists(st.sampled_from([-np.inf, np.inf, -3e38, 0.5, 1.0, 2.0]), min_size=1, max_size=30), ODD, st.booleans())
+@settings(deadline=None, max_examples=200)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of the windows by hand
+def test_infinite_and_huge_logits_count_in_their_own_windows_only(row: list[float], kernel: int, hide: bool) -> None:
+    values = np.array([row])
+    seen = np.arange(len(row))[None] % 3 > 0 if hide else np.ones_like(values, bool)
+    bell = np.exp(-0.5 * (np.arange(-(kernel // 2), kernel // 2 + 1) / (kernel / 6)) ** 2)
+    for method, weights in (("median", None), ("mean", np.ones(kernel)), ("gaussian", bell)):
+        found = smoothing.FILTERS[method](values, kernel, seen)
+        np.testing.assert_allclose(found, by_hand(values, kernel, seen, weights), atol=1e-9, err_msg=method)
+
+
 def mode_by_hand(own: np.ndarray, kernel: int, seen: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     shares, winners = np.full((classes, len(own)), np.nan), np.full(len(own), -1)
     for i, places in enumerate(windows(len(own), kernel)):
@@ -192,10 +204,16 @@ def test_frames_without_a_face_take_their_value_from_their_neighbours(tmp_path: 
     assert result["label"].to_pylist() == ["A"] * 4
 
 
-def test_a_frame_whose_face_is_unknown_takes_part(tmp_path: Path) -> None:
+def test_a_frame_whose_face_is_unknown_has_none(tmp_path: Path) -> None:
     logits = {"A": [1.0, 5, 9], "B": [0.0, 0, 0]}
     table = write(tmp_path / "t.parquet", video=["x"] * 3, frame=[1, 2, 3], **logits, face=[None, True, False])
-    assert smoothed(table, exclude_faceless=True)["A"].to_pylist() == [1, 3, 5]
+    assert smoothed(table, exclude_faceless=True)["A"].to_pylist() == [5, 5, 5]
+
+
+def test_a_column_face_of_other_things_is_named(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.parquet", video=["x"], frame=[1], A=[1.0], B=[0.0], face=["yes"])
+    with pytest.raises(AffcliError, match=r"t\.parquet: column 'face' holds string, not true or false"):
+        smoothed(table, exclude_faceless=True)
 
 
 @pytest.mark.parametrize("method", ["median", "mean", "gaussian"])
@@ -211,6 +229,14 @@ def test_mode_writes_the_shares_of_the_window(tmp_path: Path) -> None:
     result = smoothed(table, 3, method="mode")
     assert result["A"].to_pylist() == pytest.approx([2 / 3, 2 / 3, 1 / 3, 1 / 3])
     assert result["label"].to_pylist() == ["A", "A", "B", "B"]
+
+
+def test_infinite_logits_are_ordinary_values_of_the_mode(tmp_path: Path) -> None:
+    logits = {"A": [-np.inf, np.inf, 1.0, 1.0], "B": [0.0, 7, np.inf, -np.inf]}
+    table = write(tmp_path / "t.parquet", video=["x"] * 4, frame=[1, 2, 3, 4], **logits)
+    result = smoothed(table, 1, method="mode")
+    assert result["label"].to_pylist() == ["B", "A", "B", "A"]
+    assert result["A"].to_pylist() == [0, 1, 0, 1]
 
 
 def test_labels_alone_get_the_most_frequent_one(tmp_path: Path) -> None:
@@ -250,7 +276,7 @@ def test_other_columns_are_carried_through(tmp_path: Path) -> None:
 def test_gaps_in_the_frame_numbers_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = write(tmp_path / "t.parquet", video=["x"] * 4, frame=[1, 3, 4, 9], A=[1.0] * 4, B=[1.0] * 4)
     smoothed(table)
-    assert "2 gaps" in caplog.text
+    assert "2 gaps in 1 video;" in caplog.text
 
 
 def test_what_was_done_stands_in_the_metadata(tmp_path: Path) -> None:
