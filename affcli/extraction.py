@@ -291,7 +291,8 @@ class _Existing:
         found = {item.video: fingerprints.or_none(item) for item in inputs}
         stored = {**metadata["failed"], **metadata["inputs"]}
         if task.update:
-            return cls(reader, [item for item in inputs if metadata["inputs"].get(item.video) != found[item.video]])
+            made = metadata["inputs"]
+            return cls(reader, [i for i in inputs if i.video not in made or made[i.video] != found[i.video]])
         if stored != found:
             raise AffcliError(
                 f"{task.output}: exists already, made from other inputs. Add new or changed ones with --update, or "

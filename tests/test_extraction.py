@@ -213,6 +213,19 @@ def test_unfinished_work_of_other_settings_is_dropped(tmp_path: Path, visual) ->
     assert "other settings; starting afresh" in visual("a.mkv")
 
 
+def test_update_tries_again_what_failed_for_want_of_times(tmp_path: Path, visual, audio) -> None:  # type: ignore[no-untyped-def]
+    for name in ("x.mkv", "y.mkv"):
+        write_click(tmp_path / name, *H264, "-c:a", "pcm_s16le", at_s=0.5, sound_end_s=1, seconds=1)
+    visual("x.mkv")
+    assert "has no video 'y'" in audio("x.mkv", "y.mkv", "--frames-from", "V.parquet", status=3)
+    said = audio("x.mkv", "y.mkv", "--frames-from", "V.parquet", "--update", status=3)
+    assert "has no video 'y'" in said
+    assert "nothing to do" not in said
+    visual("x.mkv", "y.mkv", "--update")
+    audio("x.mkv", "y.mkv", "--frames-from", "V.parquet", "--update")
+    assert column(tmp_path / "A.parquet", "video") == ["x"] * 25 + ["y"] * 25
+
+
 def test_names_come_from_lists_and_collide_loudly(tmp_path: Path, visual, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     for folder in ("s1", "s2"):
         (tmp_path / "in" / folder).mkdir(parents=True)

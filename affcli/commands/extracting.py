@@ -91,18 +91,19 @@ def run(
             counter.advance(videos, frames=more)
 
         summary = extraction.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance), share)
-    speed = f"{(seconds := time.perf_counter() - began):.1f} s; {frames / seconds:.1f} frames/s"
+    seconds = time.perf_counter() - began
+    speed = f"{seconds:.1f} s; {frames / seconds:.1f} frames/s" if frames else "no new frames"
     if summary.outcome == "nothing to do":
         if not share.speaks:
             return
-        terminal.say(f"nothing to do: {task.output} is complete.")
+        terminal.say(f"nothing to do: {task.output} {'holds what could be made' if summary.failed else 'is complete'}.")
     elif summary.outcome == "share done":
         terminal.say(_share_done(share, summary.left, task.output, speed))
     else:
-        terminal.say(f"{summary.videos} videos, {summary.rows} rows → {task.output} ({speed})")
+        terminal.say(f"{counted(summary.videos, 'video')}, {counted(summary.rows, 'row')} → {task.output} ({speed})")
     if troubled := [*summary.failed, *summary.incomplete]:
         again = " Try them again with --update." if summary.outcome == "nothing to do" else ""
-        text = f"{len(troubled)} of {len(inputs)} inputs failed or are incomplete.{again}"
+        text = f"{len(troubled)} of {counted(len(inputs), 'input')} failed or are incomplete.{again}"
         if not share.by_torchrun:
             raise PartialError(text)
         terminal.error(f"{text} (Status 0, since torchrun would start all again for 3.)")
