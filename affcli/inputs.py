@@ -58,7 +58,7 @@ def find_inputs(
     """
     found: dict[tuple[Path, str], MediaInput] = {}
     for name in names:
-        for item in _inputs_of(Path(name), ids, suffixes, pictures):
+        for item in _inputs_of(name, ids, suffixes, pictures):
             found.setdefault((item.path.resolve(), item.video), item)
     inputs = sorted(found.values(), key=lambda item: item.video)
     _check_ids(inputs, ids)
@@ -135,10 +135,11 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
     return dict(sorted(pictures.items()))
 
 
-def _inputs_of(path: Path, ids: str, suffixes: Collection[str], pictures: bool) -> Iterator[MediaInput]:
+def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: bool) -> Iterator[MediaInput]:
+    path = Path(name)
     if not path.is_dir():
         if not path.exists():
-            raise AffcliError(f"{path}: no such file or folder")
+            raise AffcliError(f"{name}: no such file or folder{_if_address(str(name))}")
         yield MediaInput(_text(path.stem if ids == "stem" else _without_suffix(path)), path, "file")
         return
     nothing = True
@@ -148,6 +149,10 @@ def _inputs_of(path: Path, ids: str, suffixes: Collection[str], pictures: bool) 
     if nothing:
         pattern = " or of numbered pictures (00001.jpg)" if pictures else ""
         raise AffcliError(f"{path}: no media in this folder; looked for files named {_shown(suffixes)}{pattern}")
+
+
+def _if_address(name: str) -> str:
+    return " (addresses are not read: download it first)" if "://" in name else ""
 
 
 def _search(
@@ -214,5 +219,11 @@ def _shown(suffixes: Collection[str]) -> str:
 def _check_ids(inputs: Sequence[MediaInput], ids: str) -> None:
     for one, other in pairwise(inputs):
         if one.video == other.video:
-            way = "name them by path with --names path" if ids == "stem" else "give the folder that holds both"
-            raise UsageError(f"{one.path} and {other.path} have one id, '{one.video}': {way}")
+            raise UsageError(f"{one.path} and {other.path} have one id, '{one.video}': {_way_to_tell(one, other, ids)}")
+
+
+def _way_to_tell(one: MediaInput, other: MediaInput, ids: str) -> str:
+    """How the user can give two inputs two ids."""
+    if one.path.with_suffix("") == other.path.with_suffix(""):
+        return "they differ in nothing but the suffix; rename one, or name only one of them"
+    return "name them by path with --names path" if ids == "stem" else "give the folder that holds both"

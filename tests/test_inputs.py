@@ -187,3 +187,16 @@ def test_the_digest_of_what_cannot_be_read(tmp_path: Path) -> None:
     for name in ("none.mp4", "pipe.mp4"):
         with pytest.raises(AffcliError, match=name):
             digest(MediaInput("v", tmp_path / name, "file"))
+
+
+def test_two_files_that_differ_in_their_suffix_only_are_not_told_to_use_paths(tmp_path: Path) -> None:
+    for name in ("c.mp4", "c.flv"):
+        (tmp_path / name).touch()
+    for ids in ("stem", "path"):
+        with pytest.raises(UsageError, match="nothing but the suffix; rename one"):
+            find_inputs([tmp_path], ids=ids)
+
+
+def test_an_address_is_named_as_it_was_typed() -> None:
+    with pytest.raises(AffcliError, match=r"^http://x\.y/a\.mp4: no such file .*addresses are not read"):
+        find_inputs(["http://x.y/a.mp4"])
