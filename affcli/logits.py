@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.columns import ColumnNames, Layout, is_list, layout_of, without_logits
-from affcli.errors import AffcliError, listed
+from affcli.errors import AffcliError, counted, listed
 from affcli.grouping import RowsByVideo
 from affcli.schema import FRAMES, WINDOWED
 from affcli.tables import TableReader, plain_type, tables_in
@@ -76,7 +76,7 @@ class LogitTable:
         self.classes, self.metadata = first.layout.classes, first.reader.metadata
         self.ours = all(part.ours for part in parts)
         self.has_logits, self.spans = bool(self.classes), len(first.layout.frames) == 2
-        self.missing_logits = 0
+        self._missing: dict[str, int] = {}  # by video, so that one that is read twice counts once
         self.carried_schema = _carried_schema(parts)
         self.ids = tuple(sorted({video for part in parts for video in part.groups.ids}))
         if first.layout.guessed:
@@ -89,17 +89,23 @@ class LogitTable:
         """The rows of one of `ids`, cheapest in the order of `ids`; as they stand in the file if not `ordered`."""
         pieces = [part.rows(video, self.classes, self.carried_schema) for part in self._parts if video in part.groups]
         rows = pieces[0] if len(pieces) == 1 else _joined(video, pieces)
-        self.missing_logits += rows.missing
+        if rows.missing:
+            self._missing[video] = rows.missing
         return _by_frame(rows) if ordered else rows
 
     def videos(self) -> Iterator[VideoRows]:
         """Each video's rows, in codepoint order of their ids."""
         return (self.rows(video) for video in self.ids)
 
+    @property
+    def missing_logits(self) -> int:
+        """How many logits of the videos read so far were null or NaN."""
+        return sum(self._missing.values())
+
     def note_missing(self) -> None:
-        """Says how many logits of the rows read so far were null or NaN, if any were."""
+        """Says how many logits of the videos read so far were null or NaN, if any were."""
         if self.missing_logits:
-            log.warning("%s: left out %d missing logits (null or NaN)", self.name, self.missing_logits)
+            log.warning("%s: left out %s (null or NaN)", self.name, counted(self.missing_logits, "missing logit"))
 
     def close(self) -> None:
         self._files.close()

@@ -133,7 +133,8 @@ def predictor(table: LogitTable, label_column: str | None) -> Predictor:
     """What gives the predicted class number of each of a video's rows, -1 where there is none.
 
     A column that was named counts; in tables of ours `label`; elsewhere the logits, since a `label` there is often the
-    truth; a table without logits has only its `label`.
+    truth, unless it never contradicts them: then it only says which of equal logits was chosen, as in a table of ours
+    that went through CSV. A table without logits has only its `label`.
     """
     if table.spans:
         raise AffcliError(f"{table.name} has a row a span (start, end), not a row a frame. Run affcli vote first.")
@@ -145,8 +146,28 @@ def predictor(table: LogitTable, label_column: str | None) -> Predictor:
     if label_column is not None:
         return _by_label(label_column, table.name)
     if "label" in others:
+        if _labels_agree(table):
+            return _by_label("label", table.name)
         _log.warning("%s: its logits count, not its column 'label'; --label-column label would take that.", table.name)
     return by_logits(table)
+
+
+def _labels_agree(table: LogitTable) -> bool:
+    """Whether the label is among the largest logits of its row in all rows of all videos; reads the table once."""
+    _require_the_eight(table)
+    return all(map(_agrees, table.videos()))
+
+
+def _agrees(rows: VideoRows) -> bool:
+    """Whether each row's label is one of its largest logits, and null where there are none."""
+    try:
+        label = class_numbers(rows.carried["label"], "label")
+    except AffcliError:  # something else than classes, which the logits do without
+        return False
+    _, present = largest(rows.logits)
+    own = np.take_along_axis(rows.logits, np.maximum(label, 0)[:, None].astype(np.intp), axis=1)[:, 0]
+    named = np.where(label == NO_PREDICTION, np.nan, own)
+    return np.array_equal(named, np.where(present, np.fmax.reduce(rows.logits, axis=1), np.nan), equal_nan=True)
 
 
 def _by_label(column: str, source: str) -> Predictor:

@@ -205,6 +205,37 @@ def test_in_other_tables_the_logits_count_and_a_note_says_so(tmp_path, affcli):
     assert "its logits count, not its column 'label'" in err
 
 
+@pytest.mark.parametrize("made_by", [("smooth", "--method", "mode", "-k", "5"), ("vote", "--hard")])
+def test_a_table_of_ours_scores_and_is_exported_alike_through_csv(tmp_path, affcli, made_by):
+    numbers = np.random.default_rng(1)
+    videos = {name: numbers.integers(0, 8, 40).tolist() for name in "ab"}
+    again = [predictions(b=videos["a"])] if "--hard" in made_by else []  # two votes for each of b's frames
+    table = pd.concat([predictions(**videos), *again])
+    table.iloc[3, 2:] = np.nan
+    table.to_parquet(tmp_path / "p.parquet")
+    labels = write_labels(tmp_path / "labels", **videos)
+    found = []
+    for form in ("parquet", "csv"):
+        file = tmp_path / f"o.{form}"
+        assert affcli(made_by[0], tmp_path / "p.parquet", *made_by[1:], "-o", file)[0] == 0
+        score = affcli("score", file, "--labels", labels, "--allow-missing", "--json", "-q")
+        found.append((score, affcli("export", file, "--to", "abaw")))
+    shares = np.sort(pd.read_parquet(tmp_path / "o.parquet")[list(CLASSES)].to_numpy(), axis=1)
+    assert (shares[:, -1] == shares[:, -2]).any()  # or there is nothing to break
+    assert found[0] == found[1]
+
+
+def test_a_label_breaks_ties_only_where_it_never_contradicts_the_logits(tmp_path, scored):
+    labels = write_labels(tmp_path / "labels", a=[0, 6, 1])
+    table = predictions(a=[0, 6, 1]).assign(label=["Neutral", "Surprise", "Anger"])
+    table.loc[2, list(CLASSES)] = [3, 3, 0, 0, 0, 0, 0, 3]
+    table.to_csv(tmp_path / "p.csv", index=False)
+    assert scored(tmp_path / "p.csv", "--labels", labels)["accuracy"] == 1
+    for wrong in ("Fear", None, "gymnastics"):
+        table.assign(label=["Neutral", wrong, "Anger"]).to_csv(tmp_path / "p.csv", index=False)
+        assert scored(tmp_path / "p.csv", "--labels", labels)["accuracy"] == 2 / 3
+
+
 @pytest.mark.parametrize("emotion", [["Neutral", "anger"], [0, 1], [0.0, 1.0]])
 @pytest.mark.parametrize("with_logits", [True, False])
 def test_a_named_label_column_counts(tmp_path, scored, emotion, with_logits):
