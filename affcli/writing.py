@@ -5,6 +5,7 @@ An output appears under its name only when it is complete (a temporary name besi
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -37,19 +38,31 @@ FORMAT_OF_SUFFIX = {
 }
 
 
+def format_of(output: str, table_format: str | None = None) -> str:
+    """`table_format` (parquet, csv or arrow), else what the suffix says; Parquet for a name without one.
+
+    Raises UsageError for a suffix that says nothing.
+    """
+    suffix = Path(output).suffix.lower()
+    if table_format is not None or not suffix:
+        return table_format or "parquet"
+    if suffix not in FORMAT_OF_SUFFIX:
+        known = ", ".join(FORMAT_OF_SUFFIX)
+        raise UsageError(f"{output}: '{suffix}' is no suffix of tables ({known}). Name the format with --format.")
+    return FORMAT_OF_SUFFIX[suffix]
+
+
 class TableWriter:
-    """Writes one table in row groups of 65,536 rows, fewer where rows are long.
+    """Writes one table in row groups of 65,536 rows, fewer where rows are long; `format_of` says in which format.
 
-    The output appears when the `with` block ends without an error.
-
-    The format is `table_format` (parquet, csv or arrow), else what the suffix of `output` says, else Parquet.
+    The output appears when the `with` block ends without an error; on a pipe nothing before the first row group.
     """
 
     def __init__(self, output: str, schema: pa.Schema, *, table_format: str | None = None, force: bool = False) -> None:
         refuse_existing(output, force=force)
         self._output, self._schema = output, schema
         self._to_stdout = output in STANDARD_OUTPUT
-        self._format = table_format or FORMAT_OF_SUFFIX.get(Path(output).suffix.lower(), "parquet")
+        self._format = format_of(output, table_format)
         self._rows_per_group = rows_per_group(schema)
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
@@ -66,12 +79,6 @@ class TableWriter:
         with self._named_errors():
             self._temporary, self._stream = self._open()
         self._sink = _Sink(self._stream)
-        try:
-            with self._named_errors():
-                self._writer = _writer(self._format, self._sink, self._schema, self._output)
-        except BaseException:
-            self._abandon()
-            raise
         return self
 
     def _open(self) -> tuple[Path | None, IO[bytes]]:
@@ -112,6 +119,11 @@ class TableWriter:
     def _encode(self, group: pa.Table) -> None:
         with self._named_errors():
             self._writer.write_table(group.combine_chunks())
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        """Made when first used, since it begins to write: a command that fails before leaves nothing on a pipe."""
+        return _writer(self._format, self._sink, self._schema, self._output)
 
     def _wait(self) -> None:
         """Waits for the thread; raises what went wrong in it."""

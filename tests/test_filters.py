@@ -214,6 +214,22 @@ def test_standard_output_takes_every_format(affcli: Run, name: str, chosen: str)
 
 
 @pytest.mark.parametrize("name", TABLE_FILTERS)
+@pytest.mark.parametrize("chosen", ["parquet", "csv"])
+def test_what_fails_at_its_first_video_prints_nothing(affcli: Run, name: str, chosen: str) -> None:
+    rows = frames().set_column(1, "frame", pa.array([0] * 16))
+    result = affcli(name, "--format", chosen, given=parquet(rows))
+    failed(result, "--frame-offset")
+    assert result.out == b""
+
+
+@pytest.mark.parametrize("name", TABLE_FILTERS)
+def test_an_output_of_unknown_suffix_is_wrong_usage(affcli: Run, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "x.csv.gz"
+    failed(affcli(name, "-o", output, given=parquet(frames())), str(output), "'.gz'", ".csv", "--format", status=2)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("name", TABLE_FILTERS)
 def test_binary_tables_are_not_written_to_a_terminal(
     affcli: Run, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
@@ -220,6 +221,33 @@ def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path, suffix: str) 
     with pytest.raises(ZeroDivisionError):
         fail_halfway()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("table_format", ["parquet", "csv", "arrow"])
+def test_an_error_before_the_first_rows_leaves_nothing_on_standard_output(
+    capfdbinary: pytest.CaptureFixture[bytes], table_format: str
+) -> None:
+    def fail() -> None:
+        with TableWriter("-", ROWS.schema, table_format=table_format):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    gc.collect()  # the Parquet writer would write its footer then
+    sys.stdout.flush()
+    assert capfdbinary.readouterr().out == b""
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.xyz", "t.parquet.1"])
+def test_an_unknown_suffix_asks_for_a_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"is no suffix of tables \(\.parquet, .*--format"):
+        written(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    assert written(tmp_path / name, table_format="csv").read_text().startswith("video,")
+
+
+def test_a_name_without_a_suffix_is_parquet(tmp_path: Path) -> None:
+    assert pq.read_table(written(tmp_path / "t")).equals(ROWS)
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
