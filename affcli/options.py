@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 FORMATS = ("parquet", "csv", "arrow")
+FEATURE_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
 
 def _quiet(ctx: click.Context, param: click.Parameter, given: bool) -> None:
@@ -45,6 +47,21 @@ def output(*, required: bool = False, what: str = "Parquet") -> Callable[[Comman
         return click.option("-o", "--output", required=True, metavar="FILE", help=f"Where to write ({what}).")
     text = "Where to write: .parquet, .csv, .tsv or .arrow; - is standard output."
     return click.option("-o", "--output", default="-", metavar="FILE", show_default=True, help=text)
+
+
+def _of_features(ctx: click.Context, param: click.Parameter, given: str) -> str:
+    """Refuses names of formats that hold no lists of numbers now, not when all is extracted."""
+    suffix = Path(given).suffix.lower()
+    if suffix not in ("", *FEATURE_SUFFIXES):
+        raise click.BadParameter(f"'{suffix}' is no suffix of feature tables ({', '.join(FEATURE_SUFFIXES)}).")
+    return given
+
+
+def feature_output(what: str) -> Callable[[Command], Command]:
+    """`-o/--output`: a required file for a table of features, Parquet or Arrow."""
+    return click.option(
+        "-o", "--output", required=True, metavar="FILE", callback=_of_features, help=f"Where to write ({what})."
+    )
 
 
 def batch_size(default: int, what: str) -> Callable[[Command], Command]:

@@ -93,3 +93,12 @@ def test_the_overview_imports_no_command(tmp_path: Path) -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "affcli.cli" in modules
     assert not {"numpy", "pyarrow", "rich", "affcli.commands.vote"} & set(modules)
+
+
+@pytest.mark.parametrize("command", ["extract-visual", "extract-audio"])
+@pytest.mark.parametrize(("name", "suffix"), [("V.csv", ".csv"), ("V.parquet.gz", ".gz")])
+def test_a_name_that_no_feature_table_has_is_refused_before_any_work(affcli, command, name, suffix):
+    [line] = affcli(command, "nowhere.mp4", "-o", name, status=2).stderr.splitlines()
+    assert f"'{suffix}' is no suffix of feature tables (.parquet, " in line
+    for good in ("V", "V.pq", "V.Arrow", "V.feather"):
+        assert "nowhere.mp4" in affcli(command, "nowhere.mp4", "-o", good, status=1).stderr

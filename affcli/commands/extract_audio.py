@@ -18,7 +18,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 
 @click.command("extract-audio")
 @extracting.media_inputs
-@options.output(required=True, what="an audio feature table")
+@options.feature_output("an audio feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "speech encoder")
 @click.option(
     "--layers", type=click.IntRange(1), default=4, show_default=True, help="Mean of the last N hidden layers."

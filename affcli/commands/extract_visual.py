@@ -36,7 +36,7 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 
 @click.command("extract-visual")
 @extracting.media_inputs
-@options.output(required=True, what="a visual feature table")
+@options.feature_output("a visual feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "image encoder")
 @click.option(
     "--face",
