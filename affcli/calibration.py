@@ -104,7 +104,8 @@ def fit(judged: Judged) -> Floats:
             offsets[number], best = _best_offset(judged, offsets, number, grid)
         if best - before < LEAST_GAIN:
             break
-    return np.asarray(offsets - offsets.mean())
+    # What the subtraction leaves in the last digits is nothing, and + 0.0 makes -0.0 of it 0.0.
+    return np.asarray(np.round(offsets - offsets.mean(), 12) + 0.0)
 
 
 def _spread(logits: Floats) -> float:

@@ -52,8 +52,8 @@ def _differences(tables: Sequence[Compared], figure: str) -> Grid:
             one.tally.table,
             f"{getattr(one.score, figure):.4f}",
             interval_text(getattr(one.score, interval)),
-            f"{getattr(one.difference, figure):+.4f}" if i else "",
-            interval_text(getattr(one.difference, interval), sign="+") if i else "",
+            signed(getattr(one.difference, figure)) if i else "",
+            _signed_interval(getattr(one.difference, interval)) if i else "",
         )
         for i, one in enumerate(tables)
     )
@@ -79,7 +79,7 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def calibration_report(tables: Sequence[Compared], offsets: Mapping[str, float]) -> Report:
     """What calibration gains on videos that it was not fitted to, and its offsets."""
-    rows = tuple((name, f"{offset:+.4f}") for name, offset in offsets.items())
+    rows = tuple((name, signed(offset)) for name, offset in offsets.items())
     return [*report(tables), Grid("", ("class", "offset"), rows)]
 
 
@@ -106,8 +106,17 @@ def _headline(score: Score) -> Grid:
     return Grid("", ("", "score", "95 % interval"), rows)
 
 
-def interval_text(interval: Interval | None, *, sign: str = "") -> str:
-    return "" if interval is None else f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
+def interval_text(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def signed(number: float) -> str:
+    """A difference with its sign; what rounds to nothing is +0.0000."""
+    return f"{round(number, 4) + 0.0:+.4f}"
+
+
+def _signed_interval(interval: Interval | None) -> str:
+    return "" if interval is None else f"{signed(interval.low)} to {signed(interval.high)}"
 
 
 def reasons(tables: Sequence[Compared]) -> list[str]:
@@ -175,16 +184,13 @@ def _cautions(score: Score, tally: Tally) -> list[str]:
 
 
 def _cautions_on_intervals(tally: Tally) -> list[str]:
-    reasons = []
     if len(tally.videos) < FEW_VIDEOS:
-        reasons.append(f"resampled from only {counted(len(tally.videos), 'video')}")
+        return [f"the intervals mean little: resampled from only {counted(len(tally.videos), 'video')}."]
     standing = (tally.confusions.sum(2) > 0).sum(0)
     rare = [
         f"{name} in {count}" for name, count in zip(CLASSES, standing, strict=True) if 0 < count < FEW_VIDEOS_OF_A_CLASS
     ]
-    if rare:
-        reasons.append(f"some classes stand in few videos ({listed(rare)})")
-    return [f"the intervals mean little: {'; '.join(reasons)}."] if reasons else []
+    return [f"the intervals mean little: some classes stand in few videos ({listed(rare)})."] if rare else []
 
 
 def as_object(tables: Sequence[Compared], *, per_video: bool = False) -> dict[str, Any]:

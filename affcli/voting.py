@@ -42,7 +42,8 @@ class Vote:
     """The vote over one table, or over several with weights (an ensemble).
 
     `space`: the mean of `logits`, of their softmaxes (`probabilities`), or of votes for the largest (`shares`).
-    Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the frame.
+    Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the frame; a
+    table of weight 0 takes no part, as if it were not there.
     The offsets of a `calibration`, which must be one for the same space and classes, are added at the end.
     """
 
@@ -54,17 +55,18 @@ class Vote:
         weights: Sequence[float] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self._tables, self._space, self._calibration = tables, space, calibration
-        self._weights = _checked_weights(weights, len(tables))
-        self._classes = tables[0].classes
+        self._space, self._calibration = space, calibration
         _check_classes(tables)
+        weighted = [pair for pair in zip(tables, _checked_weights(weights, len(tables)), strict=True) if pair[1] > 0]
+        tables, self._weights = [table for table, _ in weighted], [weight for _, weight in weighted]
+        self._tables, self._classes = tables, tables[0].classes
         if calibration is not None:
             calibration.check(self._classes, space)
         self.videos = sorted({video for table in tables for video in table.ids})
         known = {name for table in tables if not table.spans for name in table.carried_schema.names}
         self._carried = [name for name in PER_FRAME if name in known]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
-        self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts(weights))
+        self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts())
 
     def frames(self) -> Iterator[pa.Table]:
         """Each video's frames under `schema`, in codepoint order of the videos."""
@@ -85,13 +87,13 @@ class Vote:
         order = [classes.index(name) for name in self._classes]
         return FrameMeans(means.video, means.frame, means.mean[:, order], means.votes, means.carried)
 
-    def _facts(self, weights: Sequence[float] | None) -> Mapping[str, Any]:
+    def _facts(self) -> Mapping[str, Any]:
         """What all the tables say of themselves, and what was done with them."""
         first, *others = [table.metadata for table in self._tables]
         facts = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
         facts["space"] = self._space
         if others:
-            facts["ensemble"] = list(weights or [1.0] * len(self._tables))
+            facts["ensemble"] = self._weights
         if self._calibration is not None:
             facts["calibration"] = self._calibration.by_class
         return facts
@@ -219,7 +221,7 @@ def merge(means: Sequence[tuple[FrameMeans, float]], carried: Sequence[str]) -> 
     total, weights, votes = np.zeros(size), np.zeros(size), np.zeros(len(frame), np.int64)
     places = [np.searchsorted(frame, one.frame) for one, _ in means]
     for (one, weight), place in zip(means, places, strict=True):
-        present = ~np.isnan(one.mean) & (weight > 0)
+        present = ~np.isnan(one.mean)
         total[place] += np.where(present, one.mean * weight, 0.0)
         weights[place] += np.where(present, weight, 0.0)
         votes[place] += one.votes

@@ -18,6 +18,7 @@ from affcli import calibration
 from affcli.calibration import Calibration, Judged, classified, cross_validated, fit, read_calibration
 from affcli.errors import AffcliError
 from affcli.metrics import confusion
+from affcli.reports import signed
 from affcli.schema import CLASSES
 
 
@@ -79,6 +80,22 @@ def test_fitting_never_loses_on_the_frames_it_is_fitted_to(seed, count):
     offsets = fit(judged)
     assert in_sample(judged, offsets) >= in_sample(judged, np.zeros(8))
     assert offsets.mean() == pytest.approx(0, abs=1e-12)
+
+
+def test_an_offset_of_nothing_is_0(monkeypatch):
+    best = np.array([0.1, 0.2, 0.3])  # 0.2 less their mean is -2.8e-17
+    monkeypatch.setattr(calibration, "_best_offset", lambda judged, offsets, number, grid: (best[number], 0.0))
+    few = frames(20)
+    found = fit(Judged(few.logits[:3], few.truth % 3, few.video, few.videos))
+    assert found.tolist() == [-0.1, 0, 0.1]
+    assert not np.signbit(found[1])
+
+
+def test_differences_that_round_to_nothing_have_no_minus():
+    assert [signed(number) for number in (-0.0, -1.6e-16, -4e-5, -6e-5, 0.5)] == [
+        *["+0.0000"] * 3,
+        *("-0.0001", "+0.5000"),
+    ]
 
 
 def test_logits_without_spread_or_with_gaps_are_fitted_too():

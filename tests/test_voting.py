@@ -219,6 +219,17 @@ def test_tables_with_different_classes_are_no_ensemble(tmp_path: Path) -> None:
         voted(first, str(tmp_path / "2.parquet"))
 
 
+def test_a_table_of_weight_0_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    first = write(tmp_path / "1.parquet", [("x", 1, [1, 2, 3])])
+    second = write(
+        tmp_path / "2.parquet", [("x", 1, [9, 0, 0]), ("x", 2, [1, 1, 1]), ("y", 1, [1, 1, 1])], face=[1] * 3
+    )
+    assert voted(first, second, weights=[1, 0]).equals(voted(first), check_metadata=True)
+    both = voted(first, first, second, weights=[3, 1, 0])
+    assert both["votes"].to_pylist() == [2]
+    assert metadata_of(both.schema)["ensemble"] == [3, 1]
+
+
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, math.nan]])
 def test_weights_that_make_no_mean_are_wrong_usage(tmp_path: Path, weights: list[float]) -> None:
     table = write(tmp_path / "1.parquet", [("x", 1, [1, 2, 3])])
