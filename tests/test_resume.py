@@ -30,6 +30,14 @@ from affcli.resume import Parts, PartWriter
 SCHEMA = pa.schema([pa.field("video", pa.string()), pa.field("frame", pa.int32())])
 # Runs affcli with chunks kept every so many seconds, in a process that can be killed.
 AFFCLI = "import sys; from affcli import cli, resume; resume.KEEP_EVERY_S = float(sys.argv[1]); cli.main(sys.argv[2:])"
+# The same, and kills itself where a file would get the name NAME.
+DIES = f"""
+import os
+from pathlib import Path
+replace = Path.replace
+Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name == "NAME" else replace(one, other)
+{AFFCLI}
+"""
 
 Interrupt = Callable[[int], None]
 
@@ -170,8 +178,8 @@ def test_long_sound_goes_on_from_its_last_piece(
 # --- killed, in real processes ---------------------------------------------------------------------------------------
 
 
-def start(folder: Path, *arguments: object, keep_every_s: float = 0.2) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", AFFCLI, str(keep_every_s), *map(str, arguments)]
+def start(folder: Path, *arguments: object, code: str = AFFCLI) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, "0", *map(str, arguments)]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
@@ -188,21 +196,18 @@ def long_clip(tmp_path: Path) -> Path:
     return write_frames(tmp_path / "long.mkv", two_people(60) * 2)
 
 
-def test_killed_while_a_chunk_is_written_and_while_the_table_is(
+def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
     tmp_path: Path, tiny_beit: Path, visual: Extract, long_clip: Path
 ) -> None:
     visual("long.mkv", output="whole.parquet")
     command = ("extract-visual", "--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", "V.parquet")
-    parts = tmp_path / "V.parquet.parts"
-    half_written = (
-        lambda: list(parts.glob("*/.2.*")),
-        lambda: list(parts.glob("*/4.parquet")),
-        lambda: list(tmp_path.glob(".V.parquet.*.tmp")) or list(parts.glob("*/end.json")),
-    )
-    for moment in half_written:
-        process = start(tmp_path, *command, "long.mkv")
-        wait_for(process, moment)
-        process.kill()
+    process = start(tmp_path, *command, "long.mkv")
+    wait_for(process, lambda: list(tmp_path.glob("V.parquet.parts/*/2.parquet")))
+    process.kill()
+    process.communicate()
+    for name in ("7.parquet", "end.json", "V.parquet"):
+        process = start(tmp_path, *command, "long.mkv", code=DIES.replace("NAME", name))
+        assert process.wait(60) == -signal.SIGKILL
         process.communicate()
     visual("long.mkv")
     assert same(tmp_path, "V.parquet", "whole.parquet")
@@ -223,7 +228,6 @@ def test_an_interrupt_says_one_line_and_keeps_what_is_done(
     assert process.returncode in (128 + which, -which)
     assert said.splitlines() == (["affcli extract-visual: interrupted"] if which == signal.SIGINT else [])
     assert not list(tmp_path.glob("V.parquet")) + list(tmp_path.glob(".V.parquet*"))
-    assert not list(tmp_path.glob("V.parquet.parts/*/.*"))
     assert list(tmp_path.glob("V.parquet.parts/*/2.parquet"))
 
 
