@@ -39,7 +39,7 @@ COMMANDS = {
     "score": Entry("affcli.commands.score", "Frame logits and labels → macro F1, accuracy, confusion."),
     "calibrate": Entry("affcli.commands.calibrate", "Frame logits and labels → class offsets that raise macro F1."),
     "export": Entry("affcli.commands.export", "Frame logits → ABAW submission, Aff-Wild2 label files, CSV."),
-    "info": Entry("affcli.commands.info", "Says what a model or table is."),
+    "info": Entry("affcli.commands.info", "Says what a model, table or calibration is."),
 }
 
 

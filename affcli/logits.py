@@ -194,7 +194,7 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _whole_numbers(name: str, column: pa.ChunkedArray, title: str) -> np.ndarray:
     if column.null_count:
-        raise AffcliError(f"{name}: column '{title}' is empty in {column.null_count} rows.")
+        raise AffcliError(f"{name}: column '{title}' is empty in {counted(column.null_count, 'row')}.")
     try:
         numbers = pc.cast(column, pa.int64())  # whole floats too: pandas makes them of integers with gaps
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.frames import frame_rows, frame_schema, largest
 from affcli.logits import LogitTable, VideoRows
 
@@ -103,7 +103,7 @@ def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[f
     if weights is None:
         return [1.0] * tables
     if len(weights) != tables:
-        raise UsageError(f"--weights names {len(weights)} weights for {tables} tables.")
+        raise UsageError(f"--weights names {counted(len(weights), 'weight')} for {counted(tables, 'table')}.")
     if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise UsageError("--weights must be numbers of at least 0, not all of them 0.")
     return weights

@@ -46,3 +46,16 @@ def test_other_files_are_said_to_be_others(tmp_path: Path, affcli: Affcli) -> No
     assert "nowhere" in line
     (tmp_path / "junk").write_bytes(b"\0" * 8 + b"{")
     assert "not a safetensors file" in affcli("info", "junk", status=1).stderr
+
+
+def test_a_calibration_shows_its_offsets_and_other_json_is_refused(tmp_path: Path, affcli: Affcli) -> None:
+    found = {"kind": "calibration", "version": 1, "space": "logits", "offsets": {"Fear": 0.5}, "gain_ci": None}
+    (tmp_path / "cal.json").write_text(json.dumps(found, indent=1))
+    shown = affcli("info", "cal.json").stdout
+    for line in ("kind: calibration", "offsets:", "  Fear: 0.5", "gain_ci: none"):
+        assert f"{line}\n" in shown
+    assert json.loads(affcli("info", "cal.json", "--json").stdout) == {"file": "cal.json", **found}
+    for other in ('{"epoch": 1}\n{"epoch": 2}\n', "[1]", '{"kind": "calibration", "version": 2}'):
+        (tmp_path / "other.json").write_text(other)
+        [line] = affcli("info", "other.json", status=1).stderr.splitlines()
+        assert "other.json: is JSON, but no calibration; not a model or table of affcli" in line

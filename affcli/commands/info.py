@@ -21,13 +21,13 @@ _LISTS_SHOWN = 4  # entries of what a table lists by video
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @options.common
 def command(file: str, as_json: bool) -> None:
-    """Says what a model or table is: kind, rows, videos, encoder, card.
+    """Says what a model, table or calibration is: kind, rows, videos, encoder, card, offsets.
 
     \b
       affcli info model.safetensors
       affcli info V.parquet --json
     """
-    facts = _model(file) if _is_safetensors(file) else _table(file)
+    facts = _read(file)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
@@ -35,13 +35,30 @@ def command(file: str, as_json: bool) -> None:
             click.echo(line)
 
 
-def _is_safetensors(file: str) -> bool:
-    """A safetensors file begins with the length of its JSON header, and the header."""
+def _read(file: str) -> dict[str, Any]:
+    """The facts. A safetensors file begins with the length of its JSON header, and the header."""
+    head = _beginning(file)
+    if head[_SAFETENSORS_HEADER:] == b"{":
+        return _model(file)
+    return _calibration(file) if head[:1] in (b"{", b"[") else _table(file)
+
+
+def _beginning(file: str) -> bytes:
     path = Path(file)
     if not path.is_file():
-        return False
+        return b""
     with path.open("rb") as stream:
-        return stream.read(_SAFETENSORS_HEADER + 1)[_SAFETENSORS_HEADER:] == b"{"
+        return stream.read(_SAFETENSORS_HEADER + 1)
+
+
+def _calibration(file: str) -> dict[str, Any]:
+    from affcli.calibration import read_calibration
+
+    try:
+        read_calibration(file)
+    except AffcliError as error:
+        raise AffcliError(f"{file}: is JSON, but no calibration; not a model or table of affcli either.") from error
+    return {"file": file, **json.loads(Path(file).read_text(encoding="utf-8"))}
 
 
 def _model(file: str) -> dict[str, Any]:
