@@ -193,7 +193,7 @@ def wait_for(process: subprocess.Popen[str], what: Callable[[], object]) -> None
 
 @pytest.fixture
 def long_clip(tmp_path: Path) -> Path:
-    return write_frames(tmp_path / "long.mkv", two_people(60) * 2)
+    return write_frames(tmp_path / "long.mkv", two_people(60))
 
 
 def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
