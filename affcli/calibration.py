@@ -19,6 +19,7 @@ from affcli.annotations import VideoLabels
 from affcli.errors import AffcliError, listed
 from affcli.logits import LogitTable
 from affcli.metrics import Compared, Counts, Tally, macro_f1
+from affcli.schema import recording_of
 from affcli.scoring import Rules, by_logits, matched
 
 KIND: Final = "calibration"
@@ -173,13 +174,17 @@ def judged_frames(table: LogitTable, labels: Mapping[str, VideoLabels], rules: R
 
 
 def cross_validated(judged: Judged, *, folds: int, seed: int) -> Numbers:
-    """Each frame's class with offsets fitted to the other folds' videos; the seed deals the videos out to folds."""
-    count = len(judged.videos)
+    """Each frame's class with offsets fitted to the other folds' videos; the seed deals the videos out to folds.
+
+    People of one recording (`X_left`, `X_right`) go together.
+    """
+    recordings, recording = np.unique([recording_of(video) for video in judged.videos], return_inverse=True)
+    count = len(recordings)
     if count < 2:
-        raise AffcliError("there is only one video with labels: the gain cannot be judged on videos not fitted to.")
+        raise AffcliError("there is only one recording with labels: the gain cannot be judged on videos not fitted to.")
     fold_of = np.empty(count, int)
     fold_of[np.random.default_rng(seed).permutation(count)] = np.arange(count) % min(folds, count)
-    fold = fold_of[judged.video]
+    fold = fold_of[recording][judged.video]
     predicted = np.empty(judged.truth.size, np.intp)
     for one in range(min(folds, count)):
         held_out = fold == one

@@ -248,11 +248,20 @@ def test_labels_alone_cannot_be_calibrated(tmp_path, affcli, biased):
     assert "l.csv has labels but no logits" in err
 
 
+def test_people_of_one_recording_are_in_one_fold():
+    generator = np.random.default_rng(0)
+    names = ("x_left", "x_right", "y")
+    logits, truth = generator.normal(size=(8, 60)), generator.integers(0, 8, 60)
+    pair = Judged(logits, truth, np.repeat(np.arange(3), 20), names)
+    one = Judged(logits, truth, np.repeat([0, 0, 1], 20), ("x", "y"))
+    assert (cross_validated(pair, folds=3, seed=0) == cross_validated(one, folds=2, seed=0)).all()
+
+
 def test_one_video_is_not_enough(tmp_path, affcli, biased):
     table, labels = biased
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "v0.txt").write_bytes((labels / "v0.txt").read_bytes())
     status, out, err = affcli("calibrate", table, "--labels", tmp_path / "one", "-o", tmp_path / "c.json", "-q")
     assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "only one video" in err
+    assert "only one recording" in err
     assert not (tmp_path / "c.json").exists()
