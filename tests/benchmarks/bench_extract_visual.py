@@ -38,7 +38,7 @@ FACE = Path(__file__).parent.parent / "data" / "astronaut.jpg"
 def clip(folder: Path, name: str) -> Path:
     """The photograph scaled to the picture's height, drifting from left to right before a grey ground."""
     width, height, _ = SIZES[name]
-    path = folder / f"{name}.mp4"
+    path = folder / f"{name}-{FRAMES}.mp4"
     if not path.exists():
         ground = f"color=gray:s={width}x{height}:r=25:d={FRAMES / 25}"
         drift = f"[1]scale=-1:{height}[face];[0][face]overlay=x='(W-w)*t/{FRAMES / 25}'"
