@@ -79,7 +79,7 @@ def _renamed(source: Path, output: Path, prefix: str) -> None:
 def start(source: Path) -> bool:
     small = source.parent / "small.parquet"
     pq.write_table(pq.ParquetFile(source).read_row_group(0).slice(0, 100), small)
-    command = affcli("vote", small, "-o", small.with_suffix(".out"), "-f")
+    command = affcli("vote", small, "-o", small.with_suffix(".out.parquet"), "-f")
     ours, libraries, helped, click = medians(
         lambda: run(command),
         lambda: run(python(LIBRARIES)),
