@@ -132,11 +132,11 @@ def _runs_of(reader: TableReader, video_column: str) -> _Runs:
     for chunk in reader.dictionary_chunks(video_column):
         names = _names(reader.name, video_column, chunk)
         number = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
-        video = number[chunk.indices.to_numpy(zero_copy_only=False)]
-        borders = np.flatnonzero(np.diff(video, prepend=-1))
+        code = chunk.indices.to_numpy(zero_copy_only=False)
+        borders = np.flatnonzero(np.concatenate([np.ones(min(len(code), 1), bool), code[1:] != code[:-1]]))
         starts.append(borders + row)
-        videos.append(video[borders])
-        row += len(video)
+        videos.append(number[code[borders]])
+        row += len(code)
     ids = tuple(sorted(numbers))
     rank = np.argsort([numbers[name] for name in ids]).astype(np.int64)  # of each number, among the sorted ids
     start, video = np.concatenate(starts), rank[np.concatenate(videos)]
