@@ -103,7 +103,9 @@ class Counter:
 
 
 @contextmanager
-def counting(title: str, total: int, *, unit: str = "videos", shown: bool = True) -> Iterator[Counter]:
+def counting(
+    title: str, total: int, *, unit: str = "videos", counted: str = "frames", shown: bool = True
+) -> Iterator[Counter]:
     """A progress line `title ━━━ 3/6 videos · 412 frames · 23.1/s · 0:00:12`, only on a terminal and not with -q."""
     if not shown or _terminal.verbosity < 0 or not sys.stderr.isatty():
         yield Counter(None, None)
@@ -111,8 +113,8 @@ def counting(title: str, total: int, *, unit: str = "videos", shown: bool = True
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    counts = TextColumn("{task.completed:.0f}/{task.total} " + unit + " · {task.fields[frames]} frames")
-    rate = TextColumn("{task.fields[rate]} frames/s · {task.fields[note]}")
+    counts = TextColumn("{task.completed:.0f}/{task.total} " + unit + " · {task.fields[frames]} " + counted)
+    rate = TextColumn("{task.fields[rate]} " + counted + "/s · {task.fields[note]}")
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), counts, rate, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         _terminal.progress = progress

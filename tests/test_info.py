@@ -18,7 +18,7 @@ from affcli.models.model_file import ModelCard, save_model
 def test_a_model_shows_its_card(tmp_path: Path, affcli: Affcli) -> None:
     network = FusionNetwork(FusionConfig(4, 3, window=8, dim=8, layers=1, heads=2))
     encoders = {"visual": {"name": "beit", "size": 4}, "audio": {"size": 3}}
-    save_model(str(tmp_path / "m.safetensors"), network, ModelCard(network.config, 4, encoders))
+    save_model(str(tmp_path / "m.safetensors"), network.state_dict(), ModelCard(network.config, 4, encoders))
     shown = affcli("info", "m.safetensors").stdout
     assert "kind: fusion model\n" in shown
     assert "    name: beit\n" in shown

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from affcli import options, terminal
 from affcli.annotations import VideoLabels, read_labels
+from affcli.commands.epochs import EpochLines, already_made, figures, log_option
 from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.features import JoinedFeatures, open_stream
 from affcli.outputs import refuse_existing
 from affcli.schema import AUDIO, VISUAL, recording_of
 
 if TYPE_CHECKING:
-    from affcli.models.progress import EpochReport
+    pass
 
 RATE = click.FloatRange(0, 1)
 
@@ -72,9 +71,7 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
 @options.batch_size(32, "Windows")
 @options.seed
-@click.option(
-    "--log", "log_file", metavar="FILE", help="Write one JSON object a line for each epoch; replaced if it exists."
-)
+@log_option
 @options.device
 @options.precision
 @options.force
@@ -108,7 +105,7 @@ def command(
     val_annotations = read_labels(val_labels) if val_labels else {}
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
 
-    from affcli.models import runtime, training
+    from affcli.models import epochs, runtime, training
     from affcli.models.dataset import Fold, TrainingSet, ValidationSet
     from affcli.models.fusion import FusionConfig
     from affcli.models.model_file import ModelCard, save_model
@@ -128,24 +125,22 @@ def command(
         data = TrainingSet.load(joined, annotations, window=config.window, stride=chosen.stride, without=held_out)
         validation = ValidationSet.load(joined, val_annotations) if val_annotations else None
         made_from = training.made_from(config, chosen, data, validation, run)
-        if existing == made_from:
-            terminal.say(f"nothing to do: {output} is complete.")
+        if already_made(output, existing, made_from):
             return
-        if existing is not None:
-            raise AffcliError(f"{output}: exists already, made from other tables or settings. Replace it with --force.")
         progress = Progress(output, made_from)
-        trainer = training.Trainer(config, chosen, data.fitted(run.device), run, ranks)
-        with _EpochLines(log_file if ranks.first else None, chosen.epochs) as lines:
-            trained = training.train(trainer, validation, progress, run=run, report=lines, ranks=ranks)
+        trainer = training.Trainer(config, chosen, data.fitted(run.device), validation, run, ranks)
+        with EpochLines(log_file if ranks.first else None, chosen.epochs) as lines:
+            limits = {"epochs": chosen.epochs, "patience": chosen.patience}
+            trained = epochs.run(trainer, progress, **limits, report=lines, ranks=ranks)
         if not ranks.first:
             return
         facts = {**asdict(chosen), "fold": fold, "held_out": held_out, "made_from": made_from}
         card = ModelCard(config, chosen.stride, joined.encoders, joined.alignment, facts, trained.validation)
-        save_model(output, trained.network, card)
+        save_model(output, trained.weights, card)
         progress.remove()
     sizes = {"video": data.videos, "window": len(data.windows), "epoch": len(trained.reports)}
     counts = ", ".join(counted(number, what) for what, number in sizes.items())
-    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({_figures(trained.kept)}) → {output}")
+    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -185,35 +180,3 @@ def _note_strangers(
     trained = set(map(recording_of, labels))
     if shared := sorted(video for video in val_labels if recording_of(video) in trained):
         log.warning("%d recordings are both trained on and validated on: %s", len(shared), listed(shared, limit=3))
-
-
-class _EpochLines:
-    """Takes the epochs' reports: one JSON line each to `--log`, and a live line where a person watches."""
-
-    def __init__(self, log_file: str | None, epochs: int) -> None:
-        self._log_file, self._counting = log_file, terminal.counting("train", epochs, unit="epochs")
-        self._stream: IO[str] | None = None
-
-    def __enter__(self) -> _EpochLines:
-        if self._log_file is not None:
-            self._stream = Path(self._log_file).open("w")
-        self._counter = self._counting.__enter__()
-        return self
-
-    def __call__(self, report: EpochReport) -> None:
-        if self._stream is not None:
-            self._stream.write(json.dumps(report.as_json()) + "\n")
-            self._stream.flush()
-        self._counter.advance(1, note=_figures(report))
-        log.info("epoch %d: %s", report.epoch, _figures(report))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._counting.__exit__(kind, error, at)
-        if self._stream is not None:
-            self._stream.close()
-
-
-def _figures(report: EpochReport) -> str:
-    if report.val_macro_f1 is None:
-        return f"loss {report.loss:.4f}"
-    return f"loss {report.loss:.4f}, validation macro F1 {report.val_macro_f1:.4f}, accuracy {report.val_accuracy:.4f}"

@@ -47,10 +47,10 @@ class ModelCard:
         return cls(**facts)
 
 
-def save_model(path: str, network: FusionNetwork, card: ModelCard) -> None:
-    """Writes the model under its name when it is complete."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_bytes(path, save(weights, metadata={METADATA_KEY.decode(): card.as_json()}))
+def save_model(path: str, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+    """Writes the network's `state_dict` and the card under the model's name when the file is complete."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_bytes(path, save(stored, metadata={METADATA_KEY.decode(): card.as_json()}))
 
 
 def load_model(path: str) -> tuple[FusionNetwork, ModelCard]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,22 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One line of `--log`; validation figures are None without validation labels."""
+    """One line of `--log`; validation figures are None without validation data."""
 
     epoch: int
     loss: float
     lr: float
-    windows: int
+    examples: int
     seconds: float
+    unit: str  # what is learnt from: windows, pictures
     val_macro_f1: float | None = None
     val_accuracy: float | None = None
+    more: Mapping[str, float] = field(default_factory=dict)  # figures of further validation data, by name
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        done = {"epoch": self.epoch, "loss": self.loss, "lr": self.lr, self.unit: self.examples}
+        judged = {"val_macro_f1": self.val_macro_f1, "val_accuracy": self.val_accuracy}
+        return {**done, "seconds": self.seconds, **judged, **self.more}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class State:
     kept: int
     network: Tensors
     best: Tensors
-    optimizer: dict[int, Tensors]
+    optimizer: Mapping[int, Tensors]
+    average: Tensors = field(default_factory=dict)  # of the weights over the steps, where one is kept
 
 
 class Progress:
@@ -65,21 +71,22 @@ class Progress:
         except (SafetensorError, OSError, KeyError, ValueError):
             facts, tensors = {}, {}
         if facts.get("made_from") != self._made_from:
-            log.warning("%s was made with other settings or tables; training starts afresh.", self._path)
+            log.warning("%s was made with other settings or data; training starts afresh.", self._path)
             return None
         reports = tuple(EpochReport(**report) for report in facts["reports"])
-        return State(reports, facts["kept"], _named(tensors, "network"), _named(tensors, "best"), _numbered(tensors))
+        network, best, average = (_named(tensors, part) for part in ("network", "best", "average"))
+        return State(reports, facts["kept"], network, best, _numbered(tensors), average)
 
     def save(self, state: State) -> None:
         """Replaces what was kept."""
-        parts = {"network": state.network, "best": state.best}
+        parts = {"network": state.network, "best": state.best, "average": state.average}
         parts |= {f"optimizer.{index}": moments for index, moments in state.optimizer.items()}
         tensors = {
             f"{part}.{name}": tensor.detach().cpu().clone()
             for part, all_ in parts.items()
             for name, tensor in all_.items()
         }
-        reports = [report.as_json() for report in state.reports]
+        reports = [asdict(report) for report in state.reports]
         facts = {"made_from": self._made_from, "reports": reports, "kept": state.kept}
         write_bytes(self._path, save(tensors, metadata={METADATA_KEY.decode(): json.dumps(facts)}))
 

@@ -1,11 +1,9 @@
-"""Trains the fusion network: epochs over windows, the best one kept, every one resumable."""
+"""Trains the fusion network: epochs over windows of feature tables."""
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -16,15 +14,11 @@ from torch import Tensor
 from affcli import metrics
 from affcli.errors import AffcliError
 from affcli.models.dataset import TrainingSet, ValidationSet
+from affcli.models.epochs import LARGEST_GRADIENT, learning_rate
 from affcli.models.fusion import FusionConfig, FusionNetwork, focal_loss, hide_streams
-from affcli.models.progress import EpochReport, Progress, State, fingerprint
+from affcli.models.progress import EpochReport, State, Tensors, fingerprint
 from affcli.models.ranks import Ranks
 from affcli.models.runtime import Runtime
-
-log = logging.getLogger(__name__)
-
-_LARGEST_GRADIENT = 1.0  # norm to which gradients are clipped
-_WARM_UP = 0.1  # share of the steps in which the rate rises from 0
 
 
 @dataclass(frozen=True)
@@ -44,22 +38,6 @@ class TrainingOptions:
     seed: int
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The network with the weights of the epoch that is kept, and all epochs' reports."""
-
-    network: FusionNetwork
-    reports: tuple[EpochReport, ...]
-    kept: EpochReport
-
-    @property
-    def validation(self) -> dict[str, object] | None:
-        """What the card says of the kept epoch's validation; None without validation labels."""
-        if self.kept.val_macro_f1 is None:
-            return None
-        return {"epoch": self.kept.epoch, "macro_f1": self.kept.val_macro_f1, "accuracy": self.kept.val_accuracy}
-
-
 def made_from(
     config: FusionConfig, options: TrainingOptions, data: TrainingSet, validation: ValidationSet | None, run: Runtime
 ) -> str:
@@ -75,14 +53,6 @@ def balanced_weights(counts: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(weights.astype(np.float32))
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over the first tenth of the steps, then a half cosine down to 0."""
-    warm_up = max(1, round(_WARM_UP * steps))
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
 class Trainer:
     """One network and its optimiser. Every epoch is seeded by itself: it depends on nothing but the weights before it.
 
@@ -94,10 +64,12 @@ class Trainer:
         config: FusionConfig,
         options: TrainingOptions,
         data: TrainingSet,
+        validation: ValidationSet | None,
         run: Runtime,
         ranks: Ranks | None = None,
     ) -> None:
-        self.options, self._data, self._run, self._ranks = options, data, run, ranks or Ranks()
+        self.options, self._data, self._validation = options, data, validation
+        self._run, self._ranks = run, ranks or Ranks()
         torch.manual_seed(options.seed)
         self.network = FusionNetwork(config).to(run.device)
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
@@ -122,7 +94,7 @@ class Trainer:
         loss = float(self._ranks.total(torch.stack(losses).sum())) / len(order)
         if not math.isfinite(loss):
             raise AffcliError(f"the loss is not finite in epoch {number}: lower --lr (now {self.options.lr:g}).")
-        return EpochReport(number, loss, rate, len(order), round(time.perf_counter() - began, 3))
+        return EpochReport(number, loss, rate, len(order), round(time.perf_counter() - began, 3), "windows")
 
     def _set_rate(self, step: int) -> float:
         rate = learning_rate(step, self.options.epochs * self._batches, self.options.lr)
@@ -142,74 +114,32 @@ class Trainer:
         loss = focal_loss(logits, labels, gamma=self.options.gamma, class_weights=self._class_weights, count=count)
         loss.backward()  # type: ignore[no-untyped-call]
         self._ranks.total_gradients(self.network.parameters())
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self._optimizer.step()
         return loss.detach()
 
     def _on_device(self, windows: Tensor) -> list[Tensor]:
         return [part.to(self._run.device, non_blocking=True) for part in self._data.batch(windows)]
 
-    def state(self, reports: tuple[EpochReport, ...], kept: int, best: dict[str, Tensor]) -> State:
+    def judged(self, report: EpochReport) -> EpochReport:
+        """With macro F1 and accuracy over the frames of the validation videos, voted as in use."""
+        if self._validation is None:
+            return report
+        options = self.options
+        pooled = self._validation.confusion(
+            self.network, self._run, stride=options.stride, batch_size=options.batch_size
+        )
+        macro_f1, accuracy = float(metrics.macro_f1(pooled)), float(metrics.accuracy(pooled))
+        return replace(report, val_macro_f1=macro_f1, val_accuracy=accuracy)
+
+    def weights(self) -> Tensors:
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def state(self, reports: tuple[EpochReport, ...], kept: int, best: Tensors) -> State:
         moments = self._optimizer.state_dict()["state"]
         return State(reports, kept, self.network.state_dict(), best, moments)
 
     def restore(self, state: State) -> None:
-        """Continues where `state` was taken."""
         self.network.load_state_dict(state.network)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
-
-
-def train(
-    trainer: Trainer,
-    validation: ValidationSet | None,
-    progress: Progress,
-    *,
-    run: Runtime,
-    report: Callable[[EpochReport], None],
-    ranks: Ranks | None = None,
-) -> Trained:
-    """All epochs that are not done yet; keeps the one with the best validation macro F1 (the first of equals), else
-    the last. After every epoch the state is saved; `report` gets every epoch, those of an interrupted run first.
-    """
-    ranks = ranks or Ranks()
-    state = progress.load()
-    reports, kept, best = (state.reports, state.kept, state.best) if state else ((), 0, {})
-    if state is not None:
-        trainer.restore(state)
-        log.warning("going on after epoch %d of an interrupted run.", len(reports))
-    ranks.wait()
-    for done in reports:
-        report(done)
-    for number in range(len(reports) + 1, trainer.options.epochs + 1):
-        if _out_of_patience(trainer.options.patience, len(reports), kept, validation):
-            break
-        epoch = trainer.epoch(number)
-        if validation is not None:
-            epoch = _judged(epoch, trainer, validation, run)
-        if validation is None or not kept or _figure(epoch) > _figure(reports[kept - 1]):
-            kept, best = (
-                number,
-                {name: tensor.detach().clone() for name, tensor in trainer.network.state_dict().items()},
-            )
-        reports = (*reports, epoch)
-        if ranks.first:
-            progress.save(trainer.state(reports, kept, best))
-        report(epoch)
-    trainer.network.load_state_dict(best)
-    return Trained(trainer.network.eval(), reports, reports[kept - 1])
-
-
-def _judged(epoch: EpochReport, trainer: Trainer, validation: ValidationSet, run: Runtime) -> EpochReport:
-    options = trainer.options
-    pooled = validation.confusion(trainer.network, run, stride=options.stride, batch_size=options.batch_size)
-    macro_f1, accuracy = float(metrics.macro_f1(pooled)), float(metrics.accuracy(pooled))
-    return replace(epoch, val_macro_f1=macro_f1, val_accuracy=accuracy)
-
-
-def _figure(epoch: EpochReport) -> float:
-    return epoch.val_macro_f1 or 0.0
-
-
-def _out_of_patience(patience: int, done: int, kept: int, validation: ValidationSet | None) -> bool:
-    return bool(patience and validation is not None and done - kept >= patience)

@@ -49,7 +49,7 @@ def training(video: VideoFeatures, run: runtime.Runtime) -> bool:
     frames = Frames.of(video)
     labels = torch.randint(-1, 8, (FRAMES,))
     data = TrainingSet(LabelledFrames(frames, labels), Windows.over(frames.offsets, length=64, stride=8))
-    trainer = Trainer(CONFIG, OPTIONS, data, run)
+    trainer = Trainer(CONFIG, OPTIONS, data, None, run)
     network = FusionNetwork(CONFIG)
     optimizer = torch.optim.AdamW(network.parameters())
     batch = data.batch(torch.arange(BATCH))
