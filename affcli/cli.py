@@ -38,7 +38,9 @@ COMMANDS = {
     "smooth": Entry("affcli.commands.smooth", "Frame logits → frame logits, filtered over time."),
     "score": Entry("affcli.commands.score", "Frame logits and labels → macro F1, accuracy, confusion."),
     "calibrate": Entry("affcli.commands.calibrate", "Frame logits and labels → class offsets that raise macro F1."),
-    "export": Entry("affcli.commands.export", "Frame logits → ABAW submission, Aff-Wild2 label files, CSV."),
+    "export": Entry(
+        "affcli.commands.export", "Frame logits → captions, segments, ELAN, CSV, ABAW submission, label files."
+    ),
     "info": Entry("affcli.commands.info", "Says what a model, table or calibration is."),
 }
 

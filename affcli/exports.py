@@ -1,10 +1,9 @@
-"""Frame predictions in the forms that Aff-Wild2 and the ABAW challenge use: label texts and submissions."""
+"""Frame predictions in other forms: Aff-Wild2's label texts, ABAW submissions, segments as a table or in a folder."""
 
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,11 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.annotations import VideoLabels
-from affcli.errors import AffcliError, counted, listed
+from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.labelled import LabelledTable, LabelledVideo, require_times
 from affcli.logits import LogitTable
-from affcli.outputs import temporary_name, write_bytes
+from affcli.outputs import write_folder
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring import predictor
+from affcli.segments import Segments, confidences, segments_of
 from affcli.submissions import HEADER, Locations
 
 # For a listed video without any prediction; a video with at least one has a nearest frame to take the class from.
@@ -123,36 +124,68 @@ def label_text(labels: Numbers) -> str:
 
 def write_label_folder(folder: str, predictions: Mapping[str, VideoLabels], *, force: bool = False) -> None:
     """One `VIDEO.txt` a video. The folder appears only when complete; with `force`, files in it are replaced."""
-    path = Path(folder)
-    _check_label_folder(path, predictions, force=force)
-    if path.is_dir():
-        for name, text in _label_files(predictions):
-            write_bytes(path / name, text.encode())
-        return
-    temporary = temporary_name(path)
-    temporary.mkdir()
-    try:
-        for name, text in _label_files(predictions):
-            (temporary / name).write_text(text, encoding="utf-8", newline="\n")
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _label_files(predictions: Mapping[str, VideoLabels]) -> Iterator[tuple[str, str]]:
-    return ((f"{video}.txt", label_text(one.labels)) for video, one in predictions.items())
-
-
-def _check_label_folder(path: Path, predictions: Mapping[str, VideoLabels], *, force: bool) -> None:
     nested = [video for video in predictions if Path(video).name != video]
     if nested:
         raise AffcliError(
             f"video '{nested[0]}': label files lie in one folder, so no name may hold one. Use --to abaw."
         )
-    if path.exists() and not path.is_dir():
-        raise AffcliError(f"{path}: is a file; --to labels writes a folder.")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise AffcliError(f"{path}: holds files already. Replace those of the same names with --force.")
-    if not path.parent.is_dir():
-        raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
+    files = ((f"{video}.txt", label_text(one.labels)) for video, one in predictions.items())
+    write_folder(folder, files, force=force)
+
+
+# --- segments --------------------------------------------------------------------------------------------------------
+
+SEGMENTS: Final = pa.schema(
+    [
+        pa.field("video", pa.string(), nullable=False),
+        pa.field("start", pa.int32(), nullable=False),  # frames, both included, as in the spans that `vote` reads
+        pa.field("end", pa.int32(), nullable=False),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("confidence", pa.float32()),  # mean probability of the label
+    ]
+)
+
+
+def segmented(table: LabelledTable, min_seconds: float) -> Iterator[tuple[LabelledVideo, Segments]]:
+    """Each video and its segments. Raises AffcliError for a table without rows, or without the times that it takes."""
+    for video in table.videos():
+        if min_seconds > 0:
+            require_times(video, table.name)
+        yield video, segments_of(video, min_seconds=min_seconds)
+    if not table.ids:
+        raise AffcliError(f"{table.name}: has no rows, so there is nothing to export.")
+
+
+def segment_rows(video: LabelledVideo, segments: Segments) -> pa.Table:
+    """A row a segment, under SEGMENTS; times are null where the video has none."""
+    empty = pa.nulls(len(segments), pa.float64())
+    columns = {
+        "video": pa.repeat(pa.scalar(video.video), len(segments)),
+        "start": pa.array(video.frame[segments.first].astype(np.int32)),
+        "end": pa.array(video.frame[segments.last].astype(np.int32)),
+        "start_s": empty if video.start_s is None else pa.array(np.round(video.start_s[segments.first], 6)),
+        "end_s": empty if video.end_s is None else pa.array(np.round(video.end_s[segments.last], 6)),
+        "label": pa.array(list(video.classes), pa.string()).take(pa.array(segments.label)),
+        "confidence": pa.array(confidences(video, segments).astype(np.float32), from_pandas=True),
+    }
+    return pa.table(columns, schema=SEGMENTS)
+
+
+Text = Callable[[LabelledVideo, Segments, str], str]
+
+
+def file_a_video(table: LabelledTable, text: Text, suffix: str, min_seconds: float) -> Iterator[tuple[str, str]]:
+    """`VIDEO.suffix` and its content for each video."""
+    for video, segments in segmented(table, min_seconds):
+        yield f"{video.video}{suffix}", text(video, segments, table.name)
+
+
+def only_file(table: LabelledTable, text: Text, suffix: str, min_seconds: float) -> str:
+    """The content for a table of one video; raises UsageError for one of several, which needs a folder."""
+    if len(table.ids) > 1:
+        raise UsageError(
+            f"{table.name}: has {len(table.ids):,} videos, and {suffix} is a file a video: name a folder, -o DIR."
+        )
+    return next(content for _, content in file_a_video(table, text, suffix, min_seconds))

@@ -61,9 +61,14 @@ def largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def faces(rows: VideoRows, source: str) -> np.ndarray:
     """Whether each row shows a face, bool [n], as its column `face` says; null is no face. `source` is for errors."""
-    column = rows.carried["face"]
+    return flags(rows, "face", source)
+
+
+def flags(rows: VideoRows, name: str, source: str) -> np.ndarray:
+    """A carried column of true and false, bool [n]; null is false."""
+    column = rows.carried[name]
     try:
         seen: np.ndarray = column.cast(pa.bool_()).fill_null(False).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{source}: column 'face' holds {column.type}, not true or false.") from error
+        raise AffcliError(f"{source}: column '{name}' holds {column.type}, not true or false.") from error
     return seen

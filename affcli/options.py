@@ -40,6 +40,14 @@ table_format = click.option(
     "--format", "table_format", type=click.Choice(FORMATS), help="Instead of what the output's suffix says."
 )
 
+label_column = click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
+frame_rate = click.option(
+    "--fps",
+    type=click.FloatRange(0, min_open=True),
+    metavar="F",
+    help="Frames a second, for a table without times (time_s).",
+)
+
 
 def output(*, required: bool = False, what: str = "Parquet") -> Callable[[Command], Command]:
     """`-o/--output`: a required file, or standard output by default."""

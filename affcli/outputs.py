@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 from affcli.errors import AffcliError
 
@@ -66,3 +68,51 @@ def write_text(output: str, text: str, *, force: bool = False) -> None:
         sys.stdout.write(text)
     else:
         write_bytes(output, text.encode())
+
+
+def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
+    """Files by name, in a folder that appears only when all are written; with `force`, files in it are replaced.
+
+    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder.
+    """
+    path = Path(folder)
+    refuse_full_folder(folder, force=force)
+    if path.is_dir():
+        for name, content in files:
+            target = _inside(path, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(target, _encoded(content))
+        return
+    temporary = temporary_name(path)
+    temporary.mkdir()
+    try:
+        for name, content in files:
+            target = _inside(temporary, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(_encoded(content))
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def refuse_full_folder(folder: str, *, force: bool) -> None:
+    """Raises where a folder of results cannot be written or may not be added to, before any work is done."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise AffcliError(f"{path}: is a file, and a folder is to be written.")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise AffcliError(f"{path}: holds files already. Replace those of the same names with --force.")
+    if not path.parent.is_dir():
+        raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    parts = PurePosixPath(name).parts
+    if ".." in parts or PurePosixPath(name).is_absolute() or "\0" in name:
+        raise AffcliError(f"video '{PurePosixPath(name).with_suffix('')}': its name leads out of the output folder.")
+    return folder.joinpath(*parts)
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content

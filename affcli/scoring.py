@@ -172,7 +172,7 @@ def _agrees(rows: VideoRows) -> bool:
 
 def _by_label(column: str, source: str) -> Predictor:
     def predict(rows: VideoRows) -> Numbers:
-        _refuse_duplicates(rows, source)
+        refuse_duplicates(rows, source)
         return class_numbers(rows.carried[column], f"{source}: column '{column}'")
 
     return predict
@@ -183,7 +183,7 @@ def by_logits(table: LogitTable) -> Predictor:
     _require_the_eight(table)
 
     def predict(rows: VideoRows) -> Numbers:
-        _refuse_duplicates(rows, table.name)
+        refuse_duplicates(rows, table.name)
         winners, present = largest(rows.logits)
         return np.where(present, winners, NO_PREDICTION).astype(np.int8)
 
@@ -206,7 +206,8 @@ def _require_the_eight(table: LogitTable) -> None:
     )
 
 
-def _refuse_duplicates(rows: VideoRows, source: str) -> None:
+def refuse_duplicates(rows: VideoRows, source: str) -> None:
+    """Raises AffcliError where a frame has more than one row; `source` is for the message."""
     twice = np.flatnonzero(rows.frame[1:] == rows.frame[:-1])
     if twice.size:
         raise AffcliError(

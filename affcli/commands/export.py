@@ -14,14 +14,34 @@ from affcli.errors import AffcliError, UsageError
 if TYPE_CHECKING:
     from affcli.annotations import VideoLabels
     from affcli.columns import ColumnNames
+    from affcli.exports import Text
+    from affcli.labelled import LabelledTable
+
+FORMS = ("abaw", "labels", "csv", "segments", "vtt", "elan")
+_OF_SEGMENTS = ("segments", "vtt", "elan")
 
 
 @click.command("export")
 @click.argument("source", metavar="[INPUT]", default="-")
-@click.option("--to", "form", type=click.Choice(["abaw", "labels", "csv"]), required=True, help="The form to write.")
-@click.option("-o", "--output", default="-", metavar="FILE|DIR", show_default=True, help="A folder for --to labels.")
+@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="The form to write.")
+@click.option(
+    "-o",
+    "--output",
+    default="-",
+    metavar="FILE|DIR",
+    show_default=True,
+    help="A folder for labels, and for vtt and elan of several videos.",
+)
 @click.option("--like", metavar="SAMPLE", help="With --to abaw: the official list of frames, in its order.")
-@click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
+@click.option(
+    "--min-seconds",
+    type=click.FloatRange(0),
+    default=0,
+    show_default=True,
+    help="With segments, vtt, elan: shorter segments join a neighbour.",
+)
+@options.frame_rate
+@options.label_column
 @options.logit_columns
 @options.force
 @options.common
@@ -31,38 +51,71 @@ def command(
     form: str,
     output: str,
     like: str | None,
+    min_seconds: float,
+    fps: float | None,
     label_column: str | None,
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Writes a frame table as an ABAW submission, as Aff-Wild2 label files, or as CSV.
+    """Writes a frame table in a form that others read.
 
     \b
-    abaw    `<video>/00001.jpg,<class number>` for every frame of the sample list --like, else of every video. A frame
-            without a prediction gets that of the nearest frame of its video; a video without any, Neutral.
-    labels  a folder with a text a video: the class names, then a class number a frame, -1 without a prediction.
-    csv     all columns as they are.
+    abaw      `<video>/00001.jpg,<class number>` for every frame of the sample list --like, else of every video. A frame
+              without a prediction gets that of the nearest frame of its video; a video without any, Neutral.
+    labels    a folder with a text a video: the class names, then a class number a frame, -1 without a prediction.
+    csv       all columns as they are.
+    segments  a table (-o picks the format) with a row a segment, a run of frames with one label: video, start and end
+              (frames, both included), start_s, end_s, label, confidence (the mean probability of the label).
+    vtt       WebVTT captions, a cue a segment: -o FILE.vtt of one video, or a folder with VIDEO.vtt for each.
+    elan      tiers for ELAN (expression, no face, no sound): tab-delimited lines to import, times as hh:mm:ss.ms; with
+              -o FILE.eaf an ELAN document of one video, with -o DIR a VIDEO.eaf for each.
+
+    With --min-seconds, the shortest segment joins the longer of the two neighbours that it touches (the earlier of
+    equals) and takes its label, until none is too short. Frames without a label are no segment and are never bridged.
 
     \b
     Examples:
       affcli export S.parquet --to abaw --like CVPR_EXPR_test_set_sample.txt -o predictions.txt
-      affcli export S.parquet --to labels -o labels/
+      affcli export S.parquet --to vtt --min-seconds 0.5 -o captions/
     """
-    from affcli.exports import all_locations, submission_text, write_label_folder
-    from affcli.outputs import STANDARD_STREAM, refuse_existing, write_text
-    from affcli.submissions import read_locations
+    from affcli.outputs import refuse_existing
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
+    if (min_seconds or fps) and form not in _OF_SEGMENTS:
+        raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
     if form == "labels":
-        if output == STANDARD_STREAM:
-            raise UsageError("--to labels writes a folder: name it with -o DIR.")
-        write_label_folder(output, _predictions(source, columns, label_column), force=force)
-        return
-    refuse_existing(output, force=force)
-    if form == "csv":
+        _write_labels(source, columns, label_column, output, force=force)
+    elif form == "csv":
+        refuse_existing(output, force=force)
         _copy_as_csv(source, output, force=force)
-        return
+    elif form == "abaw":
+        refuse_existing(output, force=force)
+        _write_submission(source, columns, label_column, output, like, force=force)
+    else:
+        from affcli.labelled import LabelledTable
+
+        write = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}[form]
+        with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
+            write(table, output, min_seconds, force=force)
+
+
+def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:
+    from affcli.exports import write_label_folder
+    from affcli.outputs import STANDARD_STREAM
+
+    if output == STANDARD_STREAM:
+        raise UsageError("--to labels writes a folder: name it with -o DIR.")
+    write_label_folder(output, _predictions(source, columns, label_column), force=force)
+
+
+def _write_submission(
+    source: str, columns: ColumnNames, label_column: str | None, output: str, like: str | None, *, force: bool
+) -> None:
+    from affcli.exports import all_locations, submission_text
+    from affcli.outputs import write_text
+    from affcli.submissions import read_locations
+
     listed = None if like is None else read_locations(Path(like))
     predictions = _predictions(source, columns, label_column)
     write_text(output, submission_text(listed or all_locations(predictions), predictions), force=force)
@@ -90,3 +143,46 @@ def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
     ):
         for index in range(len(table.row_groups)):
             writer.write(table.read_group(index))
+
+
+def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
+    from affcli.exports import SEGMENTS, segment_rows, segmented
+    from affcli.outputs import STANDARD_OUTPUT
+    from affcli.writing import TableWriter
+
+    table_format = "csv" if output in STANDARD_OUTPUT else None
+    with TableWriter(output, SEGMENTS, table_format=table_format, force=force) as writer:
+        for video, segments in segmented(table, min_seconds):
+            writer.write(segment_rows(video, segments))
+
+
+def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
+    from affcli.captions import captions
+
+    _write_file_or_folder(table, captions, ".vtt", output, min_seconds, force=force)
+
+
+def _write_tiers(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
+    from affcli.elan import document, tab_delimited
+    from affcli.exports import segmented
+    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, write_text
+
+    if output not in STANDARD_OUTPUT and Path(output).suffix.lower() not in (".txt", ".tsv"):
+        _write_file_or_folder(table, document, ".eaf", output, min_seconds, force=force)
+        return
+    refuse_existing(output, force=force)
+    write_text(output, tab_delimited(segmented(table, min_seconds), table.name), force=force)
+
+
+def _write_file_or_folder(
+    table: LabelledTable, text: Text, suffix: str, output: str, min_seconds: float, *, force: bool
+) -> None:
+    """`-o NAME.suffix` or standard output for a table of one video, else a folder with a file a video."""
+    from affcli.exports import file_a_video, only_file
+    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, write_folder, write_text
+
+    if output in STANDARD_OUTPUT or Path(output).suffix.lower() == suffix:
+        refuse_existing(output, force=force)
+        write_text(output, only_file(table, text, suffix, min_seconds), force=force)
+    else:
+        write_folder(output, file_a_video(table, text, suffix, min_seconds), force=force)
