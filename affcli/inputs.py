@@ -147,8 +147,9 @@ def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: 
         nothing = False
         yield MediaInput(_id_in(path, found, kind, ids), found, kind)
     if nothing:
-        pattern = " or of numbered pictures (00001.jpg)" if pictures else ""
-        raise AffcliError(f"{path}: no media in this folder; looked for files named {_shown(suffixes)}{pattern}")
+        looked_for = [f"files named {_shown(suffixes)}"] if suffixes else []
+        looked_for += ["folders of numbered pictures (00001.jpg)"] if pictures else []
+        raise AffcliError(f"{path}: no media in this folder; looked for {' or '.join(looked_for)}")
 
 
 def _if_address(name: str) -> str:

@@ -100,7 +100,7 @@ def test_links_are_followed_and_rings_end(tmp_path: Path) -> None:
 def test_what_does_not_exist_and_what_holds_nothing(tmp_path: Path) -> None:
     with pytest.raises(AffcliError, match=r"none\.mp4: no such file or folder"):
         find_inputs([tmp_path / "none.mp4"])
-    with pytest.raises(AffcliError, match=r"no media .*\*\.mp4.* or of numbered pictures"):
+    with pytest.raises(AffcliError, match=r"no media .*\*\.mp4.* or folders of numbered pictures"):
         find_inputs([tmp_path])
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
     with pytest.raises(AffcliError, match="no such file"):

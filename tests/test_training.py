@@ -20,8 +20,9 @@ from safetensors import safe_open
 from affcli.annotations import VideoLabels, read_labels
 from affcli.errors import AffcliError, UsageError
 from affcli.features import FeatureTable, JoinedFeatures
+from affcli.folds import Fold
 from affcli.models import runtime
-from affcli.models.dataset import Fold, TrainingSet
+from affcli.models.dataset import TrainingSet
 from affcli.models.epochs import learning_rate
 from affcli.models.fusion import FusionConfig, FusionNetwork
 from affcli.models.inference import windowed_logits

@@ -15,6 +15,7 @@ from affcli.annotations import VideoLabels, read_labels
 from affcli.commands.epochs import EpochLines, already_made, figures, log_option
 from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.features import JoinedFeatures, open_stream
+from affcli.folds import Fold
 from affcli.outputs import refuse_existing
 from affcli.schema import AUDIO, VISUAL, recording_of
 
@@ -106,7 +107,7 @@ def command(
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
 
     from affcli.models import epochs, runtime, training
-    from affcli.models.dataset import Fold, TrainingSet, ValidationSet
+    from affcli.models.dataset import TrainingSet, ValidationSet
     from affcli.models.fusion import FusionConfig
     from affcli.models.model_file import ModelCard, save_model
     from affcli.models.progress import Progress

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,11 +108,18 @@ def similarity(points: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float6
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def align(pixels: Pixels, landmarks: NDArray[Any], size: int, *, zoom: float = 1.0) -> Pixels:
+def align(
+    pixels: Pixels,
+    landmarks: NDArray[Any],
+    size: int,
+    *,
+    zoom: float = 1.0,
+    outside: Literal["black", "edge"] = "black",
+) -> Pixels:
     """The face as an upright crop, uint8 [size, size, 3]: its 5 landmarks are brought to `ARCFACE_TEMPLATE` · size/112.
 
-    `zoom` above 1 shows less around the face. What lies outside the picture is black. A face much larger than the crop
-    is first averaged down, so that nothing is skipped between the crop's pixels.
+    `zoom` above 1 shows less around the face. What lies outside the picture is black, or repeats its edge. A face much
+    larger than the crop is first averaged down, so that nothing is skipped between the crop's pixels.
     """
     cv2 = opencv()
     template = ((ARCFACE_TEMPLATE - TEMPLATE_SIZE / 2) * zoom + TEMPLATE_SIZE / 2) * (size / TEMPLATE_SIZE)
@@ -122,7 +129,8 @@ def align(pixels: Pixels, landmarks: NDArray[Any], size: int, *, zoom: float = 1
         pixels, matrix = _averaged_down(pixels, matrix, size, shrink)
     if pixels.size == 0:
         return np.zeros((size, size, 3), dtype=np.uint8)
-    return np.asarray(cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR))
+    border = cv2.BORDER_REPLICATE if outside == "edge" else cv2.BORDER_CONSTANT
+    return np.asarray(cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border))
 
 
 def opencv() -> Any:

@@ -165,7 +165,7 @@ class _PictureFrames(VideoFrames):
         bad: list[str] = []
         for number in range(1, max(self._pictures) + 1):
             path = self._pictures.get(number)
-            pixels = None if path is None else _read_picture(path)
+            pixels = None if path is None else read_picture(path)
             if path is not None and pixels is None:
                 bad.append(path.name)
             yield Frame(number, (number - 1) / self._fps if self._fps else None, pixels)
@@ -207,11 +207,12 @@ def _read_into(stream: BinaryIO, buffer: memoryview) -> bool:
     return True
 
 
-def _read_picture(path: Path) -> Pixels | None:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def read_picture(path: Path) -> Pixels | None:
+    """A picture file, upright, as uint8 [height, width, 3] RGB; None for what is not readable as a picture."""
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -1,0 +1,129 @@
+"""Decodes listed pictures once, in all cores' threads, into a file that later runs find again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from affcli.errors import AffcliError
+from affcli.facesets.listing import Labelled
+from affcli.facesets.pixel_file import Decoded, PixelWriter, finished, storage
+from affcli.facesets.preparing import KEPT, THINNED, Pixels, Preparation, Preparer
+from affcli.facesets.thinning import Thinner
+
+_BLOCK: Final = 512  # pictures after which work is kept
+_VERSION: Final = 1  # of how pictures are made; a new one makes them anew
+
+
+def decoded(
+    name: str,
+    listed: Labelled,
+    how: Preparation,
+    *,
+    cache: Path,
+    thin: float | None = None,
+    advance: Callable[[int], None] = lambda pictures: None,
+) -> Decoded:
+    """The pixels of all readable pictures of a list, in its order, as a file `NAME-….npy` in the folder `cache`.
+
+    With `thin`, pictures that hardly differ from their neighbours in a group are passed over (see `Thinner`). The file
+    is used again for the same files (by path, size and time of change), settings and, with `thin`, labels. Several
+    processes may ask for it at once: one makes it, the others wait. `advance(n)` tells of n more pictures.
+    Raises AffcliError where not one picture is readable, and where the folder cannot be written.
+    """
+    path = cache / f"{name}-{_fingerprint(listed, how, thin)}.npy"
+    with _alone_in(cache):
+        if (known := finished(path)) is not None:
+            advance(len(listed))
+            return known
+        writer = PixelWriter(path, how.size)
+        try:
+            _write_blocks(writer, listed, how, thin, advance)
+            if not writer.rows:
+                raise AffcliError(f"{listed.origins[0].path}: none of {len(listed):,} pictures can be read.")
+            writer.finish()
+        finally:
+            writer.close()
+    made = finished(path)
+    assert made is not None
+    return made
+
+
+def kept_rows(fates: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The rows of the list that have pixels."""
+    return np.array([row for row, fate in enumerate(fates) if fate in KEPT], np.int64)
+
+
+def _write_blocks(
+    writer: PixelWriter, listed: Labelled, how: Preparation, thin: float | None, advance: Callable[[int], None]
+) -> None:
+    done = len(writer.fates)
+    advance(done)
+    thinner = Thinner(thin) if thin is not None else None
+    if thinner and writer.rows:
+        row = int(kept_rows(writer.fates)[-1])
+        thinner.begin_after(writer.last(), int(listed.group[row]), int(listed.labels[row]))
+    labels, preparer, pool = listed.labels, Preparer(how), ThreadPoolExecutor(workers())
+    try:
+        for start in range(done, len(listed), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(listed)))
+            kept: list[Pixels] = []
+            fates = []
+            for row, (pixels, fate) in zip(
+                rows, pool.map(preparer.prepare, [listed.origins[r] for r in rows]), strict=True
+            ):
+                if (
+                    pixels is not None
+                    and thinner
+                    and not thinner.keeps(pixels, int(listed.group[row]), int(labels[row]))
+                ):
+                    pixels, fate = None, THINNED
+                if pixels is not None:
+                    kept.append(pixels)
+                fates.append(fate)
+            stacked = np.stack(kept) if kept else np.empty((0, how.size, how.size, 3), np.uint8)
+            writer.append(stacked, "".join(fates))
+            advance(len(rows))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def workers() -> int:
+    """Threads to decode with: one for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fingerprint(listed: Labelled, how: Preparation, thin: float | None) -> str:
+    state = blake2b(repr((_VERSION, sorted(asdict(how).items()), thin)).encode(), digest_size=8)
+    for origin in listed.origins:
+        try:
+            status = os.stat(origin.path)  # noqa: PTH116 - for speed
+        except OSError as error:
+            raise AffcliError(f"{origin.path}: {error.strerror}") from error
+        path = os.path.abspath(origin.path)  # noqa: PTH100 - for speed
+        facts = (path, origin.box, origin.span, status.st_size, status.st_mtime_ns)
+        state.update(repr(facts).encode("utf-8", "surrogateescape"))
+    if thin is not None:
+        state.update(listed.labels.tobytes() + listed.group.tobytes())
+    return state.hexdigest()
+
+
+@contextmanager
+def _alone_in(cache: Path) -> Iterator[None]:
+    """No other process makes pictures in this folder meanwhile, where the file system knows locks."""
+    with storage(cache / "lock"):
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = (cache / "lock").open("ab")
+    with lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

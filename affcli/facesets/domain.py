@@ -1,0 +1,119 @@
+"""Frames of the target videos with their labels: Aff-Wild2's `cropped_aligned` and label files (stage two)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from affcli.annotations import VideoLabels, read_labels
+from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.facesets.listing import NOTHING, Labelled, Listing, Origin, joined
+from affcli.facesets.loading import load
+from affcli.facesets.pictures import FaceData
+from affcli.facesets.preparing import BILINEAR, Preparation
+from affcli.folds import Fold
+from affcli.inputs import MediaInput, find_inputs, numbered_pictures
+from affcli.schema import CLASSES, NOT_ANNOTATED
+
+log = logging.getLogger(__name__)
+
+THIN: Final = 2.0  # grey values of 255
+_SOURCE: Final = "frames"
+
+
+def domain_faces(
+    frames: Path,
+    labels: Path,
+    val_frames: Path | None = None,
+    val_labels: Path | None = None,
+    *,
+    size: int,
+    cache: Path,
+    holdout: float = 0.1,
+    seed: int = 0,
+    class_power: float = 0.5,
+    thin: float = THIN,
+    resample: int = BILINEAR,
+    advance: Callable[[int], None] = lambda pictures: None,
+) -> FaceData:
+    """The frames that `list_domain` finds, at S = `size`, decoded once into the folder `cache`.
+
+    They are aligned already. Frames that hardly differ from the last one kept of their video are left out, also of
+    those held out: `thinning.Thinner` with the threshold `thin`. A video is drawn in proportion to the root of its
+    frames: `mixing.drawing_weights`. `advance(n)` tells of n more pictures, of `loading.pictures_to_decode` in all.
+    """
+    listing = list_domain(frames, labels, val_frames, val_labels, holdout=holdout, seed=seed)
+    how = Preparation(size, align=False, resample=resample)
+    return load(listing, how, cache=cache, class_power=class_power, thin=thin, advance=advance)
+
+
+def list_domain(
+    frames: Path,
+    labels: Path,
+    val_frames: Path | None = None,
+    val_labels: Path | None = None,
+    *,
+    holdout: float = 0.1,
+    seed: int = 0,
+) -> Listing:
+    """The annotated frames of the videos that have both pictures and labels; no picture is decoded.
+
+    Held out are the validation videos (in `val_frames`, else in `frames` too), or without `val_labels` a fraction
+    `holdout` of the videos, whole recordings, with its share of every class. Raises AffcliError where frames and labels
+    have no video in common.
+    """
+    if val_frames is not None and val_labels is None:
+        raise UsageError("--val-frames needs --val-labels.")
+    known = read_labels(str(labels))
+    if val_labels is None:
+        held_out = Fold(1, round(1 / holdout)).held_out(_within(known, frames), seed=seed) if holdout > 0 else []
+        return Listing(
+            (_SOURCE,),
+            _annotated(frames, {video: known[video] for video in known if video not in held_out}),
+            _annotated(frames, {video: known[video] for video in held_out}) if held_out else NOTHING,
+        )
+    judged = read_labels(str(val_labels))
+    if both := sorted(known.keys() & judged.keys()):
+        raise AffcliError(f"{labels} and {val_labels}: {listed(both)} stand in both; a video is for one of the two.")
+    return Listing((_SOURCE,), _annotated(frames, known), _annotated(val_frames or frames, judged))
+
+
+def _within(labels: Mapping[str, VideoLabels], frames: Path) -> dict[str, VideoLabels]:
+    """Those of the videos that have pictures."""
+    return {item.video: labels[item.video] for item in _folders(frames) if item.video in labels}
+
+
+def _folders(frames: Path) -> list[MediaInput]:
+    return find_inputs([frames], suffixes=())
+
+
+def _annotated(frames: Path, labels: Mapping[str, VideoLabels]) -> Labelled:
+    folders = [item for item in _folders(frames) if item.video in labels]
+    if not folders:
+        names = [listed(sorted(ids), limit=3) for ids in ([item.video for item in _folders(frames)], labels)]
+        raise AffcliError(f"{frames}: no video has labels: the folders are called {names[0]}, the labels {names[1]}.")
+    if missing := sorted(labels.keys() - {item.video for item in folders}):
+        log.warning("%s: no pictures of %s with labels: %s.", frames, counted(len(missing), "video"), listed(missing))
+    parts = [_frames(item, labels[item.video], group) for group, item in enumerate(folders)]
+    return joined([NOTHING, *parts])
+
+
+def _frames(item: MediaInput, labels: VideoLabels, group: int) -> Labelled:
+    """The annotated frames of one video, in their order. Line i of the labels is frame i; either may end first."""
+    numbers = labels.labels
+    chosen = [
+        (str(path), int(numbers[frame - 1]))
+        for frame, path in numbered_pictures(item.path).items()
+        if frame <= len(numbers) and numbers[frame - 1] != NOT_ANNOTATED
+    ]
+    return _labelled(chosen, group)
+
+
+def _labelled(chosen: Sequence[tuple[str, int]], group: int) -> Labelled:
+    targets = np.eye(len(CLASSES), dtype=np.float32)[[label for _, label in chosen]].reshape(-1, len(CLASSES))
+    origins = tuple(Origin(path) for path, _ in chosen)
+    return Labelled(origins, targets, np.zeros(len(chosen), np.int16), np.full(len(chosen), group, np.int32))
