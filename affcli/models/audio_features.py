@@ -193,6 +193,8 @@ def extract(
     advance: Callable[[int, int], None],
 ) -> None:
     """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
+    if items:
+        encoder.card.note_random_weights()
     for item in items:
         try:
             _extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)

@@ -49,6 +49,11 @@ class EncoderCard:
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
+    def note_random_weights(self) -> None:
+        """Says so where the weights have learnt nothing; to be called once something is encoded, not before."""
+        if self.weights == _MINI_WEIGHTS:
+            log.warning("the mini encoder has random weights for now: they prove the plumbing and know nothing.")
+
 
 class VisualEncoder:
     """Pictures of faces → features: of the pooled vector, else the class token, else the mean of the patch tokens."""
@@ -230,7 +235,6 @@ def _pretrained(library: Any, checkpoint: Checkpoint, config: Any, **building: b
 
 
 def _random_mini(library: Any, config: Any) -> Any:
-    log.warning("the mini encoder has random weights for now: it proves the plumbing, its features know nothing.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(MINI_SEED)
         return library.AutoModel.from_config(config)

@@ -46,6 +46,8 @@ def extract(
 
     `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance(inputs, frames)` counts.
     """
+    if items:
+        encoder.card.note_random_weights()
     video: _Video | None = None
     parts: dict[MediaInput, PartWriter] = {}
     events = in_background(lambda: _events(show, items, recorder, parts), ahead=_AHEAD)
