@@ -1,13 +1,12 @@
-"""Feature tables, read video by video, and the join of a visual and an audio table."""
+"""Feature tables of one stream, pictures or sound, read video by video. (Their join is in `joins.py`.)"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError, listed
 from affcli.grouping import RowsByVideo
 from affcli.outputs import STANDARD_STREAM
-from affcli.schema import AUDIO, VISUAL, base_names
+from affcli.schema import AUDIO, VISUAL
 from affcli.tables import TableReader, tables_in
 
 log = logging.getLogger(__name__)
@@ -49,24 +48,6 @@ class StreamFeatures:
 def no_features(frames: int, size: int) -> StreamFeatures:
     """A stream that is missing throughout."""
     return StreamFeatures(np.zeros((frames, size), np.float16), np.zeros(frames, np.bool_), np.full(frames, np.nan))
-
-
-@dataclass(frozen=True)
-class VideoFeatures:
-    """Both streams of one video, of equal length."""
-
-    video: str
-    visual: StreamFeatures
-    audio: StreamFeatures
-
-    @property
-    def frames(self) -> int:
-        return self.visual.frames
-
-    @property
-    def time_s(self) -> NDArray[np.float64]:
-        """The picture's times, and the sound table's where the picture has none."""
-        return np.where(np.isnan(self.visual.time_s), self.audio.time_s, self.visual.time_s)
 
 
 class FeatureTable:
@@ -234,77 +215,6 @@ def _refuse_difference(one: FeatureTable, other: FeatureTable) -> None:
         raise AffcliError(f"{one.name} and {other.name} do not go together: their faces are aligned differently.")
 
 
-class JoinedFeatures:
-    """A visual and an audio table (or one of them) as one collection of videos.
-
-    The join is full and outer; a visual `X_left`, `X_right` or `X#n` without sound of its own takes the sound of `X`,
-    which then makes no rows of its own unless it has pictures.
-    """
-
-    def __init__(self, visual: Stream | None, audio: Stream | None, *, sizes: tuple[int, int]) -> None:
-        """`sizes` (visual, audio) are the feature sizes of a stream that has no table."""
-        self._visual, self._audio = visual, audio
-        self.sizes = (visual.size if visual else sizes[0], audio.size if audio else sizes[1])
-        pictured = visual.videos if visual else []
-        self._sound_of = {video: self._find_sound(video) for video in pictured}
-        taken = set(self._sound_of.values())
-        heard = [video for video in (audio.videos if audio else []) if video not in taken]
-        self._sound_of.update({video: video for video in heard})
-        self.videos = sorted(self._sound_of)
-
-    @property
-    def encoders(self) -> dict[str, Mapping[str, Any]]:
-        """What is known of each stream's encoder; only the feature size of tables made elsewhere."""
-        tables = {"visual": self._visual, "audio": self._audio}
-        sizes = dict(zip(tables, self.sizes, strict=True))
-        return {name: (table and table.encoder) or {"size": sizes[name]} for name, table in tables.items()}
-
-    @property
-    def alignment(self) -> Mapping[str, Any] | None:
-        """Template and size of the face crops behind the visual features, where the table says it."""
-        return self._visual.metadata.get("alignment") if self._visual else None
-
-    def _find_sound(self, video: str) -> str | None:
-        if self._audio is None:
-            return None
-        return next((name for name in (video, *base_names(video)) if name in self._audio), None)
-
-    def frames(self, video: str) -> int:
-        if self._visual is not None and video in self._visual:
-            sound = self._sound_of[video]
-            own = self._audio.frames(video) if self._audio is not None and sound == video else 0
-            return max(self._visual.frames(video), own)
-        assert self._audio is not None
-        return self._audio.frames(video)
-
-    def read(self, video: str) -> VideoFeatures:
-        """Both streams; a borrowed sound track is cut to the pictures' length, one of the video's own is not."""
-        frames = self.frames(video)
-        visual = no_features(frames, self.sizes[0])
-        audio = no_features(frames, self.sizes[1])
-        if self._visual is not None and video in self._visual:
-            visual = self._visual.read(video).padded(frames)
-        sound = self._sound_of[video]
-        if self._audio is not None and sound is not None:
-            found = self._audio.read(sound).padded(frames)
-            audio = StreamFeatures(found.features[:frames], found.valid[:frames], found.time_s[:frames])
-        return VideoFeatures(video, visual, audio)
-
-    def __iter__(self) -> Iterator[VideoFeatures]:
-        return map(self.read, self.videos)
-
-    def close(self) -> None:
-        for table in (self._visual, self._audio):
-            if table is not None:
-                table.close()
-
-    def __enter__(self) -> JoinedFeatures:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
 def open_stream(source: str | None, *, kind: str) -> Stream | None:
     """The table given with `--visual` or `--audio`, or the folder of them; one of the other kind is refused."""
     return None if source is None else open_features(source, kind=kind)
@@ -344,24 +254,10 @@ def refuse_other_encoder(table: Stream | None, trained_with: Mapping[str, Any]) 
         )
 
 
-def note_other_alignment(joined: JoinedFeatures, trained_with: Mapping[str, Any] | None) -> None:
-    """Says so where faces were cut otherwise than the model has seen them in training."""
-    here = joined.alignment
-    if here and trained_with and here != trained_with:
-        log.warning("faces are aligned as %s here, but the model was trained on %s.", dict(here), dict(trained_with))
-
-
 def _called(encoder: Mapping[str, Any] | None) -> str:
     if not encoder:
         return "an unnamed encoder"
     return f"{encoder.get('name')} ({encoder.get('fingerprint')}, {encoder.get('feature')})"
-
-
-def no_common_videos(joined: JoinedFeatures, labels: list[str]) -> AffcliError:
-    return AffcliError(
-        f"no video has both features and labels (features: {listed(joined.videos, limit=3)}; "
-        f"labels: {listed(labels, limit=3)}). Names must match."
-    )
 
 
 def _whole(chunk: pa.Array) -> NDArray[np.bool_]:

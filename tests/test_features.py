@@ -11,14 +11,8 @@ import pytest
 from feature_tables import TOY, write_audio, write_visual
 
 from affcli.errors import AffcliError
-from affcli.features import (
-    FeatureTable,
-    JoinedFeatures,
-    no_features,
-    note_other_alignment,
-    open_stream,
-    refuse_other_encoder,
-)
+from affcli.features import FeatureTable, no_features, open_stream, refuse_other_encoder
+from affcli.joins import JoinedFeatures, note_other_alignment
 from affcli.schema import AUDIO, VISUAL
 
 NAN = np.nan

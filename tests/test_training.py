@@ -19,8 +19,9 @@ from safetensors import safe_open
 
 from affcli.annotations import VideoLabels, read_labels
 from affcli.errors import AffcliError, UsageError
-from affcli.features import FeatureTable, JoinedFeatures
+from affcli.features import FeatureTable
 from affcli.folds import Fold
+from affcli.joins import JoinedFeatures
 from affcli.models import runtime
 from affcli.models.dataset import TrainingSet
 from affcli.models.epochs import learning_rate

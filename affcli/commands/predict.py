@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from affcli import options, terminal
 from affcli.errors import AffcliError, UsageError
-from affcli.features import JoinedFeatures, note_other_alignment, open_stream, refuse_other_encoder
+from affcli.features import open_stream, refuse_other_encoder
+from affcli.joins import JoinedFeatures, note_other_alignment
 from affcli.schema import AUDIO, VISUAL, WINDOWED, windowed_schema, with_metadata
 from affcli.writing import TableWriter
 
 if TYPE_CHECKING:
-    from affcli.features import VideoFeatures
+    from affcli.joins import VideoFeatures
     from affcli.models.inference import WindowedLogits
 
 

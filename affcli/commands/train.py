@@ -14,8 +14,9 @@ from affcli import options, terminal
 from affcli.annotations import VideoLabels, read_labels
 from affcli.commands.epochs import EpochLines, already_made, figures, log_option
 from affcli.errors import AffcliError, UsageError, counted, listed
-from affcli.features import JoinedFeatures, open_stream
+from affcli.features import open_stream
 from affcli.folds import Fold
+from affcli.joins import JoinedFeatures
 from affcli.outputs import refuse_existing
 from affcli.schema import AUDIO, VISUAL, recording_of
 

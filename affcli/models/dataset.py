@@ -14,7 +14,7 @@ from torch import Tensor
 from affcli import metrics
 from affcli.annotations import VideoLabels
 from affcli.errors import AffcliError
-from affcli.features import JoinedFeatures, no_common_videos
+from affcli.joins import JoinedFeatures, no_common_videos
 from affcli.models.fusion import FusionNetwork
 from affcli.models.inference import voted
 from affcli.models.runtime import Runtime

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affcli.features import VideoFeatures
+from affcli.joins import VideoFeatures
 from affcli.models.fusion import FusionNetwork
 from affcli.models.runtime import Runtime
 from affcli.models.windows import Frames, Windows

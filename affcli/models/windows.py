@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affcli.features import JoinedFeatures, VideoFeatures
+from affcli.joins import JoinedFeatures, VideoFeatures
 
 
 def window_starts(frames: int, window: int, stride: int) -> NDArray[np.int64]:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from measure import in_folder, medians, verdict
 from tables import lengths
 
-from affcli.features import FeatureTable, JoinedFeatures
+from affcli.features import FeatureTable
+from affcli.joins import JoinedFeatures
 from affcli.models.windows import Frames
 from affcli.schema import VISUAL, visual_schema, with_metadata
 from affcli.writing import TableWriter

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from measure import medians, verdict
 
-from affcli.features import StreamFeatures, VideoFeatures
+from affcli.features import StreamFeatures
+from affcli.joins import VideoFeatures
 from affcli.models import runtime
 from affcli.models.dataset import LabelledFrames, TrainingSet
 from affcli.models.fusion import FusionConfig, FusionNetwork, focal_loss
