@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from affcli.errors import UsageError
 if TYPE_CHECKING:
     from affcli.annotations import VideoLabels
     from affcli.columns import ColumnNames
-    from affcli.metrics import Tally
+    from affcli.metrics import Compared, Tally
     from affcli.scoring import Rules
 
 _log = logging.getLogger(__name__)
@@ -68,9 +68,7 @@ def command(
     # Imported here, with numpy and pyarrow, so that --help does without them.
     from affcli.annotations import read_labels
     from affcli.metrics import compare
-    from affcli.outputs import STANDARD_STREAM, refuse_existing, write_text
-    from affcli.printing import show
-    from affcli.reports import as_object, as_text, cautions, reasons, report
+    from affcli.outputs import STANDARD_STREAM, refuse_existing
     from affcli.scoring import Rules
 
     refuse_existing(output, force=force)
@@ -81,6 +79,15 @@ def command(
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
     found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
+    _write(found, output, as_json=as_json, per_video=per_video, force=force)
+
+
+def _write(found: Sequence[Compared], output: str, *, as_json: bool, per_video: bool, force: bool) -> None:
+    """The report, as JSON or text; what speaks against trusting its figures goes to standard error."""
+    from affcli.outputs import STANDARD_STREAM, write_text
+    from affcli.printing import show
+    from affcli.reports import as_object, as_text, cautions, reasons, report
+
     for caution in [*cautions(found), *(reasons(found) if as_json else [])]:
         _log.warning("%s", caution)
     if as_json:
