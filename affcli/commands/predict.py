@@ -19,6 +19,7 @@ from affcli.writing import TableWriter
 if TYPE_CHECKING:
     from affcli.joins import VideoFeatures
     from affcli.models.inference import WindowedLogits
+    from affcli.models.model_file import ModelCard
 
 
 @click.command("predict")
@@ -68,27 +69,39 @@ def command(
     run = runtime.choose(device, precision, small=True)
     network, card = load_model(model)
     network.to(run.device)
+    sliding = _sliding(card, window, stride)
+    facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
+    schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts)
+    with (
+        _joined(card, visual, audio) as joined,
+        TableWriter(output, schema, table_format=table_format, force=force) as writer,
+        terminal.counting("predict", len(joined.videos)) as counter,
+    ):
+        for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
+            logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
+            writer.write(_rows(video, logits, schema))
+            counter.advance(1, frames=video.frames)
+
+
+def _sliding(card: ModelCard, window: int | None, stride: int | None) -> dict[str, int]:
+    """Frames in a window and from window to window: the options', else the model's."""
     window = window or card.config.window
     if window > card.config.window:
         raise UsageError(f"--window {window}: the model was trained with windows of {card.config.window} frames.")
     stride = stride or min(card.stride, window)
     if stride > window:
         raise UsageError(f"--stride {stride} is larger than the windows of {window} frames: frames would be left out.")
+    return {"window": window, "stride": stride}
+
+
+def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:
+    """The tables as one; raises AffcliError where they are not from the encoders that the model was trained with."""
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
     refuse_other_encoder(tables[0], card.encoders["visual"])
     refuse_other_encoder(tables[1], card.encoders["audio"])
-    facts = {"classes": card.classes, "window": window, "stride": stride, "encoders": card.encoders}
-    schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts)
-    with (
-        JoinedFeatures(*tables, sizes=(card.config.visual_size, card.config.audio_size)) as joined,
-        TableWriter(output, schema, table_format=table_format, force=force) as writer,
-        terminal.counting("predict", len(joined.videos)) as counter,
-    ):
-        note_other_alignment(joined, card.alignment)
-        for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
-            logits = inference.windowed_logits(network, video, run, window=window, stride=stride, batch_size=batch_size)
-            writer.write(_rows(video, logits, schema))
-            counter.advance(1, frames=video.frames)
+    joined = JoinedFeatures(*tables, sizes=(card.config.visual_size, card.config.audio_size))
+    note_other_alignment(joined, card.alignment)
+    return joined
 
 
 def _chosen(joined: JoinedFeatures, training: Mapping[str, Any], *, held_out: bool) -> list[str]:
