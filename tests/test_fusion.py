@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -106,6 +107,26 @@ def test_each_stream_is_fused_with_the_cross_attention_that_its_queries_come_fro
     fused_audio = network.audio_gate(own_audio, network.audio_to_visual(own_audio, own_visual, face))
     expected = network.classify(torch.cat([fused_visual, fused_audio], -1))
     assert torch.equal(network(*batch), expected)
+
+
+def test_without_gates_cross_attention_counts_one_half(batch: Batch) -> None:
+    network = FusionNetwork(replace(CONFIG, gates=False))
+    visual, face, audio, sound = batch
+    own_visual = network.visual(network.visual.project.frames(visual, face), face)
+    own_audio = network.audio(network.audio.project.frames(audio, sound), sound)
+    fused_visual = (own_visual + network.visual_to_audio(own_visual, own_audio, sound)) / 2
+    fused_audio = (own_audio + network.audio_to_visual(own_audio, own_visual, face)) / 2
+    expected = network.classify(torch.cat([fused_visual, fused_audio], -1))
+    torch.testing.assert_close(network(*batch), expected)
+
+
+@pytest.mark.parametrize("gates", [True, False])
+def test_without_cross_attention_the_streams_meet_in_the_classifier_only(batch: Batch, gates: bool) -> None:
+    network = FusionNetwork(replace(CONFIG, cross_attention=False, gates=gates))
+    visual, face, audio, sound = batch
+    own_visual = network.visual(network.visual.project.frames(visual, face), face)
+    own_audio = network.audio(network.audio.project.frames(audio, sound), sound)
+    assert torch.equal(network(*batch), network.classify(torch.cat([own_visual, own_audio], -1)))
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "no_grad", "autocast"])

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from affcli import options, terminal
 from affcli.annotations import VideoLabels, read_labels
 from affcli.commands.epochs import EpochLines, already_made, figures, log_option
-from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.errors import UsageError, counted, listed
 from affcli.features import open_stream
 from affcli.folds import Fold
 from affcli.joins import JoinedFeatures
@@ -21,7 +20,9 @@ from affcli.outputs import refuse_existing
 from affcli.schema import AUDIO, VISUAL, recording_of
 
 if TYPE_CHECKING:
-    pass
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 RATE = click.FloatRange(0, 1)
 
@@ -54,6 +55,15 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @click.option("--dim", type=click.IntRange(1), default=256, show_default=True, help="Width d of the network.")
 @click.option("--layers", type=click.IntRange(0), default=3, show_default=True, help="Self-attention layers a branch.")
 @click.option("--heads", type=click.IntRange(1), default=8, show_default=True, help="Attention heads; they divide d.")
+@click.option(
+    "--cross-attention/--no-cross-attention",
+    default=True,
+    show_default=True,
+    help="Each stream attends to the other; without, they meet in the classifier only.",
+)
+@click.option(
+    "--gates/--no-gates", default=True, show_default=True, help="Weigh cross-attention by gates; without, by one half."
+)
 @click.option("--dropout", type=RATE, default=0.1, show_default=True, help="Inside the layers.")
 @click.option("--modality-dropout", type=RATE, default=0.1, show_default=True, help="Rate p of hiding the picture.")
 @click.option("--audio-dropout", type=RATE, default=0.0, show_default=True, help="Rate q of hiding the sound.")
@@ -73,6 +83,13 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
 @options.batch_size(32, "Windows")
 @options.seed
+@click.option(
+    "--storage",
+    type=click.Choice(("auto", "memory", "disk")),
+    default="auto",
+    show_default=True,
+    help="Where features lie while training; auto: on disk, beside the output, if they take over half of free memory.",
+)
 @log_option
 @options.device
 @options.precision
@@ -100,49 +117,42 @@ def command(
       torchrun --nproc-per-node 4 -m affcli -- train …    (the same in four processes, on as many GPUs if there are any)
     """
     _check(given)
-    refuse_existing(output, force=True)
-    if log_file is not None:
-        refuse_existing(log_file, force=True)
-    annotations = read_labels(labels)
-    val_annotations = read_labels(val_labels) if val_labels else {}
+    for written in (output, log_file):
+        if written is not None:
+            refuse_existing(written, force=True)
+    annotations = read_labels(labels), read_labels(val_labels) if val_labels else {}
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
 
-    from affcli.models import epochs, runtime, training
-    from affcli.models.dataset import TrainingSet, ValidationSet
+    from affcli.models import runtime
     from affcli.models.fusion import FusionConfig
-    from affcli.models.model_file import ModelCard, save_model
-    from affcli.models.progress import Progress
     from affcli.models.ranks import joined_ranks
+    from affcli.models.tasks import TrainingTask, made_before
+    from affcli.models.training import TrainingOptions
 
-    existing = _existing_fingerprint(output, force=given["force"])
+    before = made_before(output, force=given["force"])
     run = runtime.choose_for_training(given["device"], given["precision"])
-    chosen = training.TrainingOptions(**{field.name: given[field.name] for field in fields(training.TrainingOptions)})
-    network = {name: given[name] for name in ("window", "dim", "layers", "heads", "dropout")}
     with JoinedFeatures(*tables, sizes=(0, 0)) as joined, joined_ranks(run.device) as ranks:
         if not ranks.first:
             terminal.set_verbosity(-1)
-        _note_strangers(joined, annotations, val_annotations)
-        held_out = Fold(*fold).held_out(annotations, seed=chosen.seed) if fold else []
-        config = FusionConfig(*joined.sizes, **network)
-        data = TrainingSet.load(joined, annotations, window=config.window, stride=chosen.stride, without=held_out)
-        validation = ValidationSet.load(joined, val_annotations) if val_annotations else None
-        made_from = training.made_from(config, chosen, data, validation, run)
-        if already_made(output, existing, made_from):
+        _note_strangers(joined, *annotations)
+        visual_size, audio_size = joined.sizes
+        config = _taken(FusionConfig, given, visual_size=visual_size, audio_size=audio_size)
+        chosen = _taken(TrainingOptions, given)
+        how = {"fold": Fold(*fold) if fold else None, "storage": given["storage"]}
+        task = TrainingTask.load(output, joined, annotations, config, chosen, run, **how)
+        if already_made(output, before, task.made_from):
             return
-        progress = Progress(output, made_from)
-        trainer = training.Trainer(config, chosen, data.fitted(run.device), validation, run, ranks)
         with EpochLines(log_file if ranks.first else None, chosen.epochs) as lines:
-            limits = {"epochs": chosen.epochs, "patience": chosen.patience}
-            trained = epochs.run(trainer, progress, **limits, report=lines, ranks=ranks)
-        if not ranks.first:
-            return
-        facts = {**asdict(chosen), "fold": fold, "held_out": held_out, "made_from": made_from}
-        card = ModelCard(config, chosen.stride, joined.encoders, joined.alignment, facts, trained.validation)
-        save_model(output, trained.weights, card)
-        progress.remove()
-    sizes = {"video": data.videos, "window": len(data.windows), "epoch": len(trained.reports)}
+            trained = task.train(lines, ranks)
+    sizes = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
     counts = ", ".join(counted(number, what) for what, number in sizes.items())
     terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")
+
+
+def _taken(kind: type[Options], given: Mapping[str, Any], **known: Any) -> Options:
+    """The dataclass, its fields filled with the options of the same names."""
+    named = {field.name: given[field.name] for field in fields(kind) if field.name in given}
+    return kind(**named, **known)
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -152,20 +162,6 @@ def _check(given: dict[str, Any]) -> None:
         raise UsageError(
             f"--stride {given['stride']} is larger than --window {given['window']}: frames would be left out."
         )
-
-
-def _existing_fingerprint(output: str, *, force: bool) -> str | None:
-    """What a model that is there already was made from, None where there is none; raises for any other file."""
-    from affcli.models.model_file import load_model
-
-    if force or not Path(output).is_file():
-        return None
-    try:
-        _, card = load_model(output)
-    except AffcliError:
-        refuse_existing(output, force=False)
-        raise
-    return str(card.training.get("made_from"))
 
 
 def _note_strangers(

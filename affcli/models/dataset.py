@@ -18,8 +18,10 @@ from affcli.joins import JoinedFeatures, no_common_videos
 from affcli.models.fusion import FusionNetwork
 from affcli.models.inference import voted
 from affcli.models.runtime import Runtime
+from affcli.models.storage import MEMORY, Storage
 from affcli.models.windows import Frames, Windows
 from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.scoring import TRAILING_LABELS, matching_rows
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # visual, its mask, audio, its mask, labels
 
@@ -32,11 +34,13 @@ class LabelledFrames:
     labels: Tensor  # [N] int64
 
     @classmethod
-    def load(cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels], videos: Sequence[str]) -> LabelledFrames:
-        frames = Frames.load(joined, videos)
+    def load(
+        cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels], videos: Sequence[str], storage: Storage
+    ) -> LabelledFrames:
+        frames = Frames.load(joined, videos, storage)
         numbers = torch.full((len(frames.visual_valid),), NOT_ANNOTATED, dtype=torch.int64)
         for video, start, stop in zip(videos, frames.offsets[:-1], frames.offsets[1:], strict=True):
-            # Label files may run a line or two past the last frame; those lines have no features to learn from.
+            # Label files may run a line or two past the last frame: nothing to learn from. (See ValidationSet.)
             known = labels[video].labels[: stop - start]
             numbers[start : start + len(known)] = torch.from_numpy(known.astype(np.int64))
         return cls(frames, numbers)
@@ -66,12 +70,13 @@ class TrainingSet:
         window: int,
         stride: int,
         without: Sequence[str] = (),
+        storage: Storage = MEMORY,
     ) -> TrainingSet:
         """Every video that has features and labels, but for those `without`."""
         videos = [video for video in joined.videos if video in labels and video not in without]
         if not videos:
             raise no_common_videos(joined, sorted(labels))
-        labelled = LabelledFrames.load(joined, labels, videos)
+        labelled = LabelledFrames.load(joined, labels, videos, storage)
         windows = Windows.over(labelled.frames.offsets, length=window, stride=stride)
         kept = _teaching(labelled, windows)
         if not kept.any():
@@ -101,7 +106,8 @@ class TrainingSet:
         # A window with neither stream has constant logits whatever is learnt: its frames are left out of the loss.
         teaches = exists & (visual_valid | audio_valid).any(dim=1, keepdim=True)
         labels = torch.where(teaches, self.labelled.labels[rows], NOT_ANNOTATED)
-        return frames.visual[rows].float(), visual_valid, frames.audio[rows].float(), audio_valid, labels
+        visual, audio = frames.gather(rows)
+        return visual, visual_valid, audio, audio_valid, labels
 
 
 def _teaching(labelled: LabelledFrames, windows: Windows) -> Tensor:
@@ -115,20 +121,42 @@ def _teaching(labelled: LabelledFrames, windows: Windows) -> Tensor:
 class ValidationSet:
     """Judges a network the way it is used: windows, soft voting, F1 over the frames of all videos."""
 
-    labelled: LabelledFrames
+    frames: Frames
+    row: NDArray[np.int64]  # [m]: the frame whose prediction each of `truth` is compared to
+    truth: NDArray[np.int8]  # [m]: class numbers
 
     @classmethod
-    def load(cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels]) -> ValidationSet:
+    def load(
+        cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels], storage: Storage = MEMORY
+    ) -> ValidationSet:
         videos = [video for video in joined.videos if video in labels]
         if not videos:
             raise no_common_videos(joined, sorted(labels))
-        return cls(LabelledFrames.load(joined, labels, videos))
+        frames = Frames.load(joined, videos, storage)
+        return cls(frames, *_judged_rows(frames, labels))
 
     def confusion(self, network: FusionNetwork, run: Runtime, *, stride: int, batch_size: int) -> NDArray[np.int64]:
         """Labelled frames by true and predicted class, [8, 8]."""
         network.eval()
         window = network.config.window
-        logits = voted(network, self.labelled.frames, run, window=window, stride=stride, batch_size=batch_size)
-        truth = self.labelled.labels.numpy()
-        judged = truth >= 0
-        return metrics.confusion(truth[judged], logits[judged].argmax(axis=1))
+        logits = voted(network, self.frames, run, window=window, stride=stride, batch_size=batch_size)
+        return metrics.confusion(self.truth, logits[self.row].argmax(axis=1))
+
+    def digest(self) -> str:
+        """A fingerprint of names, features and labels."""
+        judged = blake2b(self.row.tobytes() + self.truth.tobytes(), digest_size=16)
+        return self.frames.digest() + judged.hexdigest()
+
+
+def _judged_rows(frames: Frames, labels: Mapping[str, VideoLabels]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Rows and classes of all labelled frames, joined as `affcli score` does: lines past the last frame borrow its
+    prediction.
+    """
+    rows, classes = [], []
+    for video, start, stop in zip(frames.videos, frames.offsets[:-1], frames.offsets[1:], strict=True):
+        own = labels[video].labels
+        wanted = np.flatnonzero(own != NOT_ANNOTATED) + 1
+        row = matching_rows(wanted, np.arange(1, stop - start + 1), trailing=TRAILING_LABELS)
+        rows.append(row[row >= 0] + start)
+        classes.append(own[wanted[row >= 0] - 1])
+    return np.concatenate(rows), np.concatenate(classes)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Sizes of the network; the paper's best are dim 256 and 3 layers."""
+    """Sizes and parts of the network; the paper's best are dim 256, 3 layers and all parts."""
 
     visual_size: int
     audio_size: int
@@ -31,6 +31,8 @@ class FusionConfig:
     layers: int = 3
     heads: int = 8
     dropout: float = 0.1
+    cross_attention: bool = True
+    gates: bool = True  # nothing to gate without cross-attention
 
 
 class SafeAttention(nn.Module):
@@ -150,6 +152,20 @@ class Gate(nn.Module):
         return fused
 
 
+class Halves(nn.Module):
+    """In place of a gate: F = ½ H + ½ H_cross."""
+
+    def forward(self, own: Tensor, crossed: Tensor) -> Tensor:
+        return 0.5 * own + 0.5 * crossed
+
+
+class OwnStream(nn.Module):
+    """In place of cross-attention: H_cross = H, so that a stream knows nothing of the other one."""
+
+    def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
+        return queries
+
+
 class FusionNetwork(nn.Module):
     """The whole network. A stream is fused with the cross-attention whose *queries* come from it."""
 
@@ -158,10 +174,10 @@ class FusionNetwork(nn.Module):
         self.config = config
         self.visual = Branch(config.visual_size, config)
         self.audio = Branch(config.audio_size, config)
-        self.visual_to_audio = AttentionBlock(config.dim, config.heads, config.dropout)
-        self.audio_to_visual = AttentionBlock(config.dim, config.heads, config.dropout)
-        self.visual_gate = Gate(config.dim)
-        self.audio_gate = Gate(config.dim)
+        self.visual_to_audio = _crossing(config)
+        self.audio_to_visual = _crossing(config)
+        self.visual_gate = _gate(config)
+        self.audio_gate = _gate(config)
         self.classify = nn.Sequential(
             nn.Linear(2 * config.dim, config.dim),
             nn.GELU(),
@@ -185,6 +201,16 @@ class FusionNetwork(nn.Module):
         fused_audio = self.audio_gate(own_audio, crossed_audio)
         logits: Tensor = self.classify(torch.cat([fused_visual, fused_audio], dim=-1))
         return logits.float()
+
+
+def _crossing(config: FusionConfig) -> nn.Module:
+    if not config.cross_attention:
+        return OwnStream()
+    return AttentionBlock(config.dim, config.heads, config.dropout)
+
+
+def _gate(config: FusionConfig) -> nn.Module:
+    return Gate(config.dim) if config.gates and config.cross_attention else Halves()
 
 
 def sinusoidal_positions(length: int, dim: int) -> Tensor:

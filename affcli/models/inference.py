@@ -48,6 +48,7 @@ def run_windows(
     with run.inference():
         visual = _projected(network.visual.project.frames, frames.visual, visual_valid)
         audio = _projected(network.audio.project.frames, frames.audio, audio_valid)
+    frames.release()
     for first in range(0, len(windows), batch_size):
         batch = windows[first : first + batch_size]
         rows, exists = batch.to(run.device).rows()
@@ -59,7 +60,17 @@ def run_windows(
 def voted(
     network: FusionNetwork, frames: Frames, run: Runtime, *, window: int, stride: int, batch_size: int
 ) -> NDArray[np.float64]:
-    """The mean of the logits of all windows that cover a frame, [frames, classes]: predict and vote in one."""
+    """The mean of the logits of all windows that cover a frame, [frames, classes]: predict and vote in one.
+
+    Some thousand frames at a time: what is held beside the result does not grow with their number.
+    """
+    how = {"window": window, "stride": stride, "batch_size": batch_size}
+    return np.concatenate([_voted(network, part, run, **how) for part in frames.parts(_FRAMES_AT_ONCE)])
+
+
+def _voted(
+    network: FusionNetwork, frames: Frames, run: Runtime, *, window: int, stride: int, batch_size: int
+) -> NDArray[np.float64]:
     windows = Windows.over(frames.offsets, length=window, stride=stride)
     sums = torch.zeros(len(frames.visual_valid), network.config.classes, dtype=torch.float64)
     votes = torch.zeros(len(frames.visual_valid), dtype=torch.float64)

@@ -42,7 +42,7 @@ def made_from(
     config: FusionConfig, options: TrainingOptions, data: TrainingSet, validation: ValidationSet | None, run: Runtime
 ) -> str:
     """Fingerprint of everything a model's bytes depend on, but for the machine."""
-    judged = validation.labelled.digest() if validation else None
+    judged = validation.digest() if validation else None
     return fingerprint(asdict(config), asdict(options), data.labelled.digest(), judged, run.precision)
 
 
@@ -68,7 +68,7 @@ class Trainer:
         run: Runtime,
         ranks: Ranks | None = None,
     ) -> None:
-        self.options, self._data, self._validation = options, data, validation
+        self.options, self._data, self._validation = options, data.fitted(run.device), validation
         self._run, self._ranks = run, ranks or Ranks()
         torch.manual_seed(options.seed)
         self.network = FusionNetwork(config).to(run.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affcli.joins import JoinedFeatures, VideoFeatures
+from affcli.models.storage import Rows, Storage
+
+_ROWS_AT_ONCE = 2_048  # read together by the fingerprint
 
 
 def window_starts(frames: int, window: int, stride: int) -> NDArray[np.int64]:
@@ -37,54 +40,82 @@ class Frames:
     visual_valid: Tensor  # [N] bool
     audio: Tensor  # [N, Da] float16
     audio_valid: Tensor  # [N] bool
+    stored: tuple[Rows, ...] = ()  # where the features lie
 
     @classmethod
-    def load(cls, joined: JoinedFeatures, videos: Sequence[str]) -> Frames:
-        """Reads the videos, one at a time, into memory that is taken once."""
+    def load(cls, joined: JoinedFeatures, videos: Sequence[str], storage: Storage) -> Frames:
+        """Reads the videos, one at a time, into room that is taken once."""
         offsets = np.concatenate([[0], np.cumsum([joined.frames(video) for video in videos])]).astype(np.int64)
-        total, (visual_size, audio_size) = int(offsets[-1]), joined.sizes
-        frames = cls(
-            tuple(videos),
-            offsets,
-            torch.zeros(total, visual_size, dtype=torch.float16),
-            torch.zeros(total, dtype=torch.bool),
-            torch.zeros(total, audio_size, dtype=torch.float16),
-            torch.zeros(total, dtype=torch.bool),
-        )
+        total = int(offsets[-1])
+        stored = storage.room(total, joined.sizes)
+        valid = torch.zeros(2, total, dtype=torch.bool)
         for video, start in zip(videos, offsets[:-1].tolist(), strict=True):
-            frames._put(start, joined.read(video))
-        return frames
+            found = joined.read(video)
+            for rows, mask, stream in zip(stored, valid, (found.visual, found.audio), strict=True):
+                rows.put(start, stream.features)
+                mask[start : start + stream.frames] = torch.from_numpy(stream.valid)
+        for rows in stored:
+            rows.finish()
+        visual, audio = (rows.tensor for rows in stored)
+        return cls(tuple(videos), offsets, visual, valid[0], audio, valid[1], stored)
 
     @classmethod
     def of(cls, video: VideoFeatures) -> Frames:
         """The frames of one video, without a copy."""
-        streams = (part for s in (video.visual, video.audio) for part in (s.features, s.valid))
-        tensors = map(torch.from_numpy, streams)
-        return cls((video.video,), np.array([0, video.frames]), *tensors)
+        visual, audio = video.visual, video.audio
+        features, valid = map(torch.from_numpy, (visual.features, visual.valid))
+        sound, heard = map(torch.from_numpy, (audio.features, audio.valid))
+        return cls((video.video,), np.array([0, video.frames]), features, valid, sound, heard)
 
-    def _put(self, start: int, video: VideoFeatures) -> None:
-        rows = slice(start, start + video.frames)
-        self.visual[rows] = torch.from_numpy(video.visual.features)
-        self.visual_valid[rows] = torch.from_numpy(video.visual.valid)
-        self.audio[rows] = torch.from_numpy(video.audio.features)
-        self.audio_valid[rows] = torch.from_numpy(video.audio.valid)
+    def parts(self, most: int) -> Iterator[Frames]:
+        """Consecutive videos with at most `most` frames together, or one that has more; views, no copies."""
+        first = 0
+        while first < len(self.videos):
+            fitting = int(np.searchsorted(self.offsets, self.offsets[first] + most, side="right")) - 1
+            last = max(fitting, first + 1)
+            yield self._part(first, last)
+            first = last
+
+    def _part(self, first: int, last: int) -> Frames:
+        offsets = self.offsets[first : last + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        visual, audio = self.visual[rows], self.audio[rows]
+        valid = self.visual_valid[rows], self.audio_valid[rows]
+        return Frames(self.videos[first:last], offsets - offsets[0], visual, valid[0], audio, valid[1], self.stored)
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Both streams' features of some rows, in full precision: [*rows, Dv] and [*rows, Da]."""
+        found = self.visual[rows].float(), self.audio[rows].float()
+        self.release()
+        return found
+
+    def release(self) -> None:
+        """Lets go of features that have been read from disk."""
+        for rows in self.stored:
+            rows.release()
 
     def to(self, device: torch.device) -> Frames:
-        tensors = (self.visual, self.visual_valid, self.audio, self.audio_valid)
-        return Frames(self.videos, self.offsets, *(tensor.to(device) for tensor in tensors))
+        visual, visual_valid, audio, audio_valid = (tensor.to(device) for tensor in self._tensors)
+        self.release()
+        return Frames(self.videos, self.offsets, visual, visual_valid, audio, audio_valid)
+
+    @property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.visual, self.visual_valid, self.audio, self.audio_valid
 
     @property
     def bytes(self) -> int:
-        tensors = (self.visual, self.visual_valid, self.audio, self.audio_valid)
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors)
 
     def digest(self) -> str:
         """A fingerprint of names and content."""
         state = blake2b(digest_size=16)
         state.update("\0".join(self.videos).encode())
         state.update(self.offsets.tobytes())
-        for tensor in (self.visual, self.visual_valid, self.audio, self.audio_valid):
-            state.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+        for tensor in self._tensors:
+            for part in torch.split(tensor, _ROWS_AT_ONCE):
+                state.update(np.ascontiguousarray(part.cpu().numpy()).data)
+                self.release()
         return state.hexdigest()
 
 

@@ -1,0 +1,139 @@
+"""Where the features lie while a network is trained: in memory, or in a file that is mapped into it.
+
+A mapped file has no name: it takes room beside the output, and is gone with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affcli.errors import AffcliError
+
+log = logging.getLogger(__name__)
+
+KINDS = ("auto", "memory", "disk")
+_SHARE = 0.5  # of the memory that is free, which features may take before they go to disk
+_HALF = np.dtype(np.float16)
+
+
+class Rows:
+    """Features of many frames, [rows, size] in half precision, in memory. First all are put, then `tensor` is read."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.tensor = torch.zeros(rows, size, dtype=torch.float16)
+
+    def put(self, first: int, features: NDArray[np.float16]) -> None:
+        self.tensor[first : first + len(features)] = torch.from_numpy(features)
+
+    def finish(self) -> None:
+        """To be called when all rows are put."""
+
+    def release(self) -> None:
+        """Lets go of what has been read and can be read again."""
+
+
+class MappedRows(Rows):
+    """The same in a file without a name in `folder`. What is read of it stays in this process until `release`."""
+
+    def __init__(self, rows: int, size: int, folder: Path) -> None:
+        self._shape, self._folder = (rows, size), folder
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as its rows
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def put(self, first: int, features: NDArray[np.float16]) -> None:
+        try:
+            self._file.seek(first * self._shape[1] * _HALF.itemsize)
+            self._file.write(np.ascontiguousarray(features).data)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def finish(self) -> None:
+        rows, size = self._shape
+        try:
+            self._file.flush()
+            self._map = mmap.mmap(self._file.fileno(), rows * size * _HALF.itemsize)
+        except OSError as error:
+            raise self._failure(error) from error
+        self.tensor = torch.from_numpy(np.frombuffer(self._map, _HALF).reshape(rows, size))
+
+    def release(self) -> None:
+        # The pages stay in the system's cache, which gives them up when memory is wanted.
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _failure(self, error: OSError) -> AffcliError:
+        size = self._shape[0] * self._shape[1] * _HALF.itemsize
+        return AffcliError(
+            f"{self._folder}: no room for {size / 1e9:.1f} GB of features ({error.strerror}). Free some, or write the "
+            "model to another disk."
+        )
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Gives room for features: in memory, on disk, or (auto) on disk where they take more than half of the memory
+    that is free. The numbers are the same, and so is everything computed from them.
+    """
+
+    kind: str = "memory"  # one of KINDS
+    folder: Path = Path()  # where a mapped file takes its room
+
+    def room(self, rows: int, sizes: tuple[int, int]) -> tuple[Rows, Rows]:
+        """Room for the features of both streams of `rows` frames, which are `sizes` numbers long."""
+        needed = rows * sum(sizes) * _HALF.itemsize
+        if self.kind == "disk" or (self.kind == "auto" and self._are_too_many(needed)):
+            return MappedRows(rows, sizes[0], self.folder), MappedRows(rows, sizes[1], self.folder)
+        return Rows(rows, sizes[0]), Rows(rows, sizes[1])
+
+    def _are_too_many(self, needed: int) -> bool:
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun; each holds all features
+        free = free_memory()
+        if needed * processes <= _SHARE * free:
+            return False
+        log.warning(
+            "the features take %.1f GB, more than half of the %.1f GB of free memory: they lie in a file in %s "
+            "while training lasts (--storage memory keeps them in memory).",
+            needed * processes / 1e9,
+            free / 1e9,
+            self.folder.resolve(),
+        )
+        return True
+
+
+MEMORY = Storage()
+
+
+def free_memory() -> int:
+    """Bytes that can be had without swapping: what the system says, or its limit for this group of processes."""
+    known = (_meminfo_available(), _group_limit(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(size for size in known if size is not None)
+
+
+def _meminfo_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _group_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """The nearest of the limits that Linux sets to this process's group and the groups around it (cgroup v2)."""
+    try:
+        path = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return None
+    inside = root / path.strip("/")
+    groups = [group for group in (inside, *inside.parents) if group.is_relative_to(root)]
+    limits = [(group / "memory.max").read_text().strip() for group in groups if (group / "memory.max").is_file()]
+    return min((int(limit) for limit in limits if limit.isdigit()), default=None)
