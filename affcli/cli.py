@@ -41,6 +41,7 @@ COMMANDS = {
     "export": Entry(
         "affcli.commands.export", "Frame logits → captions, segments, ELAN, CSV, ABAW submission, label files."
     ),
+    "plot": Entry("affcli.commands.plot", "Frame logits → timelines and the confusion matrix, PNG or SVG."),
     "info": Entry("affcli.commands.info", "Says what a model, table or calibration is."),
 }
 

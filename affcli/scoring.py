@@ -126,6 +126,16 @@ def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, traili
     return np.where(found, at, -1)
 
 
+def truth_of(labels: Mapping[str, VideoLabels], video: str, frame: NDArray[np.int64]) -> Numbers | None:
+    """The class numbers of a video's frames [n], -1 where nobody judged; None for a video without labels."""
+    if video not in labels:
+        return None
+    known = labels[video].labels
+    return np.where(
+        frame <= known.size, np.append(known, NOT_ANNOTATED)[np.minimum(frame - 1, known.size)], NOT_ANNOTATED
+    )
+
+
 # --- which column is the prediction ----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,125 @@
+"""`affcli plot`: pictures of frame tables for print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from affcli import options
+from affcli.errors import AffcliError, UsageError, listed
+
+if TYPE_CHECKING:
+    from affcli.annotations import VideoLabels
+    from affcli.columns import ColumnNames
+    from affcli.labelled import LabelledTable
+
+
+@click.command("plot")
+@click.argument("source", metavar="[INPUT]", default="-")
+@click.option("-o", "--output", required=True, metavar="FILE|DIR", help=".png or .svg; a folder: a picture a video.")
+@click.option("--labels", metavar="DIR|FILE", help="The truth, as for affcli score: drawn beside the prediction.")
+@click.option("--confusion", is_flag=True, help="The confusion matrix of all videos instead; needs --labels.")
+@click.option("--video", "chosen", metavar="NAME", help="Only this video.")
+@click.option(
+    "--format", "picture", type=click.Choice(["png", "svg"]), default="png", show_default=True, help="In a folder."
+)
+@options.frame_rate
+@options.label_column
+@options.logit_columns
+@options.force
+@options.common
+def command(
+    source: str,
+    *,
+    output: str,
+    labels: str | None,
+    confusion: bool,
+    chosen: str | None,
+    picture: str,
+    fps: float | None,
+    label_column: str | None,
+    columns: ColumnNames,
+    force: bool,
+) -> None:
+    """Draws a frame table: a timeline a video, or the confusion matrix.
+
+    A timeline shows the labels as a band, with --labels the truth below it, where no face and no sound was found, and a
+    row of probabilities for each class: the mean of the frames in each column of pixels, and lighter the largest.
+    Needs matplotlib: pip install 'affcli[plot]'.
+
+    \b
+    Examples:
+      affcli plot S.parquet --video clip -o clip.png
+      affcli plot S.parquet --labels Validation_Set -o timelines/ --format svg
+      affcli plot S.parquet --labels Validation_Set --confusion -o confusion.svg
+    """
+    from affcli.annotations import read_labels
+    from affcli.outputs import refuse_existing, refuse_full_folder, write_bytes, write_folder
+    from affcli.plots import SUFFIXES
+
+    suffix = Path(output).suffix.lower()
+    if confusion and (labels is None or suffix not in SUFFIXES):
+        raise UsageError(f"--confusion needs --labels, and a file to write: -o NAME{SUFFIXES[0]} or {SUFFIXES[1]}.")
+    if suffix in SUFFIXES:
+        refuse_existing(output, force=force)
+    else:
+        refuse_full_folder(output, force=force)
+    truth = None if labels is None else read_labels(labels)
+    if confusion and truth is not None:
+        write_bytes(output, _confusion(source, columns, label_column, truth, suffix))
+        return
+    from affcli.labelled import LabelledTable
+
+    with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
+        videos = _chosen(table, chosen)
+        if suffix not in SUFFIXES:
+            write_folder(output, _pictures(table, videos, truth, f".{picture}"), force=force)
+        elif len(videos) > 1:
+            raise UsageError(f"{table.name}: has {len(videos):,} videos; name one with --video, or a folder with -o.")
+        else:
+            write_bytes(output, next(content for _, content in _pictures(table, videos, truth, suffix)))
+
+
+def _chosen(table: LabelledTable, chosen: str | None) -> tuple[str, ...]:
+    if not table.ids:
+        raise AffcliError(f"{table.name}: has no rows, so there is nothing to plot.")
+    if chosen is None:
+        return table.ids
+    if chosen not in table.ids:
+        raise AffcliError(f"{table.name}: has no video '{chosen}' (videos: {listed(table.ids)}).")
+    return (chosen,)
+
+
+def _pictures(
+    table: LabelledTable, videos: tuple[str, ...], truth: Mapping[str, VideoLabels] | None, suffix: str
+) -> Iterator[tuple[str, bytes]]:
+    from affcli.plots import COLUMNS, timeline_picture
+    from affcli.scoring import truth_of
+    from affcli.terminal import counting
+    from affcli.timelines import timeline
+
+    with counting("plot", len(videos), shown=len(videos) > 1) as progress:
+        for name in videos:
+            video = table.video(name)
+            own = None if truth is None else truth_of(truth, name, video.frame)
+            yield f"{name}{suffix}", timeline_picture(timeline(video, COLUMNS[suffix], own), suffix)
+            progress.advance(1, frames=len(video.frame))
+
+
+def _confusion(
+    source: str, columns: ColumnNames, label_column: str | None, truth: Mapping[str, VideoLabels], suffix: str
+) -> bytes:
+    from dataclasses import replace
+
+    from affcli.logits import LogitTable
+    from affcli.metrics import compare
+    from affcli.plots import confusion_picture
+    from affcli.scoring import Rules, tally
+
+    columns = replace(columns, label=label_column or columns.label)
+    with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
+        found = tally(table, truth, Rules(allow_missing=True, label_column=label_column))
+    return confusion_picture(compare([found], bootstrap=0)[0].score, Path(source).name, suffix)
