@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.facesets.listing import Labelled
@@ -58,7 +59,7 @@ def decoded(
     return made
 
 
-def kept_rows(fates: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def kept_rows(fates: str) -> NDArray[np.int64]:
     """The rows of the list that have pixels."""
     return np.array([row for row, fate in enumerate(fates) if fate in KEPT], np.int64)
 
@@ -66,35 +67,39 @@ def kept_rows(fates: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 def _write_blocks(
     writer: PixelWriter, listed: Labelled, how: Preparation, thin: float | None, advance: Callable[[int], None]
 ) -> None:
+    """Writes what is not written yet."""
     done = len(writer.fates)
     advance(done)
-    thinner = Thinner(thin) if thin is not None else None
-    if thinner and writer.rows:
-        row = int(kept_rows(writer.fates)[-1])
-        thinner.begin_after(writer.last(), int(listed.group[row]), int(listed.labels[row]))
-    labels, preparer, pool = listed.labels, Preparer(how), ThreadPoolExecutor(workers())
+    keeps = _thinning(writer, listed, thin)
+    preparer, pool = Preparer(how), ThreadPoolExecutor(workers())
     try:
         for start in range(done, len(listed), _BLOCK):
             rows = range(start, min(start + _BLOCK, len(listed)))
-            kept: list[Pixels] = []
-            fates = []
-            for row, (pixels, fate) in zip(
-                rows, pool.map(preparer.prepare, [listed.origins[r] for r in rows]), strict=True
-            ):
-                if (
-                    pixels is not None
-                    and thinner
-                    and not thinner.keeps(pixels, int(listed.group[row]), int(labels[row]))
-                ):
-                    pixels, fate = None, THINNED
-                if pixels is not None:
-                    kept.append(pixels)
-                fates.append(fate)
-            stacked = np.stack(kept) if kept else np.empty((0, how.size, how.size, 3), np.uint8)
-            writer.append(stacked, "".join(fates))
+            made = pool.map(preparer.prepare, listed.origins[start : rows.stop])
+            chosen = [_chosen(row, *one, keeps) for row, one in zip(rows, made, strict=True)]
+            kept = [pixels for pixels, _ in chosen if pixels is not None]
+            block = np.array(kept, np.uint8).reshape(-1, how.size, how.size, 3)
+            writer.append(block, "".join(fate for _, fate in chosen))
             advance(len(rows))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _thinning(writer: PixelWriter, listed: Labelled, thin: float | None) -> Callable[[int, Pixels], bool]:
+    """Whether to keep the picture of a row of the list; asked of one row after the other, from what is written on."""
+    if thin is None:
+        return lambda row, pixels: True
+    thinner, group, labels = Thinner(thin), listed.group, listed.labels
+    if writer.rows:
+        last = int(kept_rows(writer.fates)[-1])
+        thinner.begin_after(writer.last(), int(group[last]), int(labels[last]))
+    return lambda row, pixels: thinner.keeps(pixels, int(group[row]), int(labels[row]))
+
+
+def _chosen(
+    row: int, pixels: Pixels | None, fate: str, keeps: Callable[[int, Pixels], bool]
+) -> tuple[Pixels | None, str]:
+    return (None, THINNED) if pixels is not None and not keeps(row, pixels) else (pixels, fate)
 
 
 def workers() -> int:

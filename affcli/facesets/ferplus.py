@@ -76,7 +76,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         missing = [one for one in ("usage", "image name", *_CLASS_OF, *_NO_CLASS) if one not in header]
         if missing:
             raise AffcliError(f"{path}: has no column {listed(missing)} (columns: {listed(header, limit=12)}).")
-        for fields in reader:
+        for fields in filter(None, reader):
             yield dict(zip(header, fields, strict=False))
 
 

@@ -15,6 +15,7 @@ from affcli.reports import Grid
 from affcli.schema import CLASSES
 
 TRAIN, HELD_OUT, TEST = "train", "held out", "test"
+HOLDOUT: Final = 0.1  # of sets that come without parts of their own
 OTHER: Final = CLASSES.index("Other")
 _ONE_HOT: Final = np.eye(len(CLASSES), dtype=np.float32)
 

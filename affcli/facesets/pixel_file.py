@@ -38,11 +38,12 @@ class Decoded:
 
 
 def finished(path: Path) -> Decoded | None:
-    """The file if it is complete."""
-    facts = path.with_suffix(".json")
-    if not (path.is_file() and facts.is_file()):
+    """The file if it is complete and whole."""
+    try:
+        facts = json.loads(path.with_suffix(".json").read_bytes())
+        return Decoded(np.load(path, mmap_mode="r"), facts["fates"], facts["digest"])
+    except (OSError, ValueError, KeyError):
         return None
-    return Decoded(np.load(path, mmap_mode="r"), **json.loads(facts.read_bytes()))
 
 
 class PixelWriter:

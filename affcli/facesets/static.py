@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, UsageError, listed
 from affcli.facesets import affectnet, class_folders, ferplus, rafdb, searching
-from affcli.facesets.listing import HELD_OUT, NOTHING, TEST, TRAIN, Labelled, Listing, Shelf, joined
+from affcli.facesets.listing import HELD_OUT, HOLDOUT, NOTHING, TEST, TRAIN, Labelled, Listing, Shelf, joined
 from affcli.facesets.loading import load
+from affcli.facesets.mixing import CLASS_POWER
 from affcli.facesets.pictures import FaceData
 from affcli.facesets.preparing import BILINEAR, Preparation
 
@@ -33,9 +34,9 @@ def static_faces(
     size: int,
     align: bool,
     cache: Path,
-    holdout: float = 0.1,
+    holdout: float = HOLDOUT,
     seed: int = 0,
-    class_power: float = 0.5,
+    class_power: float = CLASS_POWER,
     resample: int = BILINEAR,
     advance: Callable[[int], None] = lambda pictures: None,
 ) -> FaceData:
@@ -49,7 +50,7 @@ def static_faces(
     return load(listing, how, cache=cache, class_power=class_power, raw_too=align, advance=advance)
 
 
-def list_static(specs: Sequence[tuple[str, Path]], *, holdout: float = 0.1, seed: int = 0) -> Listing:
+def list_static(specs: Sequence[tuple[str, Path]], *, holdout: float = HOLDOUT, seed: int = 0) -> Listing:
     """What is in the sets `(kind, folder)`; no picture is decoded.
 
     A set's own validation part is held out; without one its test part is; without either, a fraction `holdout` of its
