@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "extract-visual": Entry("affcli.commands.extract_visual", "Videos → faces → visual features, a row a frame."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Sound → audio features, a row a frame."),
+    "train-visual": Entry("affcli.commands.train_visual", "Labelled faces → an image encoder with a head."),
     "train": Entry("affcli.commands.train", "Feature tables and labels → model.safetensors."),
     "predict": Entry("affcli.commands.predict", "Model and feature tables → windowed logits."),
     "vote": Entry("affcli.commands.vote", "Windowed logits, or several tables → one row a frame."),

@@ -72,6 +72,9 @@ def feature_output(what: str) -> Callable[[Command], Command]:
     )
 
 
+output_folder = click.option("-o", "--output", metavar="DIR", help="Where to write (a Hugging Face folder).")
+
+
 def batch_size(default: int, what: str) -> Callable[[Command], Command]:
     return click.option(
         "--batch-size", type=click.IntRange(1), default=default, show_default=True, help=f"{what} at a time."

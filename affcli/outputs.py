@@ -6,7 +6,8 @@ import glob
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from affcli.errors import AffcliError
@@ -51,6 +52,23 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def complete_folder(output: str) -> Iterator[Path]:
+    """A folder beside `output` to be filled; it takes that name, and the place of a folder that has it, at the end."""
+    path = Path(output)
+    made = temporary_name(path)
+    old = made.with_suffix(".old")
+    made.mkdir()
+    try:
+        yield made
+        if path.is_dir():
+            path.replace(old)
+        made.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def remove_leftovers(output: str) -> None:

@@ -51,13 +51,16 @@ class Checkpoint:
         return self.read(PREPROCESSOR)
 
 
-def find(model: str, *, mini: str) -> Checkpoint:
-    """The checkpoint that `--model` names; `mini` says which of the package's small encoders that word stands for."""
+def find(model: str, *, mini: str, bare: bool = False) -> Checkpoint:
+    """The checkpoint that `--model` names; `mini` says which of the package's small encoders that word stands for.
+
+    `bare` also takes a folder without weights, for a network that is to be trained from the beginning.
+    """
     if model == MINI:
         return Checkpoint(MINI, Path(__file__).parent / "mini" / mini, weights=False)
     folder = Path(model)
     if folder.is_dir():
-        return _local(model, folder)
+        return _local(model, folder, bare=bare)
     if folder.exists():
         raise AffcliError(f"--model {model}: is a file; name the checkpoint's folder (config.json and weights in it).")
     if not _HUB_NAME.fullmatch(model):
@@ -66,10 +69,11 @@ def find(model: str, *, mini: str) -> Checkpoint:
     return Checkpoint(name, _cached(name, revision or "main") or _downloaded(name, revision or "main"))
 
 
-def _local(model: str, folder: Path) -> Checkpoint:
-    if missing := _missing(lambda file: (folder / file).is_file()):
+def _local(model: str, folder: Path, *, bare: bool) -> Checkpoint:
+    weights = any((folder / file).is_file() for file in _WEIGHTS)
+    if missing := _missing(lambda file: (folder / file).is_file() or (bare and file in _WEIGHTS)):
         raise AffcliError(f"--model {model}: the folder has no {missing}; a Hugging Face checkpoint folder is needed.")
-    return Checkpoint(folder.resolve().name, folder)
+    return Checkpoint(folder.resolve().name, folder, weights)
 
 
 def _missing(has: Callable[[str], bool]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class PicturePreprocessing:
     rescale: float
     mean: tuple[float, ...]  # of the channels red, green, blue
     std: tuple[float, ...]
-    processor: Callable[..., Any]  # picture → {"pixel_values": [1, 3, height, width]}
+    processor: Any  # picture → {"pixel_values": [1, 3, height, width]}
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> PicturePreprocessing:
@@ -55,6 +55,16 @@ class PicturePreprocessing:
             size = f"{picture.width}×{picture.height}"
             raise AffcliError(f"a picture of {size} pixels does not fit the encoder, which takes {edge}×{edge}.")
         return fitted
+
+    @property
+    def resample(self) -> int:
+        """Pillow's number of the filter that pictures are resized with."""
+        return int(self.processor.resample)
+
+    @property
+    def input_facts(self) -> dict[str, Any]:
+        """How pixels become an encoder's input: size, rescale, mean, std."""
+        return {"size": self.input_size, "rescale": self.rescale, "mean": self.mean, "std": self.std}
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [N, S, S, 3] → float32 [N, 3, S, S]: (value · rescale − mean) / std, on the pixels' device."""

@@ -36,11 +36,11 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision] if half else None, enabled=half)
 
 
-def choose_for_training(device: str = "auto", precision: str = "auto") -> Runtime:
-    """The runtime to train a small network on; never fp16, in which gradients would underflow."""
+def choose_for_training(device: str = "auto", precision: str = "auto", *, small: bool = True) -> Runtime:
+    """The runtime to train a network on; never fp16, in which gradients would underflow. `small` as in `choose`."""
     if precision == "fp16":
         raise UsageError("--precision fp16 is for prediction; train in bf16 or fp32.")
-    run = choose(device, precision, small=True)
+    run = choose(device, precision, small=small)
     return Runtime(run.device, "fp32") if run.precision == "fp16" else run
 
 

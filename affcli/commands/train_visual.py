@@ -1,0 +1,201 @@
+"""affcli train-visual: labelled face pictures → an image encoder with a head of the eight classes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from affcli import options, terminal
+from affcli.commands.epochs import EpochLines, already_made, figures, log_option
+from affcli.commands.extract_visual import DEFAULT_MODEL
+from affcli.commands.faces import Faces, face_options
+from affcli.errors import AffcliError, UsageError, counted
+from affcli.outputs import complete_folder, refuse_existing
+from affcli.shares import Share
+
+if TYPE_CHECKING:
+    from affcli.facesets.preparing import Preparation
+    from affcli.models.preprocessing import PicturePreprocessing
+
+RATE = click.FloatRange(0, 1)
+POSITIVE = click.FloatRange(0, min_open=True)
+AT_LEAST_0 = click.FloatRange(0)
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 60  # pictures on a contact sheet
+
+
+@click.command("train-visual")
+@face_options
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|DIR|mini", help="What to begin with.")
+@options.output_folder
+@click.option("--cache", metavar="DIR", help="Keep decoded pictures here for other runs.  [default: until done]")
+@click.option("--dry-run", is_flag=True, help="Print how many pictures of each class there are, and end.")
+@click.option("--sheet", metavar="FILE.png", help="Draw augmented samples.")
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--lr", type=POSITIVE, default=2e-4, show_default=True, help="Peak rate, of the head.")
+@click.option("--warmup", type=RATE, default=0.1, show_default=True, help="Share of the steps in which it rises.")
+@click.option("--weight-decay", type=AT_LEAST_0, default=0.05, show_default=True)
+@click.option("--layer-decay", type=RATE, default=0.75, show_default=True, help="Rate of a block by that of the next.")
+@click.option("--drop-path", type=RATE, default=0.1, show_default=True, help="Of the last block; less before it.")
+@click.option("--gamma", type=AT_LEAST_0, default=0.0, show_default=True, help="Focal loss; 0: cross-entropy.")
+@click.option("--label-smoothing", type=RATE, default=0.1, show_default=True)
+@click.option("--mixup", type=AT_LEAST_0, default=0.2, show_default=True, help="Alpha of its Beta; 0: none.")
+@click.option(
+    "--augment", type=click.FloatRange(0, 2), default=1.0, show_default=True, help="Strength; 0: mirrors only."
+)
+@click.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="Average of the weights over the steps; 0: none.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="End after this many epochs without a better score; 0: never.",
+)
+@options.batch_size(64, "Pictures")
+@options.seed
+@log_option
+@options.device
+@options.precision
+@options.force
+@options.common
+def command(
+    output: str | None,
+    model: str,
+    dry_run: bool,
+    sheet: str | None,
+    cache: str | None,
+    log_file: str | None,
+    **given: Any,
+) -> None:
+    """Trains an image encoder and a head of the eight classes on labelled faces.
+
+    Stage static mixes face sets: RAF-DB, FERPlus (its votes are soft labels), AffectNet, folders named by class. Stage
+    domain goes on with frames of the target videos; frames that hardly differ from the one before are left out, and a
+    video counts by the root of its frames. What -o names is a Hugging Face folder: extract-visual --model and plain
+    transformers load it. The epoch with the best macro F1 on held-out pictures is kept. The same command again
+    continues interrupted training after its last finished epoch, and ends with the same bytes.
+
+    \b
+      affcli train-visual --stage static --data ferplus=FERPlus/ --dry-run --sheet look.png
+      affcli train-visual --stage static --data rafdb=RAF-DB/ --data ferplus=FERPlus/ -o stage1/
+      affcli train-visual --stage domain --frames cropped_aligned/ --labels Train_Set/ \\
+        --val-labels Validation_Set/ --model stage1/ -o stage2/
+      affcli extract-visual clips/ --model stage2/ --logits -o V.parquet
+      torchrun --nproc-per-node 4 -m affcli -- train-visual …    (the same in four processes)
+    """
+    if not Share.given_by().speaks:
+        terminal.mute_notes()
+    if output is None and not dry_run:
+        raise UsageError("name the folder to write with -o, or look at the pictures with --dry-run.")
+    faces = Faces.listed(given)
+    if dry_run:
+        faces.show_counts()
+    if sheet is not None:
+        refuse_existing(sheet, force=True)
+        _draw(sheet, model, faces, strength=given["augment"], seed=given["seed"])
+    if output is not None and not dry_run:
+        _train(str(Path(output)), model, faces, cache, log_file, given)
+
+
+def _preparation(preprocessing: PicturePreprocessing, faces: Faces) -> Preparation:
+    from affcli.facesets.preparing import Preparation
+
+    return Preparation(preprocessing.input_size, faces.align, preprocessing.resample)
+
+
+def _draw(sheet: str, model: str, faces: Faces, *, strength: float, seed: int) -> None:
+    """A contact sheet of training pictures as they are drawn, aligned and augmented."""
+    from affcli.facesets.loading import sampled
+    from affcli.facesets.sheet import write_sheet
+    from affcli.models import checkpoints
+    from affcli.models.augmentation import samples
+    from affcli.models.preprocessing import PicturePreprocessing
+    from affcli.schema import CLASSES
+
+    preprocessing = PicturePreprocessing.of(checkpoints.find(model, mini="visual", bare=True))
+    how = _preparation(preprocessing, faces)
+    pictures = sampled(faces.listing, _SHOWN, how, class_power=faces.class_power, seed=seed)
+    names = [
+        f"{CLASSES[label]}, {pictures.sources[source]}"
+        for label, source in zip(pictures.labels, pictures.source, strict=True)
+    ]
+    write_sheet(Path(sheet), samples(pictures.pixels, strength=strength, seed=seed), names)
+    terminal.say(f"{counted(len(names), 'picture')} → {sheet}")
+
+
+def _train(
+    output: str, model: str, faces: Faces, cache: str | None, log_file: str | None, given: dict[str, Any]
+) -> None:
+    from affcli.models import epochs, picture_training, runtime
+    from affcli.models.classifiers import Classifier
+    from affcli.models.progress import Progress
+    from affcli.models.ranks import joined_ranks
+
+    if log_file is not None:
+        refuse_existing(log_file, force=True)
+    existing = _existing_fingerprint(output, force=given["force"])
+    run = runtime.choose_for_training(given["device"], given["precision"], small=False)
+    named = [field.name for field in fields(picture_training.PictureOptions)]
+    chosen = picture_training.PictureOptions(**{name: given[name] for name in named})
+    classifier = Classifier.load(model, drop_path=chosen.drop_path, seed=chosen.seed)
+    how = _preparation(classifier.preprocessing, faces)
+    own_cache = Path(f"{output}.pictures")
+    # Before the processes are connected: a connection does not wait for hours.
+    data = faces.loaded(how, Path(cache) if cache else own_cache)
+    made_from = picture_training.made_from(chosen, classifier, data, run)
+    if already_made(output, existing, made_from):
+        return
+    if data.held_out is None:
+        log.warning("without held-out pictures nothing tells which epoch is best: the last one is kept.")
+    with joined_ranks(run.device) as ranks:
+        if not ranks.first:
+            terminal.set_verbosity(-1)
+        progress = Progress(output, made_from)
+        lines = EpochLines(log_file if ranks.first else None, chosen.epochs, title="train-visual", counted="pictures")
+        with lines:
+            trainer = picture_training.PictureTrainer(classifier, chosen, data, run, ranks, tell=lines.went_on)
+            limits = {"epochs": chosen.epochs, "patience": chosen.patience}
+            trained = epochs.run(trainer, progress, **limits, report=lines, ranks=ranks)
+        if not ranks.first:
+            return
+        alignment = {"template": "arcface-112" if faces.align else "pictures as they are", "size": how.size}
+        training = {"stage": given["stage"], **asdict(chosen), "made_from": made_from}
+        facts = {"model": classifier.checkpoint.name, "sources": data.train.sources, "alignment": alignment}
+        with complete_folder(output) as folder:
+            classifier.save(folder, trained.weights, {**facts, "training": training, "validation": trained.validation})
+        progress.remove()
+    if cache is None:
+        shutil.rmtree(own_cache)
+    counts = f"{counted(len(data.train), 'picture')}, {counted(len(trained.reports), 'epoch')}"
+    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")
+
+
+def _existing_fingerprint(output: str, *, force: bool) -> str | None:
+    """What a folder that is there already was made from, None where there is none; raises for any other.
+
+    Also with --force no folder is replaced that train-visual did not make.
+    """
+    from affcli.models.classifiers import read_card
+
+    path = Path(output)
+    if not path.parent.is_dir():
+        raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
+    if path.exists() and not path.is_dir():
+        raise AffcliError(f"{output}: is a file; name a folder.")
+    if not path.is_dir() or not any(path.iterdir()):
+        return None
+    made_from = str(read_card(path)["training"]["made_from"])
+    return None if force else made_from

@@ -1,0 +1,143 @@
+"""Image encoders with a head of the eight classes: made from any checkpoint, saved as a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from affcli import __version__
+from affcli.errors import AffcliError, listed
+from affcli.models import checkpoints, runtime
+from affcli.models.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
+from affcli.models.preprocessing import PicturePreprocessing
+from affcli.outputs import write_bytes
+from affcli.schema import CLASSES
+
+CARD = "affcli.json"
+KIND = "visual encoder"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network `pixel_values` [n, 3, S, S] → `.logits` [n, 8], and what its checkpoint says of its input."""
+
+    network: Any
+    checkpoint: Checkpoint
+    preprocessing: PicturePreprocessing
+    drop_path: float | None  # that the checkpoint's own config names; None where the architecture has none
+
+    @classmethod
+    def load(cls, model: str, *, drop_path: float, seed: int) -> Classifier:
+        """From a hub name, a folder or `mini`; what the checkpoint lacks (a head, or everything) is drawn by the seed.
+
+        A folder without weights is a recipe: its encoder begins at random. Raises AffcliError for what cannot be used.
+        """
+        checkpoint = checkpoints.find(model, mini="visual", bare=True)
+        preprocessing = PicturePreprocessing.of(checkpoint)
+        library = runtime.transformers()
+        try:
+            config = library.AutoConfig.from_pretrained(
+                checkpoint.folder, local_files_only=True, trust_remote_code=False
+            )
+            own_drop_path = getattr(config, "drop_path_rate", None)
+            keeps_head = head_order(config) == list(range(len(CLASSES)))
+            _give_head(config, drop_path)
+            torch.manual_seed(seed)
+            network = _built(library, checkpoint, config)
+        except AffcliError:
+            raise
+        except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise AffcliError(f"--model {model}: transformers makes no image classifier of it: {reason}") from error
+        if own_drop_path is None and drop_path:
+            log.warning("a %s model has no drop path; --drop-path does nothing.", config.model_type)
+        if checkpoint.weights and not keeps_head:
+            log.info("%s has no head of the eight classes; its head begins at random.", checkpoint.name)
+        return cls(network, checkpoint, preprocessing, own_drop_path)
+
+    def fingerprint(self) -> str:
+        """Of preprocessing, configuration and every weight as they are now."""
+        digest = blake2b(digest_size=16)
+        config = {key: value for key, value in self.network.config.to_dict().items() if not key.startswith("_")}
+        digest.update(json.dumps([config, self.checkpoint.preprocessing()], sort_keys=True, default=str).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor], card: Mapping[str, Any]) -> None:
+        """Writes config, weights, preprocessing and a card into a folder that exists; the same bytes every time."""
+        config = self.network.config
+        if self.drop_path is not None:
+            config.drop_path_rate = self.drop_path
+        config._name_or_path = ""
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        self.network.save_pretrained(folder, state_dict=stored)
+        for file in folder.glob("*.safetensors"):  # made readable for their owner only
+            file.chmod((folder / CONFIG).stat().st_mode)
+        write_bytes(folder / PREPROCESSOR, _json(self.checkpoint.preprocessing()))
+        facts = {"kind": KIND, "version": __version__, "classes": CLASSES}
+        write_bytes(folder / CARD, _json({**facts, **card}))
+
+
+def head_order(config: Any) -> list[int] | None:
+    """Where each of the eight classes stands in the head that a config describes; None where it is another head."""
+    names = {int(number): str(name) for number, name in (getattr(config, "id2label", None) or {}).items()}
+    if sorted(names.values()) != sorted(CLASSES):
+        return None
+    place = {name: number for number, name in names.items()}
+    return [place[name] for name in CLASSES]
+
+
+def _give_head(config: Any, drop_path: float) -> None:
+    config.num_labels = len(CLASSES)
+    config.id2label = dict(enumerate(CLASSES))
+    config.label2id = {name: number for number, name in enumerate(CLASSES)}
+    if hasattr(config, "drop_path_rate"):
+        config.drop_path_rate = drop_path
+
+
+def _built(library: Any, checkpoint: Checkpoint, config: Any) -> Any:
+    automatic = library.AutoModelForImageClassification
+    if not checkpoint.weights:
+        return automatic.from_config(config)
+    network, about = automatic.from_pretrained(
+        checkpoint.folder,
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        weights_only=True,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    changed = [*about["missing_keys"], *(names[0] for names in about["mismatched_keys"])]
+    below_head = f"{network.base_model_prefix}."
+    if wrong := [name for name in changed if name.startswith(below_head) and "pooler" not in name.split(".")]:
+        what = "the checkpoint lacks weights its config asks for"
+        raise AffcliError(f"--model {checkpoint.name}: {what}: {listed(sorted(wrong))}.")
+    return network
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What a folder that train-visual made says of itself; raises AffcliError for any other."""
+    try:
+        card = json.loads((folder / CARD).read_text())
+        if card["kind"] != KIND or not (folder / CONFIG).is_file():
+            raise KeyError("kind")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
+    return dict(card)
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()

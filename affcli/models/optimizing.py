@@ -1,0 +1,81 @@
+"""An optimiser that changes early layers of an encoder less than late ones, and an average of the weights it makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Members of the lists of blocks of vision transformers and convolutional networks, whatever they are called.
+_IN_A_LIST = re.compile(r"(?:^|\.)(?:layers?|blocks?|stages?)\.(\d+)(?=\.)")
+_LEVELS = 2  # a block of a stage; what a block's own lists hold belongs to the block
+_NOT_DECAYED = re.compile(r"bias|token|position|pos_embed|lambda")
+
+
+def depths(names: Sequence[str]) -> list[int]:
+    """How deep each parameter of a network lies: 0 the embeddings, 1 … L the blocks, L + 1 what comes after them.
+
+    `names` are in the order of the network's `named_parameters`, so what belongs to no block comes before or after.
+    """
+    places = [tuple(map(int, _IN_A_LIST.findall(name)[:_LEVELS])) for name in names]
+    # What a stage has beside its blocks (Swin's merging of patches) comes after them.
+    keys = [(place[0], place[1] if len(place) > 1 else 1 << 30) if place else None for place in places]
+    blocks = {key: depth for depth, key in enumerate(sorted({key for key in keys if key}), start=1)}
+    first = next((index for index, key in enumerate(keys) if key), len(keys))
+    return [blocks[key] if key else (0 if index < first else len(blocks) + 1) for index, key in enumerate(keys)]
+
+
+def parameter_groups(
+    parameters: Iterable[tuple[str, torch.nn.Parameter]], *, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser, each with `scale`, its part of the rate: layer_decay^(L + 1 − depth).
+
+    Biases, norms, layer scales, tokens and tables of positions are not decayed. (Both as BEiT is fine-tuned: Bao et al.
+    2022, appendix; the rates are Clark et al.'s, 2020.)
+    """
+    named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    deep = depths([name for name, _ in named])
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for (name, parameter), depth in zip(named, deep, strict=True):
+        decayed = parameter.ndim > 1 and not _NOT_DECAYED.search(name)
+        scale = layer_decay ** (max(deep) - depth)
+        group = {"params": [], "weight_decay": weight_decay if decayed else 0.0, "scale": scale}
+        groups.setdefault((depth, decayed), group)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Every group of `parameter_groups` gets its part of the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+class Average:
+    """The exponential moving average of a network's weights over the steps of its training.
+
+    After step t it keeps min(decay, (1 + t) / (10 + t)) of itself, so that what the network began with is forgotten
+    soon; numbers that are not averaged (counts of batches) are the network's.
+    """
+
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
+        self._network, self._decay = network, decay
+        self.weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    def update(self, step: int) -> None:
+        """Takes the network's weights after step number `step`, which counts from 0, into the average."""
+        kept = min(self._decay, (1 + step) / (10 + step))
+        own, theirs = [], []
+        for name, tensor in self._network.state_dict().items():
+            if tensor.is_floating_point():
+                own.append(self.weights[name])
+                theirs.append(tensor)
+            else:
+                self.weights[name].copy_(tensor)
+        torch._foreach_lerp_(own, theirs, 1 - kept)
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        for name, tensor in weights.items():
+            self.weights[name].copy_(tensor)

@@ -1,0 +1,126 @@
+"""Batches of face pictures for training, augmented and mixed; in what order, and made ahead in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from affcli.facesets.pictures import Pictures
+from affcli.media.sightings import in_background
+from affcli.models.augmentation import Augmenter, Changes, mixed
+from affcli.models.losses import smoothed
+from affcli.models.ranks import Ranks
+
+_AHEAD = 2  # batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's share of one batch: pictures [n, 3, S, S] float32, targets [n, 8], on the device."""
+
+    pictures: Tensor
+    targets: Tensor
+    count: int  # pictures in the whole batch, of all processes
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How pictures and labels are changed: the augmentation's strength, mixup's α (0: none), label smoothing's ε."""
+
+    augment: float
+    mixup: float
+    smoothing: float
+
+
+def drawn(weights: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
+    """As many picture numbers as there are pictures, in random order: number i about N · weights[i] times.
+
+    Systematic resampling: a picture that is due 2.3 times comes 2 or 3 times, and with equal weights each comes once.
+    """
+    shuffled = random.permutation(len(weights))
+    due = np.cumsum(weights[shuffled]) / weights.sum() * len(weights)
+    due[-1] = len(weights)
+    counts = np.diff(np.floor(due + random.random()), prepend=0.0)
+    return random.permutation(np.repeat(shuffled, counts.astype(np.int64)))
+
+
+class TrainingBatches:
+    """The batches of every epoch: they depend on the seed, the epoch and their place in it, and on nothing else."""
+
+    def __init__(
+        self,
+        data: Pictures,
+        augmenter: Augmenter,
+        mixing: Mixing,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        ranks: Ranks,
+    ) -> None:
+        self._data, self._augmenter, self._mixing = data, augmenter, mixing
+        self._batch_size, self._device, self._ranks = batch_size, device, ranks
+        self._seed = seed % (1 << 63)  # numpy takes no negative ones
+        self._targets = torch.from_numpy(np.asarray(data.targets)).to(device)
+        self._pixels = _fitted(data.pixels, device)
+
+    def __len__(self) -> int:
+        return -(-len(self._data) // self._batch_size)
+
+    @property
+    def pictures(self) -> int:
+        """In an epoch."""
+        return len(self._data)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """All batches of one epoch; on a processor they are made ahead, beside the training, in one thread."""
+        return in_background(lambda: self._batches(number), ahead=_AHEAD) if self._in_thread else self._batches(number)
+
+    @property
+    def _in_thread(self) -> bool:
+        return self._device.type == "cpu"
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        if self._in_thread:
+            torch.set_num_threads(1)  # of this thread: small products gain nothing from more, and training needs them
+        order = drawn(self._data.weights, np.random.default_rng([self._seed, number]))
+        for index, start in enumerate(range(0, len(order), self._batch_size)):
+            yield self._batch(
+                order[start : start + self._batch_size], np.random.default_rng([self._seed, number, index])
+            )
+
+    @torch.no_grad()
+    def _batch(self, chosen: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        alpha, pairs = self._mixing.mixup, len(chosen) // 2
+        share = random.beta(alpha, alpha, pairs) if alpha else np.ones(pairs)
+        changes = Changes.draw(len(chosen), self._mixing.augment, random)
+        # Pairs of neighbours stay together, since they are mixed.
+        mine = torch.split(torch.arange(len(chosen)), 2)[self._ranks.rank :: self._ranks.size]
+        rows = torch.cat([*mine, torch.empty(0, dtype=torch.int64)])
+        own = chosen[rows.numpy()]
+        pictures = self._augmenter(self._take(own), changes.of(rows, torch.device("cpu")))
+        targets = smoothed(self._targets[torch.from_numpy(own).to(self._device)], self._mixing.smoothing)
+        if alpha:
+            shares = torch.from_numpy(share[self._ranks.rank :: self._ranks.size]).float().to(self._device)
+            pictures, targets = mixed(pictures, shares), mixed(targets, shares)
+        return Batch(pictures, targets, len(chosen))
+
+    def _take(self, chosen: NDArray[np.int64]) -> Tensor:
+        if isinstance(self._pixels, Tensor):
+            return self._pixels[torch.from_numpy(chosen).to(self._device)]
+        return torch.from_numpy(self._pixels[chosen]).to(self._device)
+
+
+def _fitted(pixels: NDArray[np.uint8], device: torch.device) -> Tensor | NDArray[np.uint8]:
+    """The pictures in a GPU's memory, where they fit into half of what is free there; else where they are."""
+    if device.type != "cuda" or pixels.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return pixels
+    held = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), 4096):
+        held[start : start + 4096] = torch.from_numpy(pixels[start : start + 4096].copy())
+    return held
