@@ -43,6 +43,7 @@ COMMANDS = {
         "affcli.commands.export", "Frame logits → captions, segments, ELAN, CSV, ABAW submission, label files."
     ),
     "plot": Entry("affcli.commands.plot", "Frame logits → timelines and the confusion matrix, PNG or SVG."),
+    "overlay": Entry("affcli.commands.overlay", "A video and its frame table → the video with labels drawn in."),
     "info": Entry("affcli.commands.info", "Says what a model, table or calibration is."),
 }
 

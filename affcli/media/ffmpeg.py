@@ -31,6 +31,7 @@ _CONTAINERS: Final = (
 _LINE: Final = re.compile(r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
 _START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
 _STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): (?!.*\(attached pic\))")  # cover pictures aside
+_PIXEL_ASPECT: Final = re.compile(r"SAR ([1-9]\d*:[1-9]\d*)")
 _KEPT_ERRORS: Final = 20
 _INSTALL: Final = "Install imageio-ffmpeg from a wheel, or name an ffmpeg (version 7 or newer) in IMAGEIO_FFMPEG_EXE."
 _PIPE_BYTES: Final = 1 << 20
@@ -55,6 +56,18 @@ class Stamp:
     size: int
 
 
+@dataclass(frozen=True)
+class Clock:
+    """How a file counts time: where its container starts, and the unit of its pictures' time stamps.
+
+    `pixel_aspect` is the shape of a pixel, width:height.
+    """
+
+    start_s: Fraction
+    tick_s: Fraction
+    pixel_aspect: str
+
+
 class Decoder:
     """A running ffmpeg. `data` and `stamps()` are read in step, then `finish()`; `close()` at any time."""
 
@@ -66,6 +79,8 @@ class Decoder:
         self.path = path
         self.start_s = Fraction(0)
         self.kinds: set[str] = set()  # "Video", "Audio": what the file holds
+        self._tick_s = Fraction(1, 1000)
+        self._pixel_aspect = "1:1"
         self.errors: list[str] = []
         self._identity = _check_file(path)
         self._described = threading.Event()
@@ -84,7 +99,7 @@ class Decoder:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(write_end,),
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,  # Ctrl-C comes to us alone, so ffmpeg's end is never taken for the file's
             )
         except OSError as error:
@@ -97,12 +112,17 @@ class Decoder:
         self.data: BinaryIO = self._process.stdout  # type: ignore[assignment]
         _enlarge(self.data)
 
+    @property
+    def clock(self) -> Clock:
+        """The file's clock, known when the first stamp has come."""
+        return Clock(self.start_s, self._tick_s, self._pixel_aspect)
+
     def stamps(self) -> Iterator[Stamp]:
         """The stamps, on the file's own clock: from the container's start, exact in the stream's time base."""
         unit = Fraction(0)
         for line in self._stamps:
             if line.startswith("#tb 0: "):
-                unit = Fraction(line[len("#tb 0: ") :].strip())
+                self._tick_s = unit = Fraction(line[len("#tb 0: ") :].strip())
             elif not line.startswith("#"):
                 _, _, ticks, _, size, *_ = line.split(",")
                 self._described.wait()
@@ -158,6 +178,8 @@ class Decoder:
             return
         elif stream := _STREAM.match(text):
             self.kinds.add(stream[1])
+            if stream[1] == "Video" and (aspect := _PIXEL_ASPECT.search(text)):
+                self._pixel_aspect = aspect[1]
         elif start := _START.match(text):
             self.start_s = Fraction(start[1])
         elif text.startswith("Stream mapping:"):
@@ -203,8 +225,13 @@ def _command(path: Path) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-y"]
     # -copyts: else ffmpeg moves the clock of some formats (MPEG-TS) to the start of the streams that are decoded, so
     # that sound and picture of one file, read in two passes, would each begin at 0.
-    limits = ["-copyts", "-protocol_whitelist", "file,pipe", "-format_whitelist", _CONTAINERS]
-    return [executable(), *quiet, *limits, "-i", f"file:{path.absolute()}"]
+    return [executable(), *quiet, "-copyts", *input_options(path)]
+
+
+def input_options(path: Path) -> list[str]:
+    """ffmpeg's arguments for one file to read, and nothing else that may be opened."""
+    limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", _CONTAINERS]
+    return [*limits, "-i", f"file:{path.absolute()}"]
 
 
 def executable() -> str:
@@ -224,7 +251,7 @@ def _enlarge(pipe: BinaryIO) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, without what makes ffmpeg write log files or colour its messages."""
     kept = {key: value for key, value in os.environ.items() if key not in ("FFREPORT", "AV_LOG_FORCE_COLOR")}
     return {**kept, "AV_LOG_FORCE_NOCOLOR": "1"}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
 from affcli.inputs import numbered_pictures
-from affcli.media.ffmpeg import Decoder, MediaError, Stamp, why_unreadable
+from affcli.media.ffmpeg import Clock, Decoder, MediaError, Stamp, why_unreadable
 
 Pixels = NDArray[np.uint8]
 
@@ -42,7 +42,10 @@ class VideoFrames:
     """An iterator over a video's frames, and a context manager: leaving it frees the decoder at once.
 
     `problem` is set after the last frame: in one line why there may be fewer frames than there should be, or None.
+    `clock` says how the times of a media file were counted; None for pictures.
     """
+
+    clock: Clock | None = None
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -131,6 +134,7 @@ class _DecodedFrames(VideoFrames):
             raise
         if self._next is None and not after:
             raise _no_frames(path, self._decoder)
+        self.clock = self._decoder.clock
 
     def _produce(self) -> Iterator[Frame]:
         for number, stamp in enumerate(self._decoder.stamps(), start=self._after + 1):

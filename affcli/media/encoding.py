@@ -1,0 +1,110 @@
+"""One ffmpeg process that encodes pictures as they come, each at its own time, and copies the source's sound."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affcli.errors import AffcliError
+from affcli.media.ffmpeg import Clock, MediaError, environment, executable, input_options
+from affcli.media.matroska import TICKS, before_picture, header
+
+FORMAT_OF_SUFFIX: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+# Visually lossless at a size near the source's; fast enough that decoding and drawing set the pace.
+_CODEC: Final = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18")
+_NO_ROOM_FOR_SOUND: Final = re.compile(r"find tag for codec (\w+)|codec (\w+) is not supported|Unsupported codec (\w+)")
+
+Pixels = NDArray[np.uint8]
+
+
+class Encoder:
+    """A running ffmpeg: `write` pictures of one size, then `finish()`; `close()` at any time.
+
+    The file at `output`, whose format `suffix` names, is complete after `finish`.
+    """
+
+    def __init__(self, source: Path, output: Path, suffix: str, size: tuple[int, int], clock: Clock) -> None:
+        """`size` is height and width in pixels."""
+        self._source, self._suffix, self._clock, self._shape = source, suffix, clock, size
+        self._last = -1
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            _command(source, output, suffix, size, clock),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._messages,
+            env=environment(),
+            start_new_session=True,
+        )
+        self._put(header(size[1], size[0]))
+
+    def write(self, pixels: Pixels, time_s: float) -> None:
+        """One picture, uint8 [height, width, 3] RGB, shown from `time_s` on; a time that does not grow is moved."""
+        tick_s = self._clock.tick_s
+        ticks = max(round(Fraction(time_s) / tick_s), self._last + 1)
+        self._last = ticks
+        self._put(before_picture(round(ticks * tick_s * TICKS), pixels.nbytes))
+        self._put(np.ascontiguousarray(pixels).data)
+
+    def _put(self, data: bytes | memoryview) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+        except BrokenPipeError:
+            raise self._failure() from None
+
+    def finish(self) -> None:
+        """Waits for the end. Raises AffcliError, with one reason, where the file could not be made."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._process.wait():
+            raise self._failure()
+
+    def _failure(self) -> AffcliError:
+        self._process.wait()
+        self._messages.seek(0)
+        lines = self._messages.read().decode("utf-8", "replace").splitlines()
+        found = next((match for match in map(_NO_ROOM_FOR_SOUND.search, lines) if match), None)
+        if found is not None:
+            codec = next(filter(None, found.groups()))
+            reason = f"its sound ({codec}) cannot be copied into {self._suffix}. Write .mkv, which holds any"
+        else:
+            reason = f"ffmpeg could not encode it ({lines[0] if lines else 'without a reason'})"
+        return MediaError(self._source, reason)
+
+    def close(self) -> None:
+        """Ends ffmpeg if it still runs and frees what it holds; harmless when repeated."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._messages.close()
+
+
+def _command(source: Path, output: Path, suffix: str, size: tuple[int, int], clock: Clock) -> list[str]:
+    even = size[0] % 2 == size[1] % 2 == 0  # colour at half the resolution, which every player takes, needs it
+    numerator, denominator = clock.pixel_aspect.split(":")
+    picture = f"scale=out_color_matrix=bt709:out_range=tv,setsar={numerator}/{denominator}"
+    colours = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
+    unit = f"{clock.tick_s.numerator}/{clock.tick_s.denominator}"
+    # -copyts keeps both clocks as they are; the sound's is moved to the container's start, as the pictures' times are.
+    return [
+        *(executable(), "-hide_banner", "-nostats", "-loglevel", "error", "-y", "-copyts"),
+        *("-f", "matroska", "-i", "pipe:0"),
+        *("-itsoffset", f"{float(-clock.start_s):.6f}", *input_options(source)),
+        *("-map", "0:v:0", "-map", "1:a?", "-map_metadata", "1", "-c:a", "copy"),
+        *("-vf", picture, *_CODEC, "-pix_fmt", "yuv420p" if even else "yuv444p", *colours),
+        *("-fps_mode", "passthrough", "-enc_time_base", unit, "-video_track_timescale", str(clock.tick_s.denominator)),
+        *("-f", FORMAT_OF_SUFFIX[suffix], f"file:{output.absolute()}"),
+    ]
