@@ -142,6 +142,18 @@ def test_what_is_no_picture_is_said_to_be_unreadable(content: bytes, tmp_path: P
 SMALL = Preparation(8, align=False)
 
 
+class Interrupting:
+    """Told of progress, it presses Ctrl-C after so many times."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+
+    def __call__(self, pictures: int) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+
+
 def test_pictures_stand_in_the_order_of_the_list_without_unreadable_ones(tmp_path: Path) -> None:
     paths = [picture(tmp_path / f"{value}.png", value) for value in range(20)]
     for bad in (0, 7, 19):
@@ -200,19 +212,12 @@ def test_interrupted_decoding_goes_on_and_ends_with_the_same_bytes(
     paths = [picture(tmp_path / f"{value}.png", value) for value in values]
     whole = decoded("train", listed(paths), SMALL, cache=tmp_path / "whole", thin=thin)
     assert plain(whole.pixels) == (values if thin is None else values[::3])
-
-    calls = 0
-
-    def interrupted(_: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > stop:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        decoded("train", listed(paths), SMALL, cache=tmp_path / "cut", thin=thin, advance=interrupted)
-    for journal in (tmp_path / "cut").glob("*.journal"):  # and the last line of the journal was cut off
+        decoded("train", listed(paths), SMALL, cache=tmp_path / "cut", thin=thin, advance=Interrupting(stop))
+    for journal in (tmp_path / "cut").glob("*.journal"):  # in the middle of a block and of a line of the journal
         journal.write_bytes(journal.read_bytes() + b'{"rows": 4, "fat')
+        growing = journal.with_suffix(".growing")
+        growing.write_bytes(growing.read_bytes() + b"?" * 9999)
     seen: list[str] = []
     prepare = Preparer.prepare
     monkeypatch.setattr(Preparer, "prepare", lambda self, one: (seen.append(one.path), prepare(self, one))[1])
@@ -222,6 +227,16 @@ def test_interrupted_decoding_goes_on_and_ends_with_the_same_bytes(
     assert [path.name for path in files[0]] == [path.name for path in files[1]]
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
     assert made.fates == whole.fates
+
+
+def test_blocks_whose_pixels_are_not_there_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_BLOCK", 4)
+    paths = [picture(tmp_path / f"{value:02d}.png", value) for value in range(20)]
+    with pytest.raises(KeyboardInterrupt):
+        decoded("train", listed(paths), SMALL, cache=tmp_path / "cache", advance=Interrupting(3))
+    (growing,) = (tmp_path / "cache").glob("*.growing")
+    os.truncate(growing, growing.stat().st_size - 1)
+    assert plain(decoded("train", listed(paths), SMALL, cache=tmp_path / "cache").pixels) == list(range(20))
 
 
 def test_several_processes_share_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

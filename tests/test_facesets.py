@@ -62,7 +62,8 @@ def test_rafdb_as_a_list_its_folder_or_the_one_above(given: str, tmp_path: Path)
 def test_rafdb_as_folders_with_parts(tmp_path: Path) -> None:
     for part, each in (("train", 2), ("test", 1)):
         numbered_folders(tmp_path / "DATASET" / part, range(1, 8), each=each)
-    (tmp_path / "DATASET" / "train" / "1" / "Thumbs.db").write_bytes(b"")
+    junk(tmp_path / "DATASET" / "train" / "1")
+    junk(tmp_path / "DATASET")
     listing = list_static([("rafdb", tmp_path)])
     assert found(listing.held_out) == {f"{n}/0.png": name for n, name in enumerate(RAFDB_CLASSES, start=1)}
     assert len(listing.train) == 14
@@ -81,7 +82,7 @@ def test_rafdb_pictures_that_are_not_there_are_counted(tmp_path: Path, caplog: p
     rafdb_list(tmp_path, RAFDB)
     (tmp_path / "basic/Image/aligned/train_00003_aligned.jpg").unlink()
     assert len(list_static([("rafdb", tmp_path)]).train) == 6
-    assert caplog.messages == ["rafdb: 1 pictures left out: 1 that the list names are not there."]
+    assert caplog.messages == ["rafdb: 1 picture left out: 1 that the list names are not there."]
 
 
 def test_rafdb_a_wrong_label_is_named_with_its_line(tmp_path: Path) -> None:

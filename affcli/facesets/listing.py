@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import listed
+from affcli.errors import counted, listed
 from affcli.reports import Grid
 from affcli.schema import CLASSES
 
@@ -129,7 +129,7 @@ class Shelf:
         if not self._left_out:
             return None
         reasons = listed([f"{count:,} {reason}" for reason, count in self._left_out.most_common()])
-        return f"{self.name}: {self._left_out.total():,} pictures left out: {reasons}."
+        return f"{self.name}: {counted(self._left_out.total(), 'picture')} left out: {reasons}."
 
     def part(self, part: str, number: int) -> Labelled:
         """One part's pictures in the order they came, as those of set number `number`."""
