@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -359,11 +358,3 @@ def test_votes_without_a_single_picture(tmp_path: Path) -> None:
 def test_listing_needs_no_torch() -> None:
     code = "import sys, affcli.facesets.static, affcli.facesets.domain; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_real_ferplus(caplog: pytest.LogCaptureFixture) -> None:
-    unpacked = Path(os.environ.get("AFFCLI_SHARED", "nowhere")) / "data" / "ferplus"
-    if not unpacked.is_dir():
-        pytest.skip("FERPlus is not here unpacked (in AFFCLI_SHARED/data/ferplus)")
-    listing = list_static([("ferplus", unpacked)])
-    assert (len(listing.train), len(listing.held_out)) == (28389, 3553)

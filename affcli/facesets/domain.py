@@ -79,10 +79,13 @@ def list_domain(
         judged = read_labels(str(val_labels))
     if both := sorted(known.keys() & judged.keys()):
         raise AffcliError(f"{labels} and {val_labels}: {listed(both)} stand in both; a video is for one of the two.")
+    if others := sorted(folders.keys() - known.keys() - judged.keys()):
+        log.warning("%s: %s without labels: %s.", frames, counted(len(others), "video"), listed(others))
     train = _annotated(frames, folders, known)
     if val_frames is not None:
         frames, folders = val_frames, _folders(val_frames)
-    return Listing((_SOURCE,), train, _annotated(frames, folders, judged) if judged else NOTHING)
+    held_out = _annotated(frames, folders, judged) if judged else NOTHING
+    return Listing((_SOURCE,), train, held_out, title="Annotated frames, before near-identical ones are left out")
 
 
 def _folders(frames: Path) -> dict[str, MediaInput]:

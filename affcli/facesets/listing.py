@@ -79,6 +79,7 @@ class Listing:
     train: Labelled
     held_out: Labelled
     unused: Labelled = NOTHING
+    title: str = ""  # of its table
 
     def __len__(self) -> int:
         """The pictures that will be decoded."""
@@ -94,7 +95,7 @@ class Listing:
             if (part.source == number).any()
         ]
         totals = [_row(f"all, {name}", part.labels) for name, part in parts.items() if len(part)]
-        return Grid("", ("pictures", *CLASSES, "all"), tuple(rows + (totals if len(self.sources) > 1 else [])))
+        return Grid(self.title, ("pictures", *CLASSES, "all"), tuple(rows + (totals if len(self.sources) > 1 else [])))
 
 
 def _row(name: str, labels: NDArray[np.int64]) -> tuple[str, ...]:
