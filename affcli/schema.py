@@ -34,10 +34,14 @@ _FRAME_KEYS = (
 )
 
 
-def visual_schema(size: int) -> pa.Schema:
-    """Columns of a visual feature table; `feature` holds `size` float16 numbers, null where `face` is false."""
+def visual_schema(size: int, classes: Sequence[str] = ()) -> pa.Schema:
+    """Columns of a visual feature table; `feature` holds `size` float16 numbers, null where `face` is false.
+
+    `classes` are columns of the encoder's own logits after it, null in the same rows.
+    """
     boxes = [pa.field(name, pa.float32()) for name in ("score", *BOX_COLUMNS)]
-    return pa.schema([*_FRAME_KEYS, pa.field("face", pa.bool_(), nullable=False), *boxes, feature_field(size)])
+    face = pa.field("face", pa.bool_(), nullable=False)
+    return pa.schema([*_FRAME_KEYS, face, *boxes, feature_field(size), *class_fields(classes)])
 
 
 def audio_schema(size: int) -> pa.Schema:

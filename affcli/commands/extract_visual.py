@@ -57,6 +57,7 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
     callback=_scales,
     help="Mean of the features of several crops of a face; 1.2 shows 1.2 times as much around it.",
 )
+@click.option("--logits", is_flag=True, help="Add the eight class columns of the encoder's own head.")
 @click.option(
     "--debug-faces",
     metavar="DIR",
@@ -74,6 +75,7 @@ def command(
     face: Any,
     every: int,
     scales: tuple[float, ...],
+    logits: bool,
     debug_faces: str | None,
     batch_size: int,
     device: str,
@@ -88,11 +90,13 @@ def command(
 
     A feature is the encoder's pooled vector, else its class token, else the mean of its patch tokens. Any image encoder
     that transformers loads will do: BEiT, ViT, DINOv2, CLIP's vision tower, …, also below a fine-tuned classifier.
+    With --logits the head that train-visual has given it names the expression of each face; smooth and score read that.
 
     \b
       affcli extract-visual clips/ -o V.parquet
       affcli extract-visual cropped_aligned/ --videos videos/ -o V.parquet
       affcli extract-visual clips/ --crop-scale 0.9,1.2,1.5 --debug-faces look/ -o V.parquet
+      affcli extract-visual clips/ --model stage2/ --logits -o V.parquet
       find . -name '*.mp4' -print0 | affcli extract-visual --from-file - -0 --model mini -o V.parquet
     """
     inputs = extracting.find(given)
@@ -104,14 +108,16 @@ def command(
     from affcli.models.encoders import VisualEncoder
 
     run = runtime.choose(device, precision)
-    encoder = VisualEncoder(model, run, batch_size=batch_size)
+    encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
     show = Show(shown.fitted, shown.input_size, face, every, times, scales=scales, drawings=drawings)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
     facts = {**made_by, "face": face, "every": every, **times.facts}
-    task = Task(output, VISUAL, visual_schema(encoder.card.size), facts, beside=times.beside, **given)
+    if logits:
+        facts["logits"] = list(encoder.classes)
+    task = Task(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts, beside=times.beside, **given)
 
     def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
         visual_features.extract(encoder, show, todo, recorder, tracks=face == "all", advance=advance)

@@ -22,6 +22,7 @@ from affcli.schema import CLASSES
 
 CARD = "affcli.json"
 KIND = "visual encoder"
+_WAY_ON = "Make one with affcli train-visual, or leave --logits out."
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,47 @@ class Classifier:
         write_bytes(folder / CARD, _json({**facts, **card}))
 
 
+class ClassHead:
+    """The head of the eight classes above an encoder that is loaded already; one pass gives what both make of pictures.
+
+    Raises AffcliError where the checkpoint has no such head.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, encoder: Any) -> None:
+        library = runtime.transformers()
+        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        order = head_order(config) if checkpoint.weights else None
+        if order is None:
+            raise AffcliError(
+                f"--logits: {checkpoint.name} has no head of the eight classes{_its_head(config)}. {_WAY_ON}"
+            )
+        self._order, self._encoder = order, encoder
+        self._network = _built(library, checkpoint, config, whole=True).eval().to(encoder.device)
+        self._output: Any = None
+        below = self._network.base_model_prefix
+        # The encoder takes the place of the same network below the head, so that it runs once.
+        self._shared = type(getattr(self._network, below, None)) is type(encoder)
+        if self._shared:
+            setattr(self._network, below, encoder)
+            encoder.register_forward_hook(self._keep)
+
+    def _keep(self, encoder: Any, inputs: Any, output: Any) -> None:
+        self._output = output
+
+    def __call__(self, values: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """The encoder's output, and float32 logits [n, 8] in the order of `CLASSES`, for pictures [n, 3, S, S]."""
+        logits = self._network(pixel_values=values).logits.float()[:, self._order]
+        output = self._output if self._shared else self._encoder(pixel_values=values)
+        self._output = None
+        return output, logits
+
+
+def _its_head(config: Any) -> str:
+    names = [str(name) for name in (getattr(config, "id2label", None) or {}).values()]
+    named = [name for name in names if not name.startswith("LABEL_")]
+    return f" (it names {listed(named, limit=4)})" if named else ""
+
+
 def head_order(config: Any) -> list[int] | None:
     """Where each of the eight classes stands in the head that a config describes; None where it is another head."""
     names = {int(number): str(name) for number, name in (getattr(config, "id2label", None) or {}).items()}
@@ -106,7 +148,8 @@ def _give_head(config: Any, drop_path: float) -> None:
         config.drop_path_rate = drop_path
 
 
-def _built(library: Any, checkpoint: Checkpoint, config: Any) -> Any:
+def _built(library: Any, checkpoint: Checkpoint, config: Any, *, whole: bool = False) -> Any:
+    """The network; what the checkpoint lacks above the encoder begins at random, unless it is to be `whole`."""
     automatic = library.AutoModelForImageClassification
     if not checkpoint.weights:
         return automatic.from_config(config)
@@ -122,9 +165,10 @@ def _built(library: Any, checkpoint: Checkpoint, config: Any) -> Any:
     )
     changed = [*about["missing_keys"], *(names[0] for names in about["mismatched_keys"])]
     below_head = f"{network.base_model_prefix}."
-    if wrong := [name for name in changed if name.startswith(below_head) and "pooler" not in name.split(".")]:
+    fresh = [name for name in changed if not name.startswith(below_head) or "pooler" in name.split(".")]
+    if wrong := changed if whole else sorted(set(changed) - set(fresh)):
         what = "the checkpoint lacks weights its config asks for"
-        raise AffcliError(f"--model {checkpoint.name}: {what}: {listed(sorted(wrong))}.")
+        raise AffcliError(f"--model {checkpoint.name}: {what}: {listed(wrong)}.")
     return network
 
 

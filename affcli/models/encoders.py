@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from torch.nn.utils import parametrize
 from affcli.errors import AffcliError, listed
 from affcli.models import checkpoints, runtime
 from affcli.models.checkpoints import CONFIG, Checkpoint
+from affcli.models.classifiers import ClassHead
 from affcli.models.preprocessing import PicturePreprocessing, SoundPreprocessing
+from affcli.schema import CLASSES
 
 DEFAULT_VISUAL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 DEFAULT_AUDIO = "microsoft/wavlm-base-plus"
@@ -55,10 +57,18 @@ class EncoderCard:
             log.warning("the mini encoder has random weights for now: they prove the plumbing and know nothing.")
 
 
+class Encoded(NamedTuple):
+    """One face: `feature` [size], and `logits` [8] of the encoder's own head, [0] where they were not asked for."""
+
+    feature: NDArray[np.float16]
+    logits: NDArray[np.float32]
+
+
 class VisualEncoder:
     """Pictures of faces → features: of the pooled vector, else the class token, else the mean of the patch tokens."""
 
-    def __init__(self, model: str, run: runtime.Runtime, *, batch_size: int = 32) -> None:
+    def __init__(self, model: str, run: runtime.Runtime, *, batch_size: int = 32, logits: bool = False) -> None:
+        """Loads the encoder; with `logits` also its head of the eight classes, which the checkpoint must have."""
         self._run, self.batch_size = run, batch_size
         checkpoint = checkpoints.find(model, mini="visual")
         self.preprocessing = PicturePreprocessing.of(checkpoint)
@@ -69,6 +79,7 @@ class VisualEncoder:
         self._vector = _POOLED
         size = self._probe(model, random_pooler=bool(random_pooler))
         self.card = _card(checkpoint, self._model, but=random_pooler, size=size, feature=self._vector)
+        self._head = ClassHead(checkpoint, self._model) if logits else None
 
     def _probe(self, model: str, *, random_pooler: bool) -> int:
         """Chooses the vector to take, and says how long it is."""
@@ -95,19 +106,39 @@ class VisualEncoder:
             return tokens[:, 0]
         return tokens.mean(1) if tokens.ndim == 3 else tokens.mean((2, 3))  # [N, tokens, size] or [N, size, h, w]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the logits; none where they were not asked for."""
+        return CLASSES if self._head else ()
+
     def encode(self, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Features [N, size] of at most `batch_size` faces: uint8 [N, S, S, 3], S the encoder's input size.
 
         With several views of each face, [N, views, S, S, 3], a feature is the mean over them, taken in float32.
         """
+        return self._encode(pictures)[0]
+
+    def encode_faces(self, pictures: NDArray[np.uint8]) -> list[Encoded]:
+        """Feature and logits of each face, of `pictures` as in `encode`; views count in both alike."""
+        return [Encoded(*face) for face in zip(*self._encode(pictures), strict=True)]
+
+    def _encode(self, pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         count, views = len(pictures), pictures.shape[1] if pictures.ndim == 5 else 1
         # A short batch is filled up: the same kernels run on the same shape whatever the rest of the batch is.
         batch = np.zeros((self.batch_size * views, *pictures.shape[-3:]), np.uint8)
         batch[: count * views] = pictures.reshape(-1, *pictures.shape[-3:])
         with self._run.inference():
             pixels = torch.from_numpy(batch).to(self._run.device, non_blocking=True)
-            features = self._features(self._model(pixel_values=self.preprocessing.normalised(pixels)))
-            return _float16(features.view(self.batch_size, views, -1).mean(1)[:count])
+            values = self.preprocessing.normalised(pixels)
+            if self._head is None:
+                output, logits = self._model(pixel_values=values), values.new_empty(len(values), 0)
+            else:
+                output, logits = self._head(values)
+            features, logits = (
+                part.view(self.batch_size, views, part.shape[1]).mean(1)[:count]
+                for part in (self._features(output), logits)
+            )
+            return _float16(features), np.asarray(logits.cpu().numpy(), np.float32)
 
 
 class AudioEncoder:

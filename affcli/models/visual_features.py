@@ -9,7 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,11 @@ from affcli.extraction import Recorder
 from affcli.inputs import MediaInput
 from affcli.media.showing import Closed, Event, Opened
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders import Encoded, VisualEncoder
 from affcli.resume import PartWriter
 from affcli.schema import BOX_COLUMNS, visual_schema
 
 Shower = Callable[[MediaInput, Bookmark | None], Iterator[Event]]
-Feature = NDArray[np.float16]
 About = NDArray[np.float32]  # [5]: score, box_x, box_y, box_w, box_h
 
 _AHEAD: Final = 64  # frames decoded before they are encoded
@@ -49,16 +48,17 @@ def extract(
     if items:
         encoder.card.note_random_weights()
     video: _Video | None = None
+    schema = visual_schema(encoder.card.size, encoder.classes)
     parts: dict[MediaInput, PartWriter] = {}
     events = in_background(lambda: _events(show, items, recorder, parts), ahead=_AHEAD)
     encoded = _encoded(events, encoder)
     try:
-        for event, features in encoded:
+        for event, faces in encoded:
             if isinstance(event, Opened):
-                video = _Video(event.item, parts.pop(event.item), encoder.card.size, tracks=tracks)
+                video = _Video(event.item, parts.pop(event.item), schema, tracks=tracks)
             elif isinstance(event, SeenFrame):
                 assert video is not None
-                video.add(event, features)
+                video.add(event, faces)
                 advance(0, 1)
             else:
                 _close(event, video, recorder)
@@ -101,11 +101,11 @@ class _Waiting:
 
     event: Event
     missing: int = 0
-    features: dict[int, Feature] = field(default_factory=dict)
+    faces: dict[int, Encoded] = field(default_factory=dict)
 
 
-def _encoded(events: Iterator[Event], encoder: VisualEncoder) -> Generator[tuple[Event, dict[int, Feature]]]:
-    """The events in their order, each frame with the features of its sightings by person."""
+def _encoded(events: Iterator[Event], encoder: VisualEncoder) -> Generator[tuple[Event, dict[int, Encoded]]]:
+    """The events in their order, each frame with its sightings encoded, by person."""
     waiting: deque[_Waiting] = deque()
     crops: list[tuple[_Waiting, int, NDArray[np.uint8]]] = []
     for event in events:
@@ -120,18 +120,18 @@ def _encoded(events: Iterator[Event], encoder: VisualEncoder) -> Generator[tuple
             _encode(crops, encoder)
         while waiting and not waiting[0].missing:
             done = waiting.popleft()
-            yield done.event, done.features
+            yield done.event, done.faces
     _encode(crops, encoder)
     for done in waiting:
-        yield done.event, done.features
+        yield done.event, done.faces
 
 
 def _encode(crops: list[tuple[_Waiting, int, NDArray[np.uint8]]], encoder: VisualEncoder) -> None:
     if not crops:
         return
-    features = encoder.encode(np.stack([crop for _, _, crop in crops]))
-    for (entry, person, _), feature in zip(crops, features, strict=True):
-        entry.features[person] = feature
+    encoded = encoder.encode_faces(np.stack([crop for _, _, crop in crops]))
+    for (entry, person, _), face in zip(crops, encoded, strict=True):
+        entry.faces[person] = face
         entry.missing -= 1
     crops.clear()
 
@@ -141,20 +141,20 @@ def _encode(crops: list[tuple[_Waiting, int, NDArray[np.uint8]]], encoder: Visua
 
 @dataclass(frozen=True)
 class _Row:
-    """One frame of one person; without a feature the frame has no face."""
+    """One frame of one person."""
 
     number: int
     time_s: float | None
     looked: bool
-    feature: Feature | None = None
+    face: Encoded | None = None
     about: About | None = None
 
 
 class _Video:
     """The rows of one input. Every frame has a row for each person, also before they were first seen."""
 
-    def __init__(self, item: MediaInput, part: PartWriter, size: int, *, tracks: bool) -> None:
-        self.item, self.part, self._size, self._tracks = item, part, size, tracks
+    def __init__(self, item: MediaInput, part: PartWriter, schema: pa.Schema, *, tracks: bool) -> None:
+        self.item, self.part, self._schema, self._tracks = item, part, schema, tracks
         self._times_s = array("d")  # of all frames so far, NaN where unknown
         self._kept = 0  # frames
         self._persons: dict[int, _Rows] = {}
@@ -163,7 +163,7 @@ class _Video:
         elif not tracks:
             self._begin(1)
 
-    def add(self, frame: SeenFrame, features: dict[int, Feature]) -> None:
+    def add(self, frame: SeenFrame, faces: dict[int, Encoded]) -> None:
         for person in sorted(frame.sightings):
             if person not in self._persons:
                 self._begin(person)
@@ -171,7 +171,7 @@ class _Video:
         empty = _Row(frame.number, frame.time_s, frame.looked)
         for person, rows in self._persons.items():
             sighting = frame.sightings.get(person)
-            seen = sighting and replace(empty, feature=features[person], about=_about(sighting))
+            seen = sighting and replace(empty, face=faces[person], about=_about(sighting))
             rows.add(seen or empty)
         if frame.bookmark is not None and self.part.due:
             self._keep(frame.bookmark)
@@ -186,7 +186,7 @@ class _Video:
         self._rows_of(person).begin_after(np.array(self._times_s))
 
     def _rows_of(self, person: int) -> _Rows:
-        self._persons[person] = _Rows(self._name(person), self._size, self.part)
+        self._persons[person] = _Rows(self._name(person), self._schema, self.part)
         return self._persons[person]
 
     def _name(self, person: int) -> str:
@@ -213,9 +213,10 @@ class _Video:
 class _Rows:
     """The rows of one person, written a few hundred at a time; frames passed over (`--every`) are interpolated."""
 
-    def __init__(self, video: str, size: int, part: PartWriter) -> None:
-        self._video, self._schema, self._part = video, visual_schema(size), part
-        self._size = size
+    def __init__(self, video: str, schema: pa.Schema, part: PartWriter) -> None:
+        self._video, self._schema, self._part = video, schema, part
+        self._size = schema.field("feature").type.list_size
+        self._classes = schema.names[schema.get_field_index("feature") + 1 :]
         self._last: _Row | None = None  # the last frame that was looked at
         self._passed: list[_Row] = []  # frames passed over since then
         self._rows: list[_Row] = []
@@ -257,21 +258,26 @@ class _Rows:
             stored["frame"],
             stored["time_s"],
             looked=True,
-            feature=None if stored["feature"] is None else np.array(stored["feature"], np.float16),
+            face=None if stored["feature"] is None else self._stored(stored),
             about=None if about[0] is None else np.array(about, np.float32),
         )
+
+    def _stored(self, row: dict[str, Any]) -> Encoded:
+        logits = np.array([row[name] for name in self._classes], np.float32)
+        return Encoded(np.array(row["feature"], np.float16), logits)
 
     def write(self) -> None:
         """Hands over the rows that wait."""
         if not self._rows:
             return
-        faces = np.array([row.feature is not None for row in self._rows])
+        faces = np.array([row.face is not None for row in self._rows])
         features = np.zeros((len(faces), self._size), np.float16)
+        logits = np.zeros((len(faces), len(self._classes)), np.float32)
         about = np.zeros((len(faces), 5), np.float32)
         boxed = np.array([row.about is not None for row in self._rows])
         for index, row in enumerate(self._rows):
-            if row.feature is not None:
-                features[index] = row.feature
+            if row.face is not None:
+                features[index], logits[index] = row.face
             if row.about is not None:
                 about[index] = row.about
         columns = [
@@ -281,6 +287,7 @@ class _Rows:
             pa.array(faces),
             *(pa.array(np.ascontiguousarray(values), mask=~boxed) for values in about.T),
             pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), self._size, mask=pa.array(~faces)),
+            *(pa.array(np.ascontiguousarray(values), mask=~faces) for values in logits.T),
         ]
         self._part.write(self._video, pa.Table.from_arrays(columns, schema=self._schema))
         self._rows.clear()
@@ -292,13 +299,14 @@ def _about(sighting: Sighting) -> About | None:
 
 def _between(before: _Row, passed: _Row, after: _Row) -> _Row:
     """A frame passed over: linear between the frames before and after it, by frame number, where both have a face."""
-    if before.feature is None or after.feature is None:
+    if before.face is None or after.face is None:
         return passed
     share = (passed.number - before.number) / (after.number - before.number)
-    feature = _mixed(before.feature, after.feature, share).astype(np.float16)
+    feature = _mixed(before.face.feature, after.face.feature, share).astype(np.float16)
+    face = Encoded(feature, _mixed(before.face.logits, after.face.logits, share))
     if before.about is None or after.about is None:
-        return replace(passed, feature=feature)
-    return replace(passed, feature=feature, about=_mixed(before.about, after.about, share))
+        return replace(passed, face=face)
+    return replace(passed, face=face, about=_mixed(before.about, after.about, share))
 
 
 def _mixed(one: NDArray[np.floating], other: NDArray[np.floating], share: float) -> About:
