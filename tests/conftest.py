@@ -53,6 +53,25 @@ def tiny_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def headed_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a head of the eight classes, which stand in another order than ours."""
+    import torch
+    from transformers import BeitConfig, BeitForImageClassification
+
+    from affcli.schema import CLASSES
+
+    torch.manual_seed(3)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    names = dict(enumerate(CLASSES[::-1]))
+    labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    config = BeitConfig(image_size=32, patch_size=8, use_relative_position_bias=True, **sizes, **labels)
+    folder = tmp_path_factory.mktemp("checkpoints") / "headed-beit"
+    BeitForImageClassification(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(BEIT_PREPROCESSOR))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A WavLM of three small layers with the real front end's steps, 16-d features."""
     import torch

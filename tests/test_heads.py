@@ -43,14 +43,6 @@ def names(classes: tuple[str, ...] = CLASSES) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BEiT with a head whose classes stand in another order."""
-    torch.manual_seed(3)
-    config = BeitConfig(use_relative_position_bias=True, **SIZES, **names(CLASSES[::-1]))
-    return saved(tmp_path_factory.mktemp("heads") / "beit", BeitForImageClassification(config))
-
-
-@pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(4)
     return saved(tmp_path_factory.mktemp("heads") / "vit", ViTForImageClassification(ViTConfig(**SIZES, **names())))
@@ -60,7 +52,7 @@ def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", ["beit", "vit"])
+@pytest.mark.parametrize("name", ["headed_beit", "vit"])
 def test_logits_equal_transformers_by_name_and_features_are_those_without_them(
     name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -80,16 +72,16 @@ def test_logits_equal_transformers_by_name_and_features_are_those_without_them(
     assert all(face.logits.shape == (0,) for face in plain.encode_faces(crops))
 
 
-def test_an_encoder_with_its_head_runs_once(beit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = VisualEncoder(str(beit), CPU, batch_size=2, logits=True)
+def test_an_encoder_with_its_head_runs_once(headed_beit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = VisualEncoder(str(headed_beit), CPU, batch_size=2, logits=True)
     calls = []
     encoder._model.register_forward_pre_hook(lambda *_: calls.append(1))
     encoder.encode_faces(pictures(2))
     assert len(calls) == 1
 
 
-def test_views_of_a_face_count_alike_in_its_logits(beit: Path) -> None:
-    encoder = VisualEncoder(str(beit), CPU, batch_size=4, logits=True)
+def test_views_of_a_face_count_alike_in_its_logits(headed_beit: Path) -> None:
+    encoder = VisualEncoder(str(headed_beit), CPU, batch_size=4, logits=True)
     one, two = (encoder.encode_faces(pictures(4)[i::2]) for i in (0, 1))
     both = encoder.encode_faces(np.stack([pictures(4)[0::2], pictures(4)[1::2]], axis=1))
     for face, first, second in zip(both, one, two, strict=True):
@@ -106,22 +98,22 @@ def test_a_checkpoint_without_our_head_is_refused_and_the_way_on_named(tiny_beit
         VisualEncoder(str(folder), CPU, logits=True)
 
 
-def test_a_head_that_is_named_but_not_there_is_refused(beit: Path, tmp_path: Path) -> None:
+def test_a_head_that_is_named_but_not_there_is_refused(headed_beit: Path, tmp_path: Path) -> None:
     folder = tmp_path / "headless"
-    shutil.copytree(beit, folder)
-    AutoModel.from_pretrained(beit).save_pretrained(folder)
-    shutil.copy(beit / "config.json", folder)
+    shutil.copytree(headed_beit, folder)
+    AutoModel.from_pretrained(headed_beit).save_pretrained(folder)
+    shutil.copy(headed_beit / "config.json", folder)
     with pytest.raises(AffcliError, match=r"lacks weights .*classifier"):
         VisualEncoder(str(folder), CPU, logits=True)
 
 
 def test_the_table_has_eight_more_columns_that_smooth_and_score_read(
-    tmp_path: Path, affcli: Affcli, beit: Path
+    tmp_path: Path, affcli: Affcli, headed_beit: Path
 ) -> None:
     write_frames(tmp_path / "a.mkv", [SMALL, BLANK, SMALL, SMALL[:, ::-1], SMALL])
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text(",".join(CLASSES) + "\n" + "0\n" * 5)
-    given = ("a.mkv", "--model", beit, "--precision", "fp32", "--batch-size", 4)
+    given = ("a.mkv", "--model", headed_beit, "--precision", "fp32", "--batch-size", 4)
     affcli("extract-visual", *given, "-o", "plain.parquet")
     affcli("extract-visual", *given, "--logits", "-o", "V.parquet")
     plain, table = pq.read_table(tmp_path / "plain.parquet"), pq.read_table(tmp_path / "V.parquet")
@@ -143,10 +135,22 @@ def test_the_table_has_eight_more_columns_that_smooth_and_score_read(
         assert scored["accuracy"] == pytest.approx((largest[face] == 0).mean())
 
 
-def test_logits_of_frames_between_two_encoded_ones_are_interpolated(tmp_path: Path, affcli: Affcli, beit: Path) -> None:
+def test_logits_of_frames_between_two_encoded_ones_are_interpolated(
+    tmp_path: Path, affcli: Affcli, headed_beit: Path
+) -> None:
     write_frames(tmp_path / "a.mkv", [SMALL, BLANK, SMALL[:, ::-1]])
     affcli(
-        "extract-visual", "a.mkv", "--model", beit, "--every", 2, "--logits", "--precision", "fp32", "-o", "V.parquet"
+        "extract-visual",
+        "a.mkv",
+        "--model",
+        headed_beit,
+        "--every",
+        2,
+        "--logits",
+        "--precision",
+        "fp32",
+        "-o",
+        "V.parquet",
     )
     table = pq.read_table(tmp_path / "V.parquet")
     for name in CLASSES:
@@ -154,8 +158,8 @@ def test_logits_of_frames_between_two_encoded_ones_are_interpolated(tmp_path: Pa
         assert middle == pytest.approx((first + last) / 2, abs=1e-6)
 
 
-def test_a_table_with_logits_is_another_than_one_without(tmp_path: Path, affcli: Affcli, beit: Path) -> None:
+def test_a_table_with_logits_is_another_than_one_without(tmp_path: Path, affcli: Affcli, headed_beit: Path) -> None:
     write_frames(tmp_path / "a.mkv", [SMALL])
-    given = ("a.mkv", "--model", beit, "--precision", "fp32", "-o", "V.parquet")
+    given = ("a.mkv", "--model", headed_beit, "--precision", "fp32", "-o", "V.parquet")
     affcli("extract-visual", *given)
     assert "other settings" in affcli("extract-visual", *given, "--logits", status=1).stderr

@@ -80,10 +80,14 @@ def two_people(count: int) -> list[np.ndarray]:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [(), ("--every", "3"), ("--face", "all", "--every", "2"), ("--face", "right")])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--every", "3"), ("--face", "all", "--every", "2"), ("--face", "right"), ("--logits", "--every=2")],
+)
 def test_a_long_video_goes_on_from_its_last_chunk(
-    tmp_path: Path, visual: Extract, interrupt_at: Interrupt, options: tuple[str, ...]
+    tmp_path: Path, visual: Extract, headed_beit: Path, interrupt_at: Interrupt, options: tuple[str, ...]
 ) -> None:
+    options = (*options, "--model", str(headed_beit))
     write_frames(tmp_path / "x.mp4", two_people(26), codec=("-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p"))
     write_frames(tmp_path / "y.mkv", [SMALL, BLANK, SMALL])
     visual("x.mp4", "y.mkv", *options, output="whole.parquet")

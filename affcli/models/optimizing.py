@@ -18,14 +18,14 @@ _NOT_DECAYED = re.compile(r"bias|token|position|pos_embed|lambda")
 def depths(names: Sequence[str]) -> list[int]:
     """How deep each parameter of a network lies: 0 the embeddings, 1 … L the blocks, L + 1 what comes after them.
 
-    `names` are in the order of the network's `named_parameters`, so what belongs to no block comes before or after.
+    `names` are in the order of the network's `named_parameters`, which is that of its layers: what belongs to no block
+    comes before or after them; what a stage has beside its blocks (a merging of patches) is a block of its own.
     """
-    places = [tuple(map(int, _IN_A_LIST.findall(name)[:_LEVELS])) for name in names]
-    # What a stage has beside its blocks (Swin's merging of patches) comes after them.
-    keys = [(place[0], place[1] if len(place) > 1 else 1 << 30) if place else None for place in places]
-    blocks = {key: depth for depth, key in enumerate(sorted({key for key in keys if key}), start=1)}
-    first = next((index for index, key in enumerate(keys) if key), len(keys))
-    return [blocks[key] if key else (0 if index < first else len(blocks) + 1) for index, key in enumerate(keys)]
+    places = [tuple(_IN_A_LIST.findall(name)[:_LEVELS]) for name in names]
+    blocks = {place: depth for depth, place in enumerate(dict.fromkeys(place for place in places if place), start=1)}
+    first = next((index for index, place in enumerate(places) if place), len(places))
+    after = len(blocks) + 1
+    return [blocks[place] if place else (0 if index < first else after) for index, place in enumerate(places)]
 
 
 def parameter_groups(
