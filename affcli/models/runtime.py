@@ -105,6 +105,8 @@ def transformers() -> ModuleType:
     except Exception as error:
         raise AffcliError(_why_transformers_fails(error)) from error
     module.utils.logging.disable_progress_bar()
+    if os.environ["TRANSFORMERS_VERBOSITY"] == "error":  # read at import only, which may have been before
+        module.utils.logging.set_verbosity_error()
     return module
 
 
