@@ -203,15 +203,3 @@ def test_tables_of_one_folder_must_go_together(tmp_path: Path) -> None:
     write_audio(folder / "2.parquet", {"b": rows(1)})
     with pytest.raises(AffcliError, match=r"2\.parquet: holds audio features"):
         open_stream(str(folder), kind=VISUAL)
-
-
-def test_a_feature_with_a_null_or_nan_among_its_numbers_is_missing(tmp_path: Path) -> None:
-    numbers = [[0.0, 1.0], [None, 1.0], None, [float("nan"), 1.0], [2.0, 3.0]]
-    for kind in (pa.list_(pa.float16(), 2), pa.list_(pa.float32(), 2), pa.list_(pa.float16())):
-        column = pa.array(
-            [r and [None if n is None else np.float16(n) for n in r] for r in numbers], pa.list_(pa.float16())
-        )
-        columns = {"video": ["a"] * 5, "frame": [1, 2, 3, 4, 5], "feature": column.cast(kind)}
-        stream = foreign(tmp_path / "t.parquet", columns).read("a")
-        assert stream.valid.tolist() == [True, False, False, False, True], kind
-        assert stream.features.tolist() == [[0, 1], [0, 0], [0, 0], [0, 0], [2, 3]]

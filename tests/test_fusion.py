@@ -173,17 +173,24 @@ def test_a_missing_position_is_never_a_key_but_stays_a_query(network: FusionNetw
     assert not torch.equal(without[0, 5], network(changed, face & ~hidden, audio, sound)[0, 5])
 
 
-def test_logits_do_not_depend_on_batch_mates_batch_size_or_padding(network: FusionNetwork, batch: Batch) -> None:
-    network.eval()
-    together = network(*batch)
-    for index in range(4):
-        alone = network(*(part[index : index + 1] for part in batch))
-        torch.testing.assert_close(alone[0], together[index], atol=1e-5, rtol=0)
-    short = tuple(part[:1, :9] for part in batch)
-    visual, face, audio, sound = (part[:1].clone() for part in batch)
-    face[:, 9:], sound[:, 9:] = False, False
-    padded = network(visual, face, audio, sound)
-    torch.testing.assert_close(network(*short)[0], padded[0, :9], atol=1e-5, rtol=0)
+@pytest.mark.parametrize(
+    ("mode", "tolerance"), [("train", 1e-5), ("eval", 1e-5), ("no_grad", 1e-5), ("autocast", 0.05)]
+)
+def test_logits_do_not_depend_on_batch_mates_batch_size_or_padding(
+    network: FusionNetwork, batch: Batch, mode: str, tolerance: float
+) -> None:
+    network.train(mode == "train")
+    half = mode == "autocast"  # bf16 has three digits
+    with torch.set_grad_enabled(mode != "no_grad"), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        together = network(*batch)
+        for index in range(4):
+            alone = network(*(part[index : index + 1] for part in batch))
+            torch.testing.assert_close(alone[0], together[index], atol=tolerance, rtol=0)
+        short = tuple(part[:1, :9] for part in batch)
+        visual, face, audio, sound = (part[:1].clone() for part in batch)
+        face[:, 9:], sound[:, 9:] = False, False
+        padded = network(visual, face, audio, sound)
+        torch.testing.assert_close(network(*short)[0], padded[0, :9], atol=tolerance, rtol=0)
 
 
 def test_with_neither_stream_the_logits_are_one_constant(network: FusionNetwork) -> None:

@@ -47,22 +47,22 @@ class MappedRows(Rows):
     def __init__(self, rows: int, size: int, folder: Path) -> None:
         self._shape, self._folder = (rows, size), folder
         try:
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as its rows
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as its rows
         except OSError as error:
             raise self._failure(error) from error
 
     def put(self, first: int, features: NDArray[np.float16]) -> None:
         try:
-            self._file.seek(first * self._shape[1] * _HALF.itemsize)
-            self._file.write(np.ascontiguousarray(features).data)
+            self.file.seek(first * self._shape[1] * _HALF.itemsize)
+            self.file.write(np.ascontiguousarray(features).data)
         except OSError as error:
             raise self._failure(error) from error
 
     def finish(self) -> None:
         rows, size = self._shape
         try:
-            self._file.flush()
-            self._map = mmap.mmap(self._file.fileno(), rows * size * _HALF.itemsize)
+            self.file.flush()
+            self._map = mmap.mmap(self.file.fileno(), rows * size * _HALF.itemsize)
         except OSError as error:
             raise self._failure(error) from error
         self.tensor = torch.from_numpy(np.frombuffer(self._map, _HALF).reshape(rows, size))

@@ -17,6 +17,7 @@ from tables import lengths
 
 from affcli.features import FeatureTable
 from affcli.joins import JoinedFeatures
+from affcli.models.storage import MEMORY
 from affcli.models.windows import Frames
 from affcli.schema import VISUAL, visual_schema, with_metadata
 from affcli.writing import TableWriter
@@ -52,7 +53,7 @@ def main(folder: Path) -> bool:
 
     def ours() -> None:
         joined = JoinedFeatures(FeatureTable(str(path)), None, sizes=(SIZE, 1))
-        Frames.load(joined, joined.videos)
+        Frames.load(joined, joined.videos, MEMORY)
 
     mine, theirs = medians(ours, lambda: pq.read_table(path))
     return verdict(f"pyarrow {theirs:.2f} s / ours {mine:.2f} s", theirs / mine, least=0.8)
