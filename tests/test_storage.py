@@ -112,7 +112,7 @@ def test_features_of_more_than_half_the_free_memory_go_to_disk_with_a_note(
 
 def test_a_full_disk_is_one_line_that_says_how_much_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = MappedRows(10, 4, tmp_path)
-    monkeypatch.setattr(rows, "_file", Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115 - closed with rows
+    monkeypatch.setattr(rows, "file", Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115 - closed with rows
     with pytest.raises(AffcliError, match=r"no room for 0\.0 GB of features \(No space left on device\)"):
         rows.put(0, np.ones((10, 4), np.float16))
     with pytest.raises(AffcliError, match="no room for"):
