@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "plot": Entry("affcli.commands.plot", "Frame logits → timelines and the confusion matrix, PNG or SVG."),
     "overlay": Entry("affcli.commands.overlay", "A video and its frame table → the video with labels drawn in."),
+    "report": Entry("affcli.commands.report", "A folder of frame tables → one page: videos, players, timelines."),
     "info": Entry("affcli.commands.info", "Says what a model, table or calibration is."),
 }
 

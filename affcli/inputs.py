@@ -140,7 +140,7 @@ def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: 
     if not path.is_dir():
         if not path.exists():
             raise AffcliError(f"{name}: no such file or folder{_if_address(str(name))}")
-        yield MediaInput(_text(path.stem if ids == "stem" else _without_suffix(path)), path, "file")
+        yield MediaInput(shown_name(path.stem if ids == "stem" else _without_suffix(path)), path, "file")
         return
     nothing = True
     for kind, found in _search(path, suffixes, pictures, seen=set()):
@@ -199,16 +199,16 @@ def _split(name: str) -> tuple[str, str]:
 
 def _id_in(given: Path, found: Path, kind: str, ids: str) -> str:
     if found == given:  # one video's folder itself, perhaps given as `.`
-        return _text(given.resolve().name)
+        return shown_name(given.resolve().name)
     inside = found.relative_to(given) if ids == "path" else Path(found.name)
-    return _text(inside.as_posix() if kind == "pictures" else _without_suffix(inside))
+    return shown_name(inside.as_posix() if kind == "pictures" else _without_suffix(inside))
 
 
 def _without_suffix(path: Path) -> str:
     return Path(os.path.normpath(path)).with_suffix("").as_posix()
 
 
-def _text(name: str) -> str:
+def shown_name(name: str) -> str:
     """A name as valid Unicode: bytes that are no UTF-8 appear as `\\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 

@@ -1,0 +1,193 @@
+"""A folder of frame tables, and the videos they are of → what a report shows."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import quote
+
+import numpy as np
+
+from affcli.columns import ColumnNames
+from affcli.errors import AffcliError, counted, listed
+from affcli.inputs import VIDEO_SUFFIXES, shown_name
+from affcli.labelled import NO_LABEL, LabelledTable, LabelledVideo
+from affcli.pages import MOST_SEGMENTS, PageVideo
+from affcli.schema import AUDIO, VISUAL, WINDOWED, base_names
+from affcli.segments import confidences, segments_of
+from affcli.tables import TableReader, tables_in
+from affcli.timelines import timeline
+
+# No screen is wider than the timeline at this many columns, two pixels each, and two hours take 20 kB.
+COLUMNS: Final = 720
+STRIP_COLUMNS: Final = 120
+SUMMARY: Final = "summary"  # the name of the table with a row a video that `affcli label` writes
+
+PLAYED: Final = (".mp4", ".m4v", ".webm", ".mov", ".ogv")  # by browsers, the surest first
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the tables are read."""
+
+    columns: ColumnNames
+    label_column: str | None = None
+    fps: float | None = None
+
+
+class Folder:
+    """The frame tables of a folder (or one table). After `videos()`, `failed` names what could not be read, and
+    `unlabelled` what stands in the folder's summary without a table.
+
+    Feature tables and windowed logits are passed over; of two tables of one video the first counts, Parquet before
+    CSV.
+    """
+
+    def __init__(self, source: str, reading: Reading) -> None:
+        self.source, self._reading = source, reading
+        self.failed: list[str] = []
+        self.unlabelled: list[str] = []
+
+    def videos(self) -> Iterator[LabelledVideo]:
+        """Each video's frames: table by table, in codepoint order of their ids within each."""
+        seen: set[str] = set()
+        summaries: list[str] = []
+        for file in sorted(tables_in(self.source), key=lambda name: (Path(name).suffix == ".csv", name)):
+            if Path(file).stem == SUMMARY and Path(self.source).is_dir():
+                summaries.append(file)
+                continue
+            try:
+                yield from self._videos_of(file, seen)
+            except AffcliError as error:
+                if not Path(self.source).is_dir():
+                    raise
+                log.error("%s", error)
+                self.failed.append(file)
+        self.unlabelled = sorted({name for file in summaries for name in _named_in(file)} - seen)
+
+    def _videos_of(self, file: str, seen: set[str]) -> Iterator[LabelledVideo]:
+        if Path(self.source).is_dir() and (kind := _kind_of(file)) in (VISUAL, AUDIO, WINDOWED):
+            log.info("%s: holds %s, no frame table; passed over", file, kind)
+            return
+        how = self._reading
+        with LabelledTable(file, columns=how.columns, label_column=how.label_column, fps=how.fps) as table:
+            twice = [video for video in table.ids if video in seen]
+            if twice:
+                log.warning(
+                    "%s: left out %s that another table has: %s.", file, counted(len(twice), "video"), listed(twice)
+                )
+            for video in table.ids:
+                if video not in seen:
+                    yield table.video(video)
+                    seen.add(video)
+
+
+def _kind_of(file: str) -> object:
+    with TableReader(file) as table:
+        return table.metadata.get("kind")
+
+
+def _named_in(file: str) -> list[str]:
+    with TableReader(file, text=("video",)) as table:
+        if "video" not in table.schema.names:
+            return []
+        return [str(name) for name in table.read(["video"])["video"].to_pylist()]
+
+
+class VideoFiles:
+    """Media files by video id: by path within the folder, else by name where only one has it.
+
+    Of files that differ in nothing but the suffix the first that browsers play counts.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        """None: no files. Raises AffcliError for a folder that is not there or holds no videos."""
+        self._by_id: dict[str, Path] = {} if folder is None else _media_in(folder)
+        by_name: dict[str, list[Path]] = {}
+        for video, path in self._by_id.items():
+            by_name.setdefault(PurePosixPath(video).name, []).append(path)
+        self._by_name: Mapping[str, Path] = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}
+
+    def of(self, video: str) -> Path | None:
+        """The file of a video, or of the recording that a person is in."""
+        for name in (video, *base_names(video)):
+            found = self._by_id.get(name) or self._by_name.get(name)
+            if found is not None:
+                return found
+        return None
+
+
+def _media_in(folder: str) -> dict[str, Path]:
+    if not Path(folder).is_dir():
+        raise AffcliError(f"{folder}: is no folder of videos.")
+    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+    media = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
+    if not media:
+        raise AffcliError(f"{folder}: no videos in this folder.")
+    media.sort(key=lambda path: (path.suffix.lower() not in PLAYED, path))
+    by_id: dict[str, Path] = {}
+    for path in media:
+        by_id.setdefault(shown_name(path.relative_to(folder).with_suffix("").as_posix()), path)
+    return by_id
+
+
+def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> PageVideo:
+    """What the page shows of a video; its file's address is relative to the page's folder."""
+    found = timeline(video, COLUMNS)
+    least = found.length / COLUMNS if found.timed else 0.0
+    segments = segments_of(video, min_seconds=least)
+    start, end = _borders(video)
+    rows = zip(
+        np.round(start[segments.first], 3).tolist(),
+        np.round(end[segments.last], 3).tolist(),
+        segments.label.tolist(),
+        (None if np.isnan(sure) else round(float(sure), 3) for sure in confidences(video, segments)),
+        strict=True,
+    )
+    return PageVideo(
+        timeline=found,
+        strip=timeline(video, STRIP_COLUMNS),
+        source=None if file is None else address(file, page_folder),
+        shares=_shares(video, end - start),
+        face=None if video.face is None else float(video.face.mean()),
+        audio=None if video.audio is None else float(video.audio.mean()),
+        segments=tuple(rows)[:MOST_SEGMENTS],
+        more=max(0, len(segments) - MOST_SEGMENTS),
+    )
+
+
+def _borders(video: LabelledVideo) -> tuple[np.ndarray, np.ndarray]:
+    if video.start_s is not None and video.end_s is not None:
+        return video.start_s, video.end_s
+    return video.frame - 1.0, video.frame.astype(np.float64)
+
+
+def _shares(video: LabelledVideo, length: np.ndarray) -> tuple[float, ...]:
+    """The share of the labelled time that each class has."""
+    known = video.label != NO_LABEL
+    spent = np.bincount(video.label[known], length[known], len(video.classes))
+    return tuple((spent / max(spent.sum(), 1e-9)).tolist())
+
+
+def address(file: Path, page_folder: Path) -> str:
+    """The relative address of a file, from the folder that the page lies in; every odd character is escaped."""
+    relative = os.path.relpath(file.absolute(), page_folder.absolute())
+    return quote(os.fsencode(Path(relative).as_posix()))
+
+
+def sentences(folder: Folder, videos: Sequence[PageVideo]) -> list[str]:
+    """What a reader of the page should know of the folder."""
+    said = []
+    if folder.failed:
+        said.append(f"Could not be read: {listed([Path(file).name for file in folder.failed])}.")
+    if folder.unlabelled:
+        said.append(f"In the summary, but without a frame table: {listed(folder.unlabelled)}.")
+    if not videos:
+        said.append("There is no video in these tables.")
+    return said

@@ -1,0 +1,350 @@
+"""`affcli report`: what it takes from a folder, what the page holds, and how it behaves in a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from browser import CHROMIUM, Page, browser
+from conftest import Affcli
+from frame_tables import predictions, write_ours
+from media_fixtures import ffmpeg, write_pattern
+
+from affcli.schema import CLASSES, VISUAL, visual_schema, with_metadata
+
+HOSTILE = '<img src=x onerror="document.title=1">&\'"</script><b>'
+
+
+def frames(fps: float = 25, **videos: list[int | None]) -> pd.DataFrame:
+    table = predictions(**videos)
+    return table.assign(time_s=(table["frame"] - 1) / fps, face=True, audio=table["frame"] > 3)
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def unpacked(text: str, kind: str) -> list[float]:
+    return list(np.frombuffer(base64.b64decode(text), kind).tolist())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A table a video, as `affcli label` writes them, and a summary."""
+    (tmp_path / "labels").mkdir()
+    write_ours(tmp_path / "labels" / "a.parquet", frames(a=[4] * 30 + [5] * 20))
+    write_ours(tmp_path / "labels" / "b.parquet", frames(b=[None, 1, 1]))
+    pd.DataFrame({"video": ["a", "b", "c"], "frames": [50, 3, 0]}).to_parquet(tmp_path / "labels" / "summary.parquet")
+    return tmp_path / "labels"
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_every_video_of_the_folder_is_on_the_page(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
+    assert "name their folder with --videos" in affcli("report", "labels", "-o", "report.html").stderr
+    data = data_of(tmp_path / "report.html")
+    assert [video["name"] for video in data["videos"]] == ["a", "b"]
+    assert data["classes"][0]["names"] == list(CLASSES)
+    a, b = data["videos"]
+    assert unpacked(a["label"], "u1") == [4] * 30 + [5] * 20
+    assert unpacked(a["edge"], "<f4") == pytest.approx([i / 25 for i in range(51)], abs=1e-4)
+    assert [segment[:3] for segment in a["segments"]] == [[0, 1.2, 4], [1.2, 2, 5]]
+    assert a["audio"] == [[0, 0.12]]
+    assert unpacked(b["label"], "u1") == [255, 1, 1]
+    assert "In the summary, but without a frame table: c." in (tmp_path / "report.html").read_text()
+
+
+def test_the_list_says_what_fills_the_time(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
+    affcli("report", "labels", "-o", "report.html", "-q")
+    text = re.sub("<[^>]*>", " ", (tmp_path / "report.html").read_text()).replace("\u00a0", " ")
+    text = " ".join(text.split())
+    assert "a 2.0 s Happiness 60 % , Sadness 40 % 100 % 94 %" in text
+    assert "2 videos, 2.1 s, 53 frames" in text
+
+
+def test_other_tables_are_passed_over_or_named(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
+    empty = with_metadata(visual_schema(4), kind=VISUAL).empty_table()
+    pq.write_table(empty, folder / "visual.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1 no more")
+    frames(a=[1, 1]).to_csv(folder / "a.csv", index=False)
+    said = affcli("report", "labels", "-o", "report.html", status=3).stderr
+    assert "broken.parquet" in said
+    assert "visual.parquet" not in said
+    assert "a.csv: left out 1 video that another table has: a." in said
+    assert len(data_of(tmp_path / "report.html")["videos"][0]["segments"]) == 2
+    assert "Could not be read: broken.parquet." in (tmp_path / "report.html").read_text()
+
+
+def test_one_table_of_many_videos_and_any_classes_is_a_folder_too(affcli: Affcli, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"video": ["x", "x", "y"], "frame": [1, 2, 1], "joy": [2.0, 0, 1], "rage": [0.0, 1, 2]})
+    rows.to_csv(tmp_path / "F.csv", index=False)
+    affcli("report", "F.csv", "-o", "report.html", "--classes", "joy,rage")
+    data = data_of(tmp_path / "report.html")
+    assert [video["name"] for video in data["videos"]] == ["x", "y"]
+    assert data["classes"][0]["names"] == ["joy", "rage"]
+    assert not data["videos"][0]["timed"]
+    affcli("report", "F.csv", "-o", "report.html", "--classes", "joy,rage", "--fps", 10, "-f")
+    assert data_of(tmp_path / "report.html")["videos"][0]["timed"]
+
+
+def test_videos_are_linked_by_their_relative_address(affcli: Affcli, tmp_path: Path) -> None:
+    clips = tmp_path / "my clips"
+    for name in ("a#1?%20 é.mp4", "s1/b.mp4", "s2/b.mp4", "c.flv", "c.webm", ".c.mp4"):
+        (clips / name).parent.mkdir(parents=True, exist_ok=True)
+        (clips / name).write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    ids = ["a#1?%20 é", "b", "s2/b", "c", "c#2", "d"]
+    pd.concat([frames(x=[1]).assign(video=name) for name in ids]).to_parquet(tmp_path / "F.parquet")
+    affcli("report", "F.parquet", "--videos", "my clips", "-o", "out/report.html")
+    found = {video["name"]: video["source"] for video in data_of(tmp_path / "out" / "report.html")["videos"]}
+    assert found == {
+        "a#1?%20 é": "../my%20clips/a%231%3F%2520%20%C3%A9.mp4",
+        "b": None,  # two files have that name
+        "s2/b": "../my%20clips/s2/b.mp4",
+        "c": "../my%20clips/c.webm",  # browsers play it
+        "c#2": "../my%20clips/c.webm",
+        "d": None,
+    }
+
+
+def test_the_page_of_two_hours_is_as_light_as_that_of_ten_minutes(affcli: Affcli, tmp_path: Path) -> None:
+    sizes = []
+    for minutes in (10, 120):
+        rows = frames(v=[0]).loc[[0] * (minutes * 1500)].reset_index(drop=True)
+        rows["frame"] = range(1, len(rows) + 1)
+        rows["time_s"] = (rows["frame"] - 1) / 25
+        rows[list(CLASSES)] = np.random.default_rng(minutes).normal(size=(len(rows), 8))
+        rows.to_parquet(tmp_path / "F.parquet")
+        affcli("report", "F.parquet", "-o", "report.html", "-f")
+        sizes.append((tmp_path / "report.html").stat().st_size)
+    assert sizes[1] < 1.1 * sizes[0] < 110_000
+
+
+def test_names_never_become_markup(affcli: Affcli, tmp_path: Path) -> None:
+    table = frames(v=[0, 1]).assign(video=HOSTILE).rename(columns={"Anger": HOSTILE})
+    pq.write_table(pa.Table.from_pandas(table), tmp_path / "F.parquet")
+    renamed = ",".join(HOSTILE if name == "Anger" else name for name in CLASSES)
+    affcli("report", "F.parquet", "-o", "report.html", "--classes", renamed, "--title", HOSTILE)
+
+    seen: set[str] = set()
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: object) -> None:
+            seen.add(tag)
+
+    Tags().feed((tmp_path / "report.html").read_text())
+    assert "table" in seen
+    assert not seen & {"img", "b"}
+    assert data_of(tmp_path / "report.html")["videos"][0]["name"] == HOSTILE
+
+
+def test_the_same_folder_gives_the_same_page(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
+    for name in ("one.html", "two.html"):
+        affcli("report", "labels", "-o", name)
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_what_is_wrong_is_a_line(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "page.html").write_text("mine")
+    for arguments, status, words in (
+        (("missing", "-o", "r.html"), 1, "missing: No such file"),
+        (("empty", "-o", "r.html", "-q"), 1, "empty: no tables in this folder"),
+        (("labels", "-o", "page.html"), 1, "exists already"),
+        (("labels", "--videos", "empty", "-o", "r.html"), 1, "empty: no videos in this folder"),
+        (("-", "-o", "r.html"), 2, "not of standard input"),
+    ):
+        said = affcli("report", *arguments, status=status).stderr
+        assert (said.count("\n"), words in said) == (1, True), said
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: chromium)")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Page]:
+    with browser() as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of three videos: one of 8 s with hostile names, one of 3 s with gaps, one without its file."""
+    from affcli.cli import run
+
+    place = tmp_path_factory.mktemp("site")
+    (place / "clips").mkdir()
+    # WebM is what every build of Chromium plays.
+    vp8 = ("-c:v", "libvpx", "-g", "5", "-deadline", "realtime", "-cpu-used", "8")
+    hostile = HOSTILE.replace("/", "|")  # no name of a file
+    write_pattern(place / "clips" / f"{hostile}.webm", *vp8, seconds=8)
+    ffmpeg(
+        "-i", f"file:{place / 'clips' / hostile}.webm", "-t", "3", "-c", "copy", f"file:{place / 'clips' / 'gaps'}.webm"
+    )
+    tables = [
+        frames(v=[4] * 100 + [5] * 100).assign(video=hostile),
+        frames(gaps=[1] * 25 + [None] * 25 + [2] * 25),
+        frames(lost=[0] * 10),
+    ]
+    pd.concat(tables).to_parquet(place / "F.parquet")
+    assert run(["report", str(place / "F.parquet"), "--videos", str(place / "clips"), "-o", str(place / "r.html")]) == 0
+    return place / "r.html"
+
+
+def opened(chromium: Page, site: Path, name: str, **how: int) -> Page:
+    """The page, at the video of a name, when its player is ready."""
+    names = [video["name"] for video in data_of(site)["videos"]]
+    number = next(index for index, found in enumerate(names) if found.startswith(name))
+    chromium.requests.clear()
+    chromium.problems.clear()
+    chromium.open(site, anchor=f"#video={number}", **how)
+    chromium.until("document.getElementById('player').readyState >= 1 || document.getElementById('player').hidden")
+    return chromium
+
+
+def place_of(page: Page, selector: str) -> dict[str, float]:
+    page.eval(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
+    return dict(page.eval(f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"))
+
+
+TIME = "document.getElementById('player').currentTime"
+
+
+@needs_chromium
+def test_a_click_seeks_the_video(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "<img")
+    box = place_of(page, "#slider")
+    for share in (0.75, 0.25):
+        page.click(box["left"] + share * box["width"], box["top"] + 20)
+        page.until(f"Math.abs({TIME} - {8 * share}) < 0.05 && !document.getElementById('player').seeking")
+    assert page.eval("document.getElementById('now').textContent").startswith("0:02.0  Happiness")
+    assert page.eval("document.querySelector('#values .on').textContent") == "100"
+
+
+@needs_chromium
+def test_the_keyboard_does_what_the_mouse_does(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "<img")
+    page.eval("document.getElementById('slider').focus()")
+    for key, code, wanted in (
+        ("ArrowRight", 39, 1.0),
+        ("ArrowRight", 39, 2.0),
+        ("ArrowLeft", 37, 1.0),
+        ("PageUp", 33, 4.0),  # where the next segment begins
+        ("PageDown", 34, 0.0),
+        ("End", 35, 8.0),
+        ("Home", 36, 0.0),
+    ):
+        page.press(key, code)
+        page.until(f"Math.abs({TIME} - {wanted}) < 0.05")
+        assert float(page.eval("document.getElementById('slider').getAttribute('aria-valuenow')")) == pytest.approx(
+            wanted, abs=0.05
+        )
+    page.press(" ", 32, " ")
+    page.until(f"!document.getElementById('player').paused && {TIME} > 0.1")
+    page.press(" ", 32, " ")
+    page.until("document.getElementById('player').paused")
+
+
+@needs_chromium
+def test_the_timeline_follows_the_playing_video(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "gaps")
+    said = "document.getElementById('now').textContent"
+    page.eval(f"{TIME} = 0.9")
+    page.until(f"{said}.includes('Anger')")
+    page.eval("document.getElementById('player').play()")
+    page.until(f"{said}.includes('no label')")
+    page.until(f"{said}.includes('Disgust')")
+
+
+@needs_chromium
+def test_the_tab_key_reaches_everything(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "gaps")
+    page.eval("document.querySelector('details').open = true; document.activeElement.blur()")
+    reached = set()
+    for _ in range(40):
+        page.press("Tab", 9)
+        reached.add(page.eval("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)"))
+    assert {"To the player", "gaps", "lost", "slider", "player", "count", "0:00.0", "0:02.0"} <= reached
+
+
+@needs_chromium
+def test_a_link_shows_another_video_and_the_back_button_the_first(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "gaps")
+    page.eval("[...document.querySelectorAll('tbody a')].find((a) => a.textContent === 'lost').focus()")
+    page.press("Enter", 13, "\r")
+    page.until("document.getElementById('title').textContent === 'lost'")
+    assert page.eval("document.activeElement.id") == "title"
+    assert page.eval("document.querySelector('[aria-current] a').textContent") == "lost"
+    assert page.eval("document.getElementById('player').hidden") is True
+    assert "No video file was found" in page.eval("document.getElementById('message').textContent")
+    page.eval("history.back()")
+    page.until("document.getElementById('title').textContent === 'gaps'")
+
+
+@needs_chromium
+def test_a_screen_reader_is_told_where_and_what(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "gaps")
+    tree = page.tree()
+    assert ("slider", "Position in gaps") in tree
+    assert ("heading", "gaps") in tree
+    assert ("columnheader", "Most of the time") in tree
+    assert any(role == "Video" and name == "Video gaps" for role, name in tree)
+    assert page.eval("document.getElementById('slider').getAttribute('aria-valuetext')") == "0:00.0, Anger 100 %"
+    assert page.eval("document.documentElement.lang") == "en"
+
+
+@needs_chromium
+def test_no_request_leaves_the_page_and_no_markup_runs(chromium: Page, site: Path) -> None:
+    page = opened(chromium, site, "<img")
+    assert page.problems == []
+    files = [address for address in page.requests if not address.startswith(("data:", "about:"))]
+    assert files
+    assert all(address.startswith(site.parent.as_uri()) for address in files)
+    assert page.eval("document.title") == "F.parquet"
+    assert page.eval("document.querySelectorAll('img').length") == 0
+    assert page.eval("document.getElementById('title').textContent") == HOSTILE.replace("/", "|")
+    # Even markup that got in would neither run nor fetch.
+    markup = '<img src="http://example.org/x.png" onerror="document.title=1">'
+    page.eval(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(markup)})")
+    page.eval("new Promise((done) => setTimeout(done, 100))")
+    assert page.eval("document.title") == "F.parquet"
+    assert any("Content Security Policy" in problem for problem in page.problems)
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 2000])
+def test_nothing_is_wider_than_the_screen(chromium: Page, site: Path, width: int) -> None:
+    for name in ("<img", "gaps", "lost"):
+        page = opened(chromium, site, name, width=width)
+        assert page.eval("document.documentElement.scrollWidth") <= width
+        assert page.eval("document.getElementById('slider').clientWidth") > min(0.3 * width, 400)
+
+
+@needs_chromium
+def test_a_video_that_the_browser_cannot_play_leaves_the_timeline(
+    chromium: Page, affcli: Affcli, tmp_path: Path
+) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"no video")
+    frames(x=[4] * 100).to_parquet(tmp_path / "F.parquet")
+    affcli("report", "F.parquet", "-o", "r.html")
+    chromium.open(tmp_path / "r.html")
+    chromium.until("document.getElementById('player').hidden")
+    assert "cannot play x.mp4" in chromium.eval("document.getElementById('message').textContent")
+    box = place_of(chromium, "#slider")
+    chromium.click(box["left"] + box["width"] / 2, box["top"] + 20)
+    assert chromium.eval("document.getElementById('now').textContent").startswith("0:02.0  Happiness")
