@@ -106,6 +106,15 @@ def test_the_result_is_a_hugging_face_folder_with_the_features_of_extract_visual
     np.testing.assert_allclose([face.logits for face in encoded], logits, atol=1e-5)
 
 
+def test_info_shows_the_card(faces: Path, train, affcli: Affcli) -> None:  # type: ignore[no-untyped-def]
+    train("--epochs", 1)
+    shown = json.loads(affcli("info", "out", "--json").stdout)
+    network = AutoModelForImageClassification.from_pretrained(faces / "out")
+    assert shown["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert (shown["kind"], shown["training"]["epochs"]) == ("visual encoder", 1)
+    assert "no encoder that affcli train-visual made" in affcli("info", "set", status=1).stderr
+
+
 def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(faces: Path, train) -> None:  # type: ignore[no-untyped-def]
     for output, seed in (("one", 0), ("two", 0), ("three", 1)):
         train("--seed", seed, output=output)

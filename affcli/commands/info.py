@@ -21,11 +21,12 @@ _LISTS_SHOWN = 4  # entries of what a table lists by video
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @options.common
 def command(file: str, as_json: bool) -> None:
-    """Says what a model, table or calibration is: kind, rows, videos, encoder, card, offsets.
+    """Says what a model, encoder, table or calibration is: kind, rows, videos, encoder, card, offsets.
 
     \b
       affcli info model.safetensors
       affcli info V.parquet --json
+      affcli info stage2/        (what train-visual made)
     """
     facts = _read(file)
     if as_json:
@@ -37,6 +38,8 @@ def command(file: str, as_json: bool) -> None:
 
 def _read(file: str) -> dict[str, Any]:
     """The facts. A safetensors file begins with the length of its JSON header, and the header."""
+    if Path(file).is_dir():
+        return _encoder(file)
     head = _beginning(file)
     if head[_SAFETENSORS_HEADER:] == b"{":
         return _model(file)
@@ -59,6 +62,13 @@ def _calibration(file: str) -> dict[str, Any]:
     except AffcliError as error:
         raise AffcliError(f"{file}: is JSON, but no calibration; not a model or table of affcli either.") from error
     return {"file": file, **json.loads(Path(file).read_text(encoding="utf-8"))}
+
+
+def _encoder(folder: str) -> dict[str, Any]:
+    from affcli.cards import read_encoder_card
+
+    card = read_encoder_card(Path(folder))
+    return {"folder": folder, "parameters": _model(str(Path(folder) / "model.safetensors"))["parameters"], **card}
 
 
 def _model(file: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from affcli import options, terminal
+from affcli.cards import read_encoder_card
 from affcli.commands.epochs import EpochLines, already_made, figures, log_option
 from affcli.commands.extract_visual import DEFAULT_MODEL
 from affcli.commands.faces import Faces, face_options
@@ -188,8 +189,6 @@ def _existing_fingerprint(output: str, *, force: bool) -> str | None:
 
     Also with --force no folder is replaced that train-visual did not make.
     """
-    from affcli.models.classifiers import read_card
-
     path = Path(output)
     if not path.parent.is_dir():
         raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
@@ -197,5 +196,5 @@ def _existing_fingerprint(output: str, *, force: bool) -> str | None:
         raise AffcliError(f"{output}: is a file; name a folder.")
     if not path.is_dir() or not any(path.iterdir()):
         return None
-    made_from = str(read_card(path)["training"]["made_from"])
+    made_from = str(read_encoder_card(path)["training"]["made_from"])
     return None if force else made_from

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from affcli import __version__
+from affcli.cards import ENCODER_CARD, VISUAL_ENCODER
 from affcli.errors import AffcliError, listed
 from affcli.models import checkpoints, runtime
 from affcli.models.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
@@ -20,8 +21,6 @@ from affcli.models.preprocessing import PicturePreprocessing
 from affcli.outputs import write_bytes
 from affcli.schema import CLASSES
 
-CARD = "affcli.json"
-KIND = "visual encoder"
 _WAY_ON = "Make one with affcli train-visual, or leave --logits out."
 
 log = logging.getLogger(__name__)
@@ -86,8 +85,8 @@ class Classifier:
         for file in folder.glob("*.safetensors"):  # made readable for their owner only
             file.chmod((folder / CONFIG).stat().st_mode)
         write_bytes(folder / PREPROCESSOR, _json(self.checkpoint.preprocessing()))
-        facts = {"kind": KIND, "version": __version__, "classes": CLASSES}
-        write_bytes(folder / CARD, _json({**facts, **card}))
+        facts = {"kind": VISUAL_ENCODER, "version": __version__, "classes": CLASSES}
+        write_bytes(folder / ENCODER_CARD, _json({**facts, **card}))
 
 
 class ClassHead:
@@ -170,17 +169,6 @@ def _built(library: Any, checkpoint: Checkpoint, config: Any, *, whole: bool = F
         what = "the checkpoint lacks weights its config asks for"
         raise AffcliError(f"--model {checkpoint.name}: {what}: {listed(wrong)}.")
     return network
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """What a folder that train-visual made says of itself; raises AffcliError for any other."""
-    try:
-        card = json.loads((folder / CARD).read_text())
-        if card["kind"] != KIND or not (folder / CONFIG).is_file():
-            raise KeyError("kind")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
-    return dict(card)
 
 
 def _json(facts: Mapping[str, Any]) -> bytes:

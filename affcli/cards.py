@@ -1,0 +1,23 @@
+"""The card of an encoder's folder: a JSON file beside its weights that says what `affcli train-visual` made there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from affcli.errors import AffcliError
+
+ENCODER_CARD: Final = "affcli.json"  # the file's name
+VISUAL_ENCODER: Final = "visual encoder"  # its kind
+
+
+def read_encoder_card(folder: Path) -> dict[str, Any]:
+    """What a folder that train-visual made says of itself; raises AffcliError for any other."""
+    try:
+        card = json.loads((folder / ENCODER_CARD).read_text())
+        if card["kind"] != VISUAL_ENCODER:
+            raise KeyError("kind")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
+    return dict(card)
