@@ -29,7 +29,7 @@ class Rows:
     """Features of many frames, [rows, size] in half precision, in memory. First all are put, then `tensor` is read."""
 
     def __init__(self, rows: int, size: int) -> None:
-        self.tensor = torch.zeros(rows, size, dtype=torch.float16)
+        self.tensor = torch.empty(rows, size, dtype=torch.float16)  # every row is put, so none is zeroed first
 
     def put(self, first: int, features: NDArray[np.float16]) -> None:
         self.tensor[first : first + len(features)] = torch.from_numpy(features)

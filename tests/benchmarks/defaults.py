@@ -1,11 +1,11 @@
 """Training options tried on synthetic data of Aff-Wild2's imbalance at 1/30 of its size (see synthetic.py).
 
-python tests/benchmarks/defaults.py [SEEDS]     (default 2; about 5 minutes of one core each)
+python tests/benchmarks/defaults.py [SEEDS] [WORDS] [DIM]     (2 seeds of about 5 minutes of one core; figures: RESULTS.md)
 
 One option at a time is changed; each line is macro F1 on held-out videos, the mean over the seeds ± their standard
-deviation. The network is a small one (d 32, 1 layer; a step is 32 windows, an epoch 26 steps), since one with d 256
-takes hours on a processor: what is found here is which way the options pull, not their best values on Aff-Wild2, where
-an epoch has 4,300 steps.
+deviation. WORDS leaves only the settings whose names hold them, such as "lr". DIM is 32, with 1 layer, or for example
+256, with the paper's 3 layers, which takes 30 times as long. A step is 32 windows, an epoch 26 steps (Aff-Wild2 has
+4,300): this tells which way an option pulls, not its best value there.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ SETTINGS: dict[str, tuple[FusionConfig, TrainingOptions]] = {
 }
 
 
-def main(seeds: int) -> None:
+def main(seeds: int = 2, words: str = "", dim: int = NETWORK.dim) -> None:
     torch.set_num_threads(1)
-    found: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    paper = {"dim": dim, "layers": 3, "heads": 8} if dim != NETWORK.dim else {}
+    found: dict[str, list[float]] = {name: [] for name in SETTINGS if words in name}
     for seed in range(seeds):
         data = Data.draw(seed, stride=STRIDE)
-        for name, (config, options) in SETTINGS.items():
-            network = trained(config, replace(options, seed=seed), data)
+        for name, values in found.items():
+            config, options = SETTINGS[name]
+            network = trained(replace(config, **paper), replace(options, seed=seed), data)
             figures = Figures.of(data.test, predicted(network, data.test), kernel=KERNEL)
-            found[name].append(figures.macro_f1)
+            values.append(figures.macro_f1)
             print(f"seed {seed}: {name}: {figures}", file=sys.stderr, flush=True)
     for name, values in found.items():
         print(f"| {name} | {spread(np.array(values))} |")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    main(*(kind(given) for kind, given in zip((int, str, int), sys.argv[1:], strict=False)))
