@@ -1,6 +1,6 @@
 """Training options tried on synthetic data of Aff-Wild2's imbalance at 1/30 of its size (see synthetic.py).
 
-python tests/benchmarks/defaults.py [SEEDS] [WORDS] [DIM]     (2 seeds of about 5 minutes of one core; figures: RESULTS.md)
+python tests/benchmarks/defaults.py [SEEDS] [WORDS] [DIM]  (2 seeds of 5 minutes of one core; figures: RESULTS.md)
 
 One option at a time is changed; each line is macro F1 on held-out videos, the mean over the seeds ± their standard
 deviation. WORDS leaves only the settings whose names hold them, such as "lr". DIM is 32, with 1 layer, or for example
