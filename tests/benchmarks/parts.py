@@ -1,10 +1,10 @@
 """What each part of the method buys on synthetic data (see synthetic.py): macro F1 on held-out videos.
 
-python tests/benchmarks/parts.py [SEEDS]     (default 5; about 2 minutes of one core each)
+python tests/benchmarks/parts.py [SEEDS]     (default 3; about 2 minutes of one core each; figures: RESULTS.md)
 
-Every seed draws its own data and its own network; each line leaves one part out, on the same data. Figures are means
-over the seeds ± their standard deviation; "against all parts" is the mean ± sd of the differences seed by seed, with
-how many seeds were better for the part. The network is a small one (d 32, 1 layer), so that it takes minutes.
+Every seed draws its own data and its own network; each line leaves one part out, or changes it, on the same data. The
+first line has means over the seeds ± their standard deviation, the others the differences to it, seed by seed. The
+network is a small one (d 32, 1 layer), so that it takes minutes.
 """
 
 from __future__ import annotations
@@ -64,27 +64,19 @@ def lines(seed: int) -> Iterator[Line]:
                 yield (what, *(Figures.of(data.test, of, kernel=kernel) for of in logits))
 
 
-def spread(values: np.ndarray) -> str:
-    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
-
-
-def difference(values: np.ndarray, whole: np.ndarray) -> str:
-    """Of `values` to those with all parts, seed by seed."""
-    lost = values - whole
-    return f"{lost.mean():+.3f} ± {lost.std(ddof=1):.3f} ({(lost < 0).sum()} of {len(lost)} worse)"
+def spread(values: np.ndarray, *, sign: str = "") -> str:
+    """Mean ± standard deviation; of one value, the value."""
+    return f"{values.mean():{sign}.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
 
 def table(found: dict[str, np.ndarray]) -> Iterator[str]:
     """Markdown lines of [seeds, 3] figures by name: macro F1, that of the rare classes, macro F1 without pictures."""
-    yield "| | macro F1 | against all parts | F1 of rare classes | macro F1 without pictures | against all parts |"
-    yield "|---|---|---|---|---|---|"
+    yield "| | macro F1 | rare classes only | no pictures at all |"
+    yield "|---|---|---|---|"
     whole = found[ALL]
-    for name, figures in found.items():
-        own, rare, blind = figures.T
-        compared = (
-            ("", "") if name == ALL or len(own) < 2 else (difference(own, whole[:, 0]), difference(blind, whole[:, 2]))
-        )
-        yield f"| {name} | {spread(own)} | {compared[0]} | {spread(rare)} | {spread(blind)} | {compared[1]} |"
+    yield f"| {ALL} | " + " | ".join(spread(column) for column in whole.T) + " |"
+    for name in list(found)[1:]:
+        yield f"| {name} | " + " | ".join(spread(column, sign="+") for column in (found[name] - whole).T) + " |"
 
 
 def main(seeds: int) -> None:
@@ -100,4 +92,4 @@ def main(seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
