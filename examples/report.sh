@@ -9,18 +9,19 @@
 #   MODEL    model.safetensors of affcli train
 #   OUT      a folder for everything; open OUT/report.html from disk
 #
-# Without arguments OUT is ./quickstart-report, and quickstart.sh runs first where it has not. The film shows what it
-# shows only because the model was trained on these very clips. Needs pip install 'affcli[plot]' for OUT/timelines/.
+# Without arguments OUT is ./quickstart-report, and quickstart.sh runs first where it has not; the film's truth is then
+# in OUT/truth. Needs pip install 'affcli[plot]' for OUT/timelines/.
 set -euo pipefail
 here=$(dirname "$0")
 
 ffmpeg() { "$(python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" -nostdin -v error -y "$@"; }
 
-film_of_the_quickstart() { # the six clips and a film of them in a row, in a new folder; its truth beside it
-  local clips=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/affcli/crema-d} inputs=() pads="" count=0
-  rm -rf "$1" && mkdir -p "$1" && cp "$clips"/1001_DFA_*.flv "$1"
+film_of_the_quickstart() { # the six clips and a film of them in a row, in a folder $1; its truth in the folder $2
+  local clips=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/affcli/crema-d} inputs=() pads="" count=0 clip
+  rm -rf "$1" "$2" && mkdir -p "$1" "$2" && cp "$clips"/1001_DFA_*.flv "$1"
   for clip in "$1"/*.flv; do
     inputs+=(-i "$clip") pads+="[$count:v][$count:a]" count=$((count + 1))
+    { [ -s "$2/film.txt" ] && tail -n +2 || cat; } <"$quickstart/labels/$(basename "$clip" .flv).txt" >>"$2/film.txt"
   done
   ffmpeg "${inputs[@]}" -filter_complex "${pads}concat=n=$count:v=1:a=1" "$1/film.mp4"
 }
@@ -29,9 +30,9 @@ if [ $# -eq 0 ]; then
   quickstart=${OUT:-quickstart-out}
   [ -f "$quickstart/model.safetensors" ] || bash "$here/quickstart.sh"
   set -- quickstart-report/clips "$quickstart/model.safetensors" quickstart-report
-  [ -f "$1/film.mp4" ] || film_of_the_quickstart "$1"
+  [ -f "$1/film.mp4" ] || film_of_the_quickstart "$1" quickstart-report/truth
 fi
-[ $# -eq 3 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 3 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 videos=$1 model=$2 out=$3
 
 failed=0
