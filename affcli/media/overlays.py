@@ -54,34 +54,54 @@ class Painter:
         self._rows = min(len(classes), max(1, int(height * _MOST_HEIGHT - 2 * self._pad) // self._row_px))
 
     def paint(self, pixels: Pixels, people: Sequence[Found]) -> None:
-        """Draws all of them; panels from the left as far as half of the width goes, but always the first."""
-        left = self._pad
-        for person in people:
-            self._paint_face(pixels, person)
+        """Draws all of them: at the top, where no player has its controls, panels from the left as far as half of the
+        width goes, but always the first; and at the right the labels of those who have no box.
+        """
+        left, top = self._pad, self._pad
         for person in people:
             width = self._panel_width
             if person.probability is not None and (left == self._pad or left + width <= pixels.shape[1] * _MOST_WIDTH):
                 self._paint_panel(pixels, person, left)
                 left += width + self._pad
+        for person in people:  # last, so that nothing lies over a label
+            if person.box is None:
+                self._paint_label(pixels, person, pixels.shape[1], top)
+                top += self._tab_height + self._pad
+            else:
+                self._paint_face(pixels, person, person.box)
 
     # --- the face ----------------------------------------------------------------------------------------------------
 
-    def _paint_face(self, pixels: Pixels, person: Found) -> None:
-        colour = channels(GAP) if person.label < 0 else self._colours[person.label]
-        ink = channels("#000000") if person.label < 0 else self._inks[person.label]
-        tab = _text_mask(self._said(person), self._text_px)
-        tab_height = self._text_px + 2 * self._pad
-        if person.box is None:
-            self._tab(pixels, tab, self._pad, self._pad, colour, ink)
-            return
-        x, y, width, height = (round(side) for side in person.box)
+    @property
+    def _tab_height(self) -> int:
+        return self._text_px + 2 * self._pad
+
+    def _paint_face(self, pixels: Pixels, person: Found, box: tuple[float, float, float, float]) -> None:
+        colour, ink = self._colours_for(person)
+        x, y, width, height = (round(side) for side in box)
         line = max(2, self._text_px // 5)
         # A thin rim of the other brightness on both sides: the box is seen on any ground.
         rim = max(1, line // 3)
         _frame(pixels, x - rim, y - rim, width + 2 * rim, height + 2 * rim, line + 2 * rim, ink)
         _frame(pixels, x, y, width, height, line, colour)
-        above = y - tab_height
-        self._tab(pixels, tab, x - rim, above if above >= 0 else y + line, colour, ink)
+        above = y - self._tab_height
+        self._paint_label(pixels, person, x - rim, above if above >= 0 else y + line)
+
+    def _paint_label(self, pixels: Pixels, person: Found, x: int, y: int) -> None:
+        """Its text on its colour, moved into the frame where it would stand out."""
+        colour, ink = self._colours_for(person)
+        text = _text_mask(self._said(person), self._text_px)
+        width, height = text.shape[1] + 2 * self._pad, self._tab_height
+        x = int(np.clip(x, 0, max(0, pixels.shape[1] - width)))
+        y = int(np.clip(y, 0, max(0, pixels.shape[0] - height)))
+        _fill(pixels, x, y, width, height, colour)
+        _blend(pixels, text, x + self._pad, y + self._pad, ink)
+
+    def _colours_for(self, person: Found) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Of a label, and of the text on it."""
+        if person.label < 0:
+            return channels(GAP), channels("#000000")
+        return self._colours[person.label], self._inks[person.label]
 
     def _said(self, person: Found) -> str:
         said = [person.name] if person.name else []
@@ -93,15 +113,6 @@ class Painter:
         if person.probability is not None and not np.isnan(person.probability[person.label]):
             said.append(f"{100 * person.probability[person.label]:.0f} %")
         return " ".join(said)
-
-    def _tab(
-        self, pixels: Pixels, text: Mask, x: int, y: int, colour: tuple[int, int, int], ink: tuple[int, int, int]
-    ) -> None:
-        width, height = text.shape[1] + 2 * self._pad, self._text_px + 2 * self._pad
-        x = int(np.clip(x, 0, max(0, pixels.shape[1] - width)))
-        y = int(np.clip(y, 0, max(0, pixels.shape[0] - height)))
-        _fill(pixels, x, y, width, height, colour)
-        _blend(pixels, text, x + self._pad, y + self._pad, ink)
 
     # --- the bars ----------------------------------------------------------------------------------------------------
 
@@ -119,14 +130,14 @@ class Painter:
         probability = np.nan_to_num(person.probability)
         shown = np.sort(np.argsort(-probability, kind="stable")[: self._rows])
         head = self._row_px if person.name else 0
-        height = head + self._rows * self._row_px + self._pad
-        top = pixels.shape[0] - height - self._pad
-        panel = pixels[max(top, 0) : top + height, left : left + self._panel_width]
+        height, top = head + self._rows * self._row_px + self._pad, self._pad
+        panel = pixels[top : top + height, left : left + self._panel_width]
         panel[:] = (panel * (1 - _PAPER) + 255 * _PAPER).astype(np.uint8)
+        if head:
+            _blend(pixels, _text_mask(person.name, self._text_px), left + self._pad, top + self._pad, channels(INK))
         for row, index in enumerate(shown.tolist()):
-            self._paint_bar(
-                pixels, index, float(probability[index]), left, top + self._pad + row * self._row_px, person
-            )
+            y = top + head + self._pad + row * self._row_px
+            self._paint_bar(pixels, index, float(probability[index]), left, y, person)
 
     def _paint_bar(self, pixels: Pixels, index: int, probability: float, left: int, y: int, person: Found) -> None:
         text = _text_mask(self._classes[index], self._text_px)
