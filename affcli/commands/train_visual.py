@@ -40,6 +40,13 @@ _SHOWN = 60  # pictures on a contact sheet
 @click.option("--dry-run", is_flag=True, help="Print how many pictures of each class there are, and end.")
 @click.option("--sheet", metavar="FILE.png", help="Draw augmented samples.")
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adamw", "muon"]),
+    default="adamw",
+    show_default=True,
+    help="muon (with AdamW for what is no matrix of a block) needs fewer epochs from scratch.",
+)
 @click.option("--lr", type=POSITIVE, default=2e-4, show_default=True, help="Peak rate, of the head.")
 @click.option("--warmup", type=RATE, default=0.1, show_default=True, help="Share of the steps in which it rises.")
 @click.option("--weight-decay", type=AT_LEAST_0, default=0.05, show_default=True)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from affcli.errors import AffcliError
+
 # Members of the lists of blocks of vision transformers and convolutional networks, whatever they are called.
 _IN_A_LIST = re.compile(r"(?:^|\.)(?:layers?|blocks?|stages?)\.(\d+)(?=\.)")
 _LEVELS = 2  # a block of a stage; what a block's own lists hold belongs to the block
@@ -31,23 +33,87 @@ def depths(names: Sequence[str]) -> list[int]:
 def parameter_groups(
     parameters: Iterable[tuple[str, torch.nn.Parameter]], *, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
-    """Groups for an optimiser, each with `scale`, its part of the rate: layer_decay^(L + 1 − depth).
+    """Groups for an optimiser, each with `scale`, its part of the rate: layer_decay^(L + 1 − depth); `matrices` says
+    that a group holds matrices of one of the blocks.
 
     Biases, norms, layer scales, tokens and tables of positions are not decayed. (Both as BEiT is fine-tuned: Bao et al.
     2022, appendix; the rates are Clark et al.'s, 2020.)
     """
     named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     deep = depths([name for name, _ in named])
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, bool], dict[str, Any]] = {}
     for (name, parameter), depth in zip(named, deep, strict=True):
         decayed = parameter.ndim > 1 and not _NOT_DECAYED.search(name)
-        scale = layer_decay ** (max(deep) - depth)
-        group = {"params": [], "weight_decay": weight_decay if decayed else 0.0, "scale": scale}
-        groups.setdefault((depth, decayed), group)["params"].append(parameter)
+        matrix = decayed and parameter.ndim == 2 and 0 < depth < max(deep)
+        group: dict[str, Any] = {
+            "weight_decay": weight_decay if decayed else 0.0,
+            "scale": layer_decay ** (max(deep) - depth),
+        }
+        group |= {"params": [], "matrices": matrix}
+        groups.setdefault((depth, decayed, matrix), group)["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+class MuonAndAdamW:
+    """Two optimisers as one: Muon for the matrices of an encoder's blocks, AdamW for all else (as Muon's authors do).
+
+    Muon makes the singular values of a matrix's step alike (Jordan et al. 2024); scaled to the usual length of AdamW's
+    (Liu et al. 2025), so that rates and decays mean the same. From scratch it needs about half the epochs.
+    `groups` are those of `parameter_groups`. Raises AffcliError where torch, before 2.9, has no Muon.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]], *, lr: float, fused: bool) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise AffcliError(f"--optimizer muon needs torch 2.9 or newer; this is {torch.__version__}.")
+        matrices = [group for group in groups if group["matrices"]]
+        others = [group for group in groups if not group["matrices"]]
+        if not matrices:
+            raise AffcliError("--optimizer muon: this encoder has no blocks with matrices; take adamw.")
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=lr, fused=fused),
+        ]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        for optimizer in self._optimizers:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As one optimiser's: parameters are numbered through."""
+        states, groups, first = {}, [], 0
+        for optimizer in self._optimizers:
+            own = optimizer.state_dict()
+            states.update({first + number: state for number, state in own["state"].items()})
+            groups += _renumbered(own["param_groups"], first)
+            first += sum(len(group["params"]) for group in own["param_groups"])
+        return {"state": states, "param_groups": groups}
+
+    def load_state_dict(self, stored: Mapping[str, Any]) -> None:
+        groups, first = list(stored["param_groups"]), 0
+        for optimizer in self._optimizers:
+            own, groups = groups[: len(optimizer.param_groups)], groups[len(optimizer.param_groups) :]
+            count = sum(len(group["params"]) for group in own)
+            state = {n - first: state for n, state in stored["state"].items() if first <= n < first + count}
+            optimizer.load_state_dict({"state": state, "param_groups": _renumbered(own, -first)})
+            first += count
+
+
+def _renumbered(groups: Sequence[dict[str, Any]], first: int) -> list[dict[str, Any]]:
+    return [{**group, "params": [first + number for number in group["params"]]} for group in groups]
+
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": MuonAndAdamW}
+
+
+def set_rate(optimizer: torch.optim.Optimizer | MuonAndAdamW, rate: float) -> None:
     """Every group of `parameter_groups` gets its part of the rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]

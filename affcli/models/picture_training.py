@@ -21,7 +21,7 @@ from affcli.models.augmentation import Augmenter
 from affcli.models.classifiers import Classifier
 from affcli.models.epochs import LARGEST_GRADIENT, learning_rate
 from affcli.models.losses import soft_focal_loss
-from affcli.models.optimizing import Average, parameter_groups, set_rate
+from affcli.models.optimizing import OPTIMIZERS, Average, parameter_groups, set_rate
 from affcli.models.picture_batches import Batch, Mixing, TrainingBatches
 from affcli.models.progress import EpochReport, State, Tensors, fingerprint
 from affcli.models.ranks import Ranks
@@ -36,6 +36,7 @@ class PictureOptions:
 
     epochs: int
     patience: int  # epochs without a better validation score after which training ends; 0: never
+    optimizer: str  # adamw or muon
     lr: float
     warmup: float  # share of the steps in which the rate rises
     weight_decay: float
@@ -79,7 +80,8 @@ class PictureTrainer:
         self._average = Average(self.network, options.ema) if options.ema else None
         decays = {"weight_decay": options.weight_decay, "layer_decay": options.layer_decay}
         groups = parameter_groups(self.network.named_parameters(), **decays)
-        self._optimizer = torch.optim.AdamW(groups, lr=options.lr, fused=run.device.type in ("cpu", "cuda"))
+        fused = run.device.type in ("cpu", "cuda")
+        self._optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr, fused=fused)
         self._batches = TrainingBatches(
             data.train,
             Augmenter(**self._preprocessing.input_facts),
