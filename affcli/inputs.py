@@ -86,10 +86,10 @@ def digest(item: MediaInput) -> str:
 
     Raises AffcliError for what cannot be read.
     """
-    if item.kind == "file" and item.path.exists() and not item.path.is_file():
-        raise AffcliError(f"{item.path}: not a regular file")
     state = blake2b(digest_size=16)
     try:
+        if item.kind == "file" and item.path.exists() and not item.path.is_file():
+            raise AffcliError(f"{item.path}: not a regular file")
         if item.kind == "pictures":
             for number, path in numbered_pictures(item.path).items():
                 state.update(f"{number} {path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
@@ -137,9 +137,7 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
 
 def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: bool) -> Iterator[MediaInput]:
     path = Path(name)
-    if not path.is_dir():
-        if not path.exists():
-            raise AffcliError(f"{name}: no such file or folder{_if_address(str(name))}")
+    if not _is_folder(name):
         yield MediaInput(shown_name(path.stem if ids == "stem" else _without_suffix(path)), path, "file")
         return
     nothing = True
@@ -152,6 +150,16 @@ def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: 
         raise AffcliError(f"{path}: no media in this folder; looked for {' or '.join(looked_for)}")
 
 
+def _is_folder(name: str | Path) -> bool:
+    """Raises AffcliError for what is not there. What may not be looked at is taken for a file: it will fail, alone."""
+    try:
+        if Path(name).exists():
+            return Path(name).is_dir()
+    except PermissionError:
+        return False
+    raise AffcliError(f"{name}: no such file or folder{_if_address(str(name))}")
+
+
 def _if_address(name: str) -> str:
     return " (addresses are not read: download it first)" if "://" in name else ""
 
@@ -159,11 +167,15 @@ def _if_address(name: str) -> str:
 def _search(
     folder: Path, suffixes: Collection[str], pictures: bool, seen: set[tuple[int, int]]
 ) -> Iterator[tuple[Literal["file", "pictures"], Path]]:
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:  # a symbolic link that leads back
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:  # a symbolic link that leads back
+            return
+        seen.add((status.st_dev, status.st_ino))
+        folders, files = _listing(folder)
+    except (AffcliError, PermissionError):  # it is an input that will fail, alone
+        yield "pictures", folder
         return
-    seen.add((status.st_dev, status.st_ino))
-    folders, files = _listing(folder)
     media = [name for name in files if _split(name)[1] in suffixes]
     if pictures and not media and any(map(_is_numbered, files)):
         yield "pictures", folder

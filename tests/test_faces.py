@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from media_fixtures import Pixels, astronaut
+from media_fixtures import Pixels, astronaut, write_frames
 from PIL import Image
 
-from affcli.media.faces import ARCFACE_TEMPLATE, FaceDetector, align, overlap, similarity
+from affcli.media.faces import ARCFACE_TEMPLATE, LONG_SIDE, FaceDetector, align, overlap, similarity
+from affcli.media.video import open_video
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,27 @@ def test_a_broken_opencv_is_one_line_that_says_what_to_install(tmp_path: Path) -
     assert "libGL.so.1" in done.stdout
     assert "apt install libgl1 libglib2.0-0" in done.stdout
     assert done.stdout.count("\n") == 1
+
+
+def test_a_frame_that_ffmpeg_has_reduced_has_its_faces_in_its_own_pixels(
+    tmp_path: Path, detector: FaceDetector
+) -> None:
+    """In a frame of 1920 pixels the landmarks are those that the detector finds with a reduction of its own."""
+    frame = on_canvas(resized(astronaut(), 2), 1080, 1920, 30, 500)
+    with open_video(write_frames(tmp_path / "large.mkv", [frame]), reduced_to=LONG_SIDE) as shown:
+        (seen,) = shown
+    assert seen.pixels is not None
+    assert seen.reduced is not None
+    assert seen.pixels.shape[:2] == (1080, 1920)
+    assert seen.reduced.shape[:2] == (360, 640)
+    (own,), (face,) = detector.detect(seen.pixels), detector.detect(seen.pixels, seen.reduced)
+    np.testing.assert_allclose(face.landmarks, own.landmarks, atol=1.5)  # half a pixel of the reduced frame
+    np.testing.assert_allclose(face.box, own.box, atol=3)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_number_of_threads_changes_no_bit(threads: int, detector: FaceDetector) -> None:
+    for one, other in zip(detector.detect(astronaut()), FaceDetector(threads=threads).detect(astronaut()), strict=True):
+        assert one.box == other.box
+        assert one.score == other.score
+        np.testing.assert_array_equal(one.landmarks, other.landmarks)

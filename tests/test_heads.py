@@ -64,26 +64,26 @@ def test_logits_equal_transformers_by_name_and_features_are_those_without_them(
         theirs = network(pixel_values=values).logits.numpy()
     columns = [network.config.label2id[name] for name in CLASSES]
     plain, judging = (VisualEncoder(str(folder), CPU, batch_size=8, logits=logits) for logits in (False, True))
-    faces = judging.encode_faces(crops)
+    faces = judging.start(crops).faces()
     np.testing.assert_allclose([face.logits for face in faces], theirs[:, columns], atol=1e-5)
     assert np.array_equal([face.feature for face in faces], plain.encode(crops))
     assert plain.card == judging.card
     assert (plain.classes, judging.classes) == ((), CLASSES)
-    assert all(face.logits.shape == (0,) for face in plain.encode_faces(crops))
+    assert all(face.logits.shape == (0,) for face in plain.start(crops).faces())
 
 
 def test_an_encoder_with_its_head_runs_once(headed_beit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = VisualEncoder(str(headed_beit), CPU, batch_size=2, logits=True)
     calls = []
     encoder._model.register_forward_pre_hook(lambda *_: calls.append(1))
-    encoder.encode_faces(pictures(2))
+    encoder.start(pictures(2))
     assert len(calls) == 1
 
 
 def test_views_of_a_face_count_alike_in_its_logits(headed_beit: Path) -> None:
     encoder = VisualEncoder(str(headed_beit), CPU, batch_size=4, logits=True)
-    one, two = (encoder.encode_faces(pictures(4)[i::2]) for i in (0, 1))
-    both = encoder.encode_faces(np.stack([pictures(4)[0::2], pictures(4)[1::2]], axis=1))
+    one, two = (encoder.start(pictures(4)[i::2]).faces() for i in (0, 1))
+    both = encoder.start(np.stack([pictures(4)[0::2], pictures(4)[1::2]], axis=1)).faces()
     for face, first, second in zip(both, one, two, strict=True):
         np.testing.assert_allclose(face.logits, (first.logits + second.logits) / 2, atol=1e-5)
 

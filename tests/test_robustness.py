@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Extract
 from extracting import BLANK, SMALL, column
-from media_fixtures import ffmpeg, write_frames, write_pattern
+from media_fixtures import H264, ffmpeg, write_click, write_frames, write_pattern
 from PIL import Image
 
+NOBODY = 65534  # the user who owns nothing
+ENCODERS = {"visual": "beit", "audio": "wavlm"}
 MP4 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac")
 
 
@@ -142,8 +148,48 @@ def test_names_that_a_shell_or_ffmpeg_could_misread_are_only_names(tmp_path: Pat
     assert sorted(column(tmp_path / "V.parquet", "video")) == sorted(name.removesuffix(".mkv") for name in names)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
-    write_frames(tmp_path / "locked.mkv", [SMALL]).chmod(0)
-    write_frames(tmp_path / "open.mkv", [SMALL])
-    assert "locked.mkv: " in visual("locked.mkv", "open.mkv", status=3)
+@contextmanager
+def as_a_user() -> Iterator[None]:
+    """What follows may do no more than a user may, also where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody may use (pytest's own are closed to others)."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("locked", ["file", "its folder", "a folder in a folder"])
+@pytest.mark.parametrize("command", ["visual", "audio"])
+def test_what_may_not_be_read_is_named_in_one_line(
+    command: str, locked: str, public: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: Extract = request.getfixturevalue(command)
+    checkpoint = public / "encoder"
+    shutil.copytree(request.getfixturevalue(f"tiny_{ENCODERS[command]}"), checkpoint, copy_function=shutil.copyfile)
+    monkeypatch.chdir(public)
+    write_click(public / "open.mkv", *H264, at_s=0.3, seconds=1, sound_end_s=1)
+    (public / "closed").mkdir()
+    inside, folder = Path(shutil.copy("open.mkv", "closed/bad.mkv")), Path("closed")
+    (inside if locked == "file" else folder).chmod(0)
+    bad, given = (folder, Path()) if locked == "a folder in a folder" else (inside, inside)
+    with as_a_user():
+        said = run(given, "open.mkv", "--model", checkpoint, output="some.parquet", status=3)
+        alone = run(bad, "--model", checkpoint, output="none.parquet", status=1)
+    folder.chmod(0o755)  # so that it can be removed
+    line = f"affcli extract-{command}: {bad}: Permission denied"
+    assert [found for found in said.splitlines() if "closed" in found] == [line]
+    assert line in alone.splitlines()
+    assert "Traceback" not in said + alone
+    assert set(column(public / "some.parquet", "video")) == {"open"}
+    assert not (public / "none.parquet").exists()

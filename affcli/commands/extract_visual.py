@@ -112,7 +112,8 @@ def command(
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales=scales, drawings=drawings)
+    threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
     facts = {**made_by, "face": face, "every": every, **times.facts}
     if logits:

@@ -106,7 +106,7 @@ class SoundPieces:
 
     def _blocks(self) -> Iterator[Block]:
         for stamp in self._decoder.stamps():
-            data = self._decoder.data.read(stamp.size)
+            data = self._decoder.data[0].read(stamp.size)
             if len(data) < stamp.size:
                 break
             samples = np.frombuffer(data, dtype="<f4")
@@ -170,12 +170,12 @@ class _Held:
         self._heard = [span for span in self._heard if span[1] > position]
 
 
-def _outputs(sample_rate_hz: int) -> tuple[list[str], list[str]]:
+def _outputs(sample_rate_hz: int) -> tuple[list[list[str]], list[str]]:
     """The samples, and the stamps of the same blocks of samples. `rematrix_maxval`: mono is the mean of the channels,
     for every sample format (else ffmpeg mixes float decoders' sound, AAC and MP3, 3 dB louder than PCM)."""
     sound = ["-map", "0:a:0", "-af", "aresample=rematrix_maxval=1", "-ac", "1", "-ar", str(sample_rate_hz)]
     pcm = [*sound, "-c:a", "pcm_f32le"]
-    return [*pcm, "-f", "f32le"], pcm
+    return [[*pcm, "-f", "f32le"]], pcm
 
 
 def _without_gaps(first: Block, rest: Iterator[Block], rate: int) -> Iterator[Run]:

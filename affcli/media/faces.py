@@ -67,15 +67,21 @@ class FaceDetector:
         self._session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
         self._min_score, self._long_side = min_score, long_side
 
-    def detect(self, pixels: Pixels) -> list[Face]:
-        """The faces in one frame, uint8 [height, width, 3] RGB, the highest score first."""
-        return self.detect_batch([pixels])[0]
+    def detect(self, pixels: Pixels, reduced: Pixels | None = None) -> list[Face]:
+        """The faces in one frame, uint8 [height, width, 3] RGB, the highest score first.
+
+        `reduced` is the frame at the detector's own size, where there is such a one already.
+        """
+        return self._find([self._reduce(pixels) if reduced is None else reduced], pixels)[0]
 
     def detect_batch(self, frames: Sequence[Pixels]) -> list[list[Face]]:
         """The faces in each of several frames of one size, as `detect` finds them."""
-        reduced = [self._reduce(pixels) for pixels in frames]
+        return self._find([self._reduce(pixels) for pixels in frames], frames[0])
+
+    def _find(self, reduced: Sequence[Pixels], source: Pixels) -> list[list[Face]]:
+        """The faces in reduced frames, in pixels of a source frame."""
         outputs = self._session.run(("loc", "conf", "landmarks"), {"input": _network_input(reduced)})
-        height, width = frames[0].shape[:2]
+        height, width = source.shape[:2]
         scale = (width / reduced[0].shape[1], height / reduced[0].shape[0])
         found = []
         for picture, boxes, scores, points in zip(reduced, *outputs, strict=True):

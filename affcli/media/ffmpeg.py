@@ -1,4 +1,4 @@
-"""The plumbing around one ffmpeg process: data on one pipe, time stamps on a second, messages drained by a thread.
+"""The plumbing around one ffmpeg process: data on pipes, time stamps on one more, messages drained by a thread.
 
 Files are data. ffmpeg gets them as `file:` and an absolute path, so that a name is never read as a URL, an option or a
 pattern; it may open nothing else (`-protocol_whitelist`), and only containers that hold their own media
@@ -35,6 +35,7 @@ _PIXEL_ASPECT: Final = re.compile(r"SAR ([1-9]\d*:[1-9]\d*)")
 _KEPT_ERRORS: Final = 20
 _INSTALL: Final = "Install imageio-ffmpeg from a wheel, or name an ffmpeg (version 7 or newer) in IMAGEIO_FFMPEG_EXE."
 _PIPE_BYTES: Final = 1 << 20
+_FLUSHED: Final = ("-flush_packets", "1")
 # What our own outputs complain of (equal stamps) is no fault of the file, and these lines only repeat an earlier one.
 _OUTPUTS: Final = ("image2pipe", "framecrc", "f32le")
 _FOLLOW_UPS: Final = ("Error opening input", "Error opening output", "Conversion failed!", "Failed to set value")
@@ -69,12 +70,20 @@ class Clock:
 
 
 class Decoder:
-    """A running ffmpeg. `data` and `stamps()` are read in step, then `finish()`; `close()` at any time."""
+    """A running ffmpeg. `stamps()` and each of `data` are read in step, then `finish()`; `close()` at any time."""
 
-    def __init__(self, path: Path, data_output: Sequence[str], stamp_output: Sequence[str]) -> None:
-        """Starts ffmpeg. The two outputs are ffmpeg's options up to, not including, the format's flags and the file.
+    def __init__(
+        self,
+        path: Path,
+        data_outputs: Sequence[Sequence[str]],
+        stamp_output: Sequence[str],
+        *,
+        decoding: Sequence[str] = (),
+    ) -> None:
+        """Starts ffmpeg. The outputs are ffmpeg's options up to, not including, the format's flags and the file.
 
-        `data_output` may be empty: only stamps are made. Raises MediaError for what is no readable, regular file.
+        Each of `data_outputs` has its stream in `data`, in that order; without any, only stamps are made. `decoding`
+        are options of the decoder. Raises MediaError for what is no readable, regular file.
         """
         self.path = path
         self.start_s = Fraction(0)
@@ -84,33 +93,38 @@ class Decoder:
         self.errors: list[str] = []
         self._identity = _check_file(path)
         self._described = threading.Event()
-        self._start(data_output, stamp_output)
+        self._start(data_outputs, stamp_output, decoding)
         self._drain = threading.Thread(target=self._read_messages, name="ffmpeg messages", daemon=True)
         self._drain.start()
 
-    def _start(self, data_output: Sequence[str], stamp_output: Sequence[str]) -> None:
-        read_end, write_end = os.pipe()
-        stamps = [*stamp_output, "-flush_packets", "1", "-f", "framecrc", f"pipe:{write_end}"]
-        data = [*data_output, "-flush_packets", "1", "pipe:1"] if data_output else []
+    def _start(
+        self, data_outputs: Sequence[Sequence[str]], stamp_output: Sequence[str], decoding: Sequence[str]
+    ) -> None:
+        ends = [os.pipe() for _ in range(len(data_outputs) + 1)]
+        outputs = [[*output, *_FLUSHED] for output in data_outputs] + [[*stamp_output, *_FLUSHED, "-f", "framecrc"]]
+        written = [word for out, (_, end) in zip(outputs, ends, strict=True) for word in (*out, f"pipe:{end}")]
         try:
             self._process = subprocess.Popen(
-                [*_command(self.path), *data, *stamps],
+                [*_command(self.path, decoding), *written],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(write_end,),
+                pass_fds=[write_end for _, write_end in ends],
                 env=environment(),
                 start_new_session=True,  # Ctrl-C comes to us alone, so ffmpeg's end is never taken for the file's
             )
         except OSError as error:
-            os.close(read_end)
+            for read_end, _ in ends:
+                os.close(read_end)
             raise AffcliError(f"ffmpeg cannot be started ({error}). {_INSTALL}") from error
         finally:
-            os.close(write_end)
-        self._stamps = os.fdopen(read_end, "r", encoding="ascii", errors="replace")
-        assert self._process.stdout is not None
-        self.data: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        _enlarge(self.data)
+            for _, write_end in ends:
+                os.close(write_end)
+        *data_ends, (stamp_end, _) = ends
+        self.data: list[BinaryIO] = [os.fdopen(read_end, "rb") for read_end, _ in data_ends]
+        for pipe in self.data:
+            _enlarge(pipe)
+        self._stamps = os.fdopen(stamp_end, "r", encoding="ascii", errors="replace")
 
     @property
     def clock(self) -> Clock:
@@ -156,7 +170,8 @@ class Decoder:
         self._process.wait()
         self._drain.join()
         self._stamps.close()
-        self.data.close()
+        for pipe in self.data:
+            pipe.close()
         assert self._process.stderr is not None
         self._process.stderr.close()
 
@@ -221,11 +236,11 @@ def _is_cut_flv(path: Path) -> bool:
         return int.from_bytes(file.read(3), "big") + 11 != tag_bytes
 
 
-def _command(path: Path) -> list[str]:
+def _command(path: Path, decoding: Sequence[str]) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-y"]
     # -copyts: else ffmpeg moves the clock of some formats (MPEG-TS) to the start of the streams that are decoded, so
     # that sound and picture of one file, read in two passes, would each begin at 0.
-    return [executable(), *quiet, "-copyts", *input_options(path)]
+    return [executable(), *quiet, "-copyts", *decoding, *input_options(path)]
 
 
 def input_options(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError
 from affcli.inputs import MediaInput, digest, find_inputs
 from affcli.media.drawings import Drawings
-from affcli.media.faces import TEMPLATE_SIZE, FaceDetector
+from affcli.media.faces import LONG_SIDE, TEMPLATE_SIZE, FaceDetector
 from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
 from affcli.media.tracks import Rule
 from affcli.media.video import open_pictures, open_video, read_frame_times
@@ -91,10 +91,11 @@ class Show:
     times: PictureTimes = field(default_factory=PictureTimes)
     scales: tuple[float, ...] = (1.0,)  # of the crops, ascending; a feature is the mean over them
     drawings: Drawings | None = None
+    threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
 
     @cached_property
     def _faces(self) -> Watcher:
-        detector = FaceDetector(threads=1)
+        detector = FaceDetector(threads=self.threads)
         return watch_faces(detector, self.rule, self.input_size, every=self.every, scales=self.scales)
 
     @cached_property
@@ -119,7 +120,7 @@ class Show:
             yield Closed(item, failure=str(error))
 
     def _video_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
-        with open_video(item.path, after=after.frame if after else 0) as frames:
+        with open_video(item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE) as frames:
             yield Opened(item)
             yield from self._watching(self._faces, item)(frames, after)
             yield Closed(item, frames.problem)

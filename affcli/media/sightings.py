@@ -21,6 +21,7 @@ Fit = Callable[[Image.Image], Pixels]  # a picture of any size → uint8 [S, S, 
 Item = TypeVar("Item")
 
 _ASSUMED_FPS: Final = 25.0  # for following faces in frames without a time
+_ROWS_APART: Final = 16
 
 
 @dataclass(frozen=True)
@@ -70,39 +71,73 @@ def watch_faces(
     detector: FaceDetector, rule: Rule, size: int, *, every: int = 1, scales: Sequence[float] = (1.0,)
 ) -> Watcher:
     """Detects, follows and aligns faces; looks at every Nth frame and at the last. A crop of scale 1.2 shows 1.2 times
-    as much around the face as the template does."""
+    as much around the face as the template does. Crops are cut from the frame's own pixels, not from the reduced ones:
+    the encoder has use for all of them unless the face is larger than its crop.
+
+    In a frame whose pixels are those of the frame before, bit for bit, the faces are taken for found already, and whose
+    sighting was the same person's has the same `Sighting` again (not an equal one).
+    """
 
     def crops(pixels: Pixels, face: Face) -> Pixels:
         return np.stack([align(pixels, face.landmarks, size, zoom=1 / scale) for scale in scales])
 
     def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
         follower = Follower.remembering(rule, after.memory) if after and after.memory else Follower(rule)
+        last = _Looked()
         for frame, looked in _every(frames, every):
             if not looked or frame.pixels is None:
                 yield SeenFrame(frame.number, frame.time_s, looked=looked)
                 continue
+            if not same_pixels(frame.pixels, last.pixels):
+                last = _Looked(frame.pixels, detector.detect(frame.pixels, frame.reduced))
             time_s = frame.time_s if frame.time_s is not None else (frame.number - 1) / _ASSUMED_FPS
-            followed = follower.follow(detector.detect(frame.pixels), time_s)
-            seen = {n: Sighting(crops(frame.pixels, face), face) for n, face in followed.items()}
+            followed = follower.follow(last.faces, time_s)
+            seen = {number: last.sighting(face, crops) for number, face in followed.items()}
             yield SeenFrame(frame.number, frame.time_s, seen, bookmark=Bookmark(frame.number, follower.memory()))
 
     return watch
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """The frame looked at last, the faces found in it, and the sightings made of them, by the identity of the face."""
+
+    pixels: Pixels | None = None
+    faces: Sequence[Face] = ()
+    _sightings: dict[int, Sighting] = field(default_factory=dict)
+
+    def sighting(self, face: Face, crops: Callable[[Pixels, Face], Pixels]) -> Sighting:
+        assert self.pixels is not None
+        if id(face) not in self._sightings:
+            self._sightings[id(face)] = Sighting(crops(self.pixels, face), face)
+        return self._sightings[id(face)]
+
+
+def same_pixels(one: Pixels, other: Pixels | None) -> bool:
+    """Whether two pictures are one, bit for bit. Of pictures that differ, a few rows tell it mostly."""
+    if other is None or one.shape != other.shape:
+        return False
+    return np.array_equal(one[::_ROWS_APART], other[::_ROWS_APART]) and np.array_equal(one, other)
+
+
 def take_pictures(fit: Fit, *, every: int = 1, scales: Sequence[float] = (1.0,)) -> Watcher:
     """Pictures that are aligned faces already: each is resized as the encoder asks (`fit`), none is searched.
 
-    A crop of scale 0.9 is 0.9 of the picture from its middle; there is nothing to show for scales above 1.
+    A crop of scale 0.9 is 0.9 of the picture from its middle; there is nothing to show for scales above 1. A picture
+    that is the one before has the same `Sighting`.
     """
 
     def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
+        last: tuple[Pixels, Sighting] | None = None
         for frame, looked in _every(frames, every):
             if not looked or frame.pixels is None:
                 yield SeenFrame(frame.number, frame.time_s, looked=looked)
-            else:
+                continue
+            if last is None or not same_pixels(frame.pixels, last[0]):
                 picture = Image.fromarray(frame.pixels)
                 crops = np.stack([fit(_middle(picture, scale)) for scale in scales])
-                yield SeenFrame(frame.number, frame.time_s, {1: Sighting(crops, None)}, bookmark=Bookmark(frame.number))
+                last = frame.pixels, Sighting(crops, None)
+            yield SeenFrame(frame.number, frame.time_s, {1: last[1]}, bookmark=Bookmark(frame.number))
 
     return watch
 

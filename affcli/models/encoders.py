@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.nn.utils import parametrize
 
 from affcli.errors import AffcliError, listed
-from affcli.models import checkpoints, runtime
+from affcli.models import checkpoints, runtime, transfers
 from affcli.models.checkpoints import CONFIG, Checkpoint
 from affcli.models.classifiers import ClassHead
 from affcli.models.preprocessing import PicturePreprocessing, SoundPreprocessing
@@ -62,6 +62,23 @@ class Encoded(NamedTuple):
 
     feature: NDArray[np.float16]
     logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EncodedFaces:
+    """A batch that is encoded or still being encoded, which is waited for when it is read."""
+
+    count: int
+    _features: transfers.Pending
+    _logits: transfers.Pending
+
+    @property
+    def features(self) -> NDArray[np.float16]:
+        """[count, size]; the rows that filled the batch up are left out."""
+        return self._features.result()[: self.count]
+
+    def faces(self) -> list[Encoded]:
+        return [Encoded(*face) for face in zip(self.features, self._logits.result()[: self.count], strict=True)]
 
 
 class VisualEncoder:
@@ -111,34 +128,34 @@ class VisualEncoder:
         """Of the logits; none where they were not asked for."""
         return CLASSES if self._head else ()
 
-    def encode(self, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+    @property
+    def overlap(self) -> int:
+        """How many batches to let run while the next is made ready. A processor has only itself to run them."""
+        return int(self._run.device.type == "cuda")
+
+    def encode(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float16]:
         """Features [N, size] of at most `batch_size` faces: uint8 [N, S, S, 3], S the encoder's input size.
 
         With several views of each face, [N, views, S, S, 3], a feature is the mean over them, taken in float32.
         """
-        return self._encode(pictures)[0]
+        return self.start(pictures).features
 
-    def encode_faces(self, pictures: NDArray[np.uint8]) -> list[Encoded]:
-        """Feature and logits of each face, of `pictures` as in `encode`; views count in both alike."""
-        return [Encoded(*face) for face in zip(*self._encode(pictures), strict=True)]
-
-    def _encode(self, pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-        count, views = len(pictures), pictures.shape[1] if pictures.ndim == 5 else 1
-        # A short batch is filled up: the same kernels run on the same shape whatever the rest of the batch is.
-        batch = np.zeros((self.batch_size * views, *pictures.shape[-3:]), np.uint8)
-        batch[: count * views] = pictures.reshape(-1, *pictures.shape[-3:])
+    def start(self, pictures: Sequence[NDArray[np.uint8]]) -> EncodedFaces:
+        """Begins to encode faces as `encode` takes them; on a GPU that goes on by itself. Views count in logits too."""
         with self._run.inference():
-            pixels = torch.from_numpy(batch).to(self._run.device, non_blocking=True)
-            values = self.preprocessing.normalised(pixels)
+            # A short batch is filled up: the same kernels run on the same shape whatever the rest of the batch is.
+            pixels = transfers.stacked(pictures, self.batch_size, self._run.device)
+            views = pixels.shape[1] if pixels.ndim == 5 else 1
+            values = self.preprocessing.normalised(pixels.view(-1, *pixels.shape[-3:]))
             if self._head is None:
                 output, logits = self._model(pixel_values=values), values.new_empty(len(values), 0)
             else:
                 output, logits = self._head(values)
             features, logits = (
-                part.view(self.batch_size, views, part.shape[1]).mean(1)[:count]
-                for part in (self._features(output), logits)
+                part.view(self.batch_size, views, part.shape[1]).mean(1) for part in (self._features(output), logits)
             )
-            return _float16(features), np.asarray(logits.cpu().numpy(), np.float32)
+            features = features.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half()
+            return EncodedFaces(len(pictures), transfers.Pending(features), transfers.Pending(logits.float()))
 
 
 class AudioEncoder:
@@ -175,7 +192,7 @@ class AudioEncoder:
         return found.shape[1]
 
     def _features(self, samples: NDArray[np.float32]) -> torch.Tensor:
-        values = torch.from_numpy(self.preprocessing.normalised(samples))[None].to(self._run.device)
+        values = transfers.on_device(self.preprocessing.normalised(samples)[None], self._run.device)
         with self._run.inference():
             hidden = self._model(values, output_hidden_states=True).hidden_states
             return torch.stack([layer.float() for layer in hidden[-self._layers :]]).mean(0)[0]
@@ -313,7 +330,3 @@ def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> s
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _float16(features: torch.Tensor) -> NDArray[np.float16]:
-    return np.asarray(features.float().clamp(-_FLOAT16_MAX, _FLOAT16_MAX).cpu().numpy(), np.float16)

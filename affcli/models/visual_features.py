@@ -1,14 +1,13 @@
 """Videos → rows of a visual feature table. Decoding and detection run ahead in a thread while batches are encoded.
 
-Batches run across the borders of videos, so that many short clips are encoded as fast as one long film.
+Batches (`batches.py`) run across the borders of videos, so that many short clips are encoded as fast as one long film.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from affcli.extraction import Recorder
 from affcli.inputs import MediaInput
 from affcli.media.showing import Closed, Event, Opened
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
+from affcli.models.batches import encoded
 from affcli.models.encoders import Encoded, VisualEncoder
 from affcli.resume import PartWriter
 from affcli.schema import BOX_COLUMNS, visual_schema
@@ -28,7 +28,6 @@ Shower = Callable[[MediaInput, Bookmark | None], Iterator[Event]]
 About = NDArray[np.float32]  # [5]: score, box_x, box_y, box_w, box_h
 
 _AHEAD: Final = 64  # frames decoded before they are encoded
-_MOST_WAITING: Final = 4096  # frames held back while a batch fills; then it is encoded as it is
 _ROWS_AT_ONCE: Final = 512
 
 
@@ -51,9 +50,9 @@ def extract(
     schema = visual_schema(encoder.card.size, encoder.classes)
     parts: dict[MediaInput, PartWriter] = {}
     events = in_background(lambda: _events(show, items, recorder, parts), ahead=_AHEAD)
-    encoded = _encoded(events, encoder)
+    in_order = encoded(events, encoder)
     try:
-        for event, faces in encoded:
+        for event, faces in in_order:
             if isinstance(event, Opened):
                 video = _Video(event.item, parts.pop(event.item), schema, tracks=tracks)
             elif isinstance(event, SeenFrame):
@@ -65,7 +64,7 @@ def extract(
                 video = None
                 advance(1, 0)
     finally:
-        encoded.close()
+        in_order.close()
         events.close()
 
 
@@ -90,50 +89,6 @@ def _close(event: Closed, video: _Video | None, recorder: Recorder) -> None:
     assert video is not None
     video.finish()
     recorder.finish(event.item, event.problem)
-
-
-# --- batches ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Waiting:
-    """An event that cannot go on before its sightings are encoded."""
-
-    event: Event
-    missing: int = 0
-    faces: dict[int, Encoded] = field(default_factory=dict)
-
-
-def _encoded(events: Iterator[Event], encoder: VisualEncoder) -> Generator[tuple[Event, dict[int, Encoded]]]:
-    """The events in their order, each frame with its sightings encoded, by person."""
-    waiting: deque[_Waiting] = deque()
-    crops: list[tuple[_Waiting, int, NDArray[np.uint8]]] = []
-    for event in events:
-        entry = _Waiting(event)
-        waiting.append(entry)
-        for person, sighting in event.sightings.items() if isinstance(event, SeenFrame) else ():
-            entry.missing += 1
-            crops.append((entry, person, sighting.crops))
-            if len(crops) == encoder.batch_size:
-                _encode(crops, encoder)
-        if len(waiting) >= _MOST_WAITING:
-            _encode(crops, encoder)
-        while waiting and not waiting[0].missing:
-            done = waiting.popleft()
-            yield done.event, done.faces
-    _encode(crops, encoder)
-    for done in waiting:
-        yield done.event, done.faces
-
-
-def _encode(crops: list[tuple[_Waiting, int, NDArray[np.uint8]]], encoder: VisualEncoder) -> None:
-    if not crops:
-        return
-    encoded = encoder.encode_faces(np.stack([crop for _, _, crop in crops]))
-    for (entry, person, _), face in zip(crops, encoded, strict=True):
-        entry.faces[person] = face
-        entry.missing -= 1
-    crops.clear()
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
