@@ -152,13 +152,16 @@ def test_aligned_and_raw_held_out_pictures_are_both_judged(faces: Path, train) -
     assert line["val_raw_accuracy"] == line["val_accuracy"]
 
 
+@pytest.mark.parametrize("holdout", [0.1, 0])  # without held-out pictures the last epoch is kept
 def test_killed_training_goes_on_from_the_last_epoch_and_ends_with_the_same_bytes(
     faces: Path,
     train,  # type: ignore[no-untyped-def]
     tiny_beit: Path,
+    holdout: float,
 ) -> None:
-    train("--epochs", 8, "--log", "whole.jsonl", output="whole")
-    given = ("--stage", "static", "--data", "folder=set", "--model", tiny_beit, *FAST, "--epochs", 8)
+    more = ("--epochs", 8, "--holdout", holdout)
+    train(*more, "--log", "whole.jsonl", output="whole")
+    given = ("--stage", "static", "--data", "folder=set", "--model", tiny_beit, *FAST, *more)
     command = [sys.executable, "-m", "affcli", "train-visual", *map(str, given), "--log", "log.jsonl", "-o", "killed"]
     process = subprocess.Popen(command, cwd=faces, stderr=subprocess.DEVNULL)
     while not (faces / "log.jsonl").exists() or len((faces / "log.jsonl").read_text().splitlines()) < 3:
@@ -168,7 +171,7 @@ def test_killed_training_goes_on_from_the_last_epoch_and_ends_with_the_same_byte
     process.wait()
     assert (faces / "killed.unfinished").is_file()
     assert not (faces / "killed").exists()
-    assert "going on after epoch" in train("--epochs", 8, "--log", "log.jsonl", output="killed")
+    assert "going on after epoch" in train(*more, "--log", "log.jsonl", output="killed")
     assert contents(faces / "killed") == contents(faces / "whole")
     assert not (faces / "killed.unfinished").exists()
     assert lines(faces / "log.jsonl") == lines(faces / "whole.jsonl")
