@@ -32,12 +32,17 @@ class Chunk:
     def videos(self) -> list[str]:
         return list(dict.fromkeys(self.groups))
 
-    def tables(self, video: str) -> Iterator[pa.Table]:
-        """One video's rows, as they were written."""
+    def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """One video's rows, as they were written; all columns or some."""
         with pq.ParquetFile(self.path) as file:
             for index, owner in enumerate(self.groups):
                 if owner == video:
-                    yield file.read_row_group(index)
+                    yield file.read_row_group(index, None if columns is None else list(columns))
+
+    def rows(self, video: str) -> int:
+        """How many rows of one video it holds."""
+        about = pq.read_metadata(self.path)
+        return sum(about.row_group(index).num_rows for index, owner in enumerate(self.groups) if owner == video)
 
 
 class ChunkWriter:

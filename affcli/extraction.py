@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -95,8 +95,16 @@ class Fingerprints:
         return self._known_beside[item.video]
 
 
+class Recording(Protocol):
+    """What an extractor tells of each input: that it begins, and that it is finished or gives no rows."""
+
+    def begin(self, item: MediaInput) -> PartWriter: ...
+    def finish(self, item: MediaInput, problem: str | None) -> None: ...
+    def fail(self, item: MediaInput, reason: str) -> None: ...
+
+
 class Recorder:
-    """Where an extractor leaves its rows, input by input."""
+    """Where an extractor leaves its rows, input by input: a Recording."""
 
     def __init__(self, parts: Parts, fingerprints: Fingerprints, *, fail_fast: bool) -> None:
         self._parts, self._fingerprints, self._fail_fast = parts, fingerprints, fail_fast

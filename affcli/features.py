@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -123,7 +123,7 @@ class FeatureTable:
         )
         stored = [self._half(chunk) for chunk in column.chunks]
         rows = np.concatenate(stored) if len(stored) != 1 else stored[0]
-        return rows, present & _finite(rows)
+        return rows, present & finite(rows)
 
     def _half(self, chunk: pa.Array) -> NDArray[np.float16]:
         """The numbers of one chunk, [n, size]; without a copy where they are stored as our tables store them."""
@@ -205,7 +205,27 @@ class FeatureTables:
             table.close()
 
 
-Stream = FeatureTable | FeatureTables
+class Stream(Protocol):
+    """One stream of some videos: what a table, a folder of tables or unfinished work holds. `size` numbers a feature.
+
+    `encoder` is what is known of what made the features, `metadata` all that is.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def encoder(self) -> Mapping[str, Any] | None: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def videos(self) -> list[str]: ...
+    def __contains__(self, video: str) -> bool: ...
+    def frames(self, video: str) -> int: ...
+    def read(self, video: str) -> StreamFeatures: ...
+    def read_times(self, video: str) -> NDArray[np.float64]: ...
+    def close(self) -> None: ...
 
 
 def _refuse_difference(one: FeatureTable, other: FeatureTable) -> None:
@@ -247,12 +267,16 @@ def refuse_other_encoder(table: Stream | None, trained_with: Mapping[str, Any]) 
             f"{table.name}: features of {_called(encoder)} have {table.size} numbers; the model was trained with "
             f"{wanted or 'features'} of {trained_with['size']}."
         )
-    same = encoder and all(encoder.get(key) == trained_with.get(key) for key in ("fingerprint", "feature"))
-    if encoder and wanted and not same:
+    if encoder and wanted and not is_encoder(encoder, trained_with):
         raise AffcliError(
             f"{table.name}: was made by the encoder {_called(encoder)}, but the model was trained with {wanted} "
             f"({trained_with.get('fingerprint')}, {trained_with.get('feature')}). Extract the features with that one."
         )
+
+
+def is_encoder(encoder: Mapping[str, Any], trained_with: Mapping[str, Any]) -> bool:
+    """Whether two encoder cards are of one encoder, taken in the same way."""
+    return all(encoder.get(key) == trained_with.get(key) for key in ("fingerprint", "feature"))
 
 
 def _called(encoder: Mapping[str, Any] | None) -> str:
@@ -276,7 +300,7 @@ def _whole(chunk: pa.Array) -> NDArray[np.bool_]:
     return there
 
 
-def _finite(rows: NDArray[np.float16]) -> NDArray[np.bool_]:
+def finite(rows: NDArray[np.float16]) -> NDArray[np.bool_]:
     """[n]: no number of the row is NaN or infinite. (Their exponent bits are all set: much faster than isfinite.)"""
     exponent = rows.view(np.uint16) & np.uint16(0x7C00)
     finite: NDArray[np.bool_] = (exponent != 0x7C00).all(axis=1)

@@ -109,7 +109,11 @@ class JoinedFeatures:
 
 def note_other_alignment(joined: JoinedFeatures, trained_with: Mapping[str, Any] | None) -> None:
     """Says so where faces were cut otherwise than the model has seen them in training."""
-    here = joined.alignment
+    note_alignment(joined.alignment, trained_with)
+
+
+def note_alignment(here: Mapping[str, Any] | None, trained_with: Mapping[str, Any] | None) -> None:
+    """The same of what is known of the two: template, size, scales."""
     if here and trained_with and here != trained_with:
         log.warning("faces are aligned as %s here, but the model was trained on %s.", dict(here), dict(trained_with))
 

@@ -40,6 +40,25 @@ table_format = click.option(
     "--format", "table_format", type=click.Choice(FORMATS), help="Instead of what the output's suffix says."
 )
 
+
+face = click.option(
+    "--face",
+    type=click.Choice(["largest", "left", "right", "all"]),
+    default="largest",
+    show_default=True,
+    help="Whose face; largest stays with the person it starts with, all gives each person rows of their own, NAME#1 ….",
+)
+every = click.option(
+    "--every", type=click.IntRange(1), default=1, show_default=True, help="Encode each Nth frame only."
+)
+window = click.option(
+    "--window", type=click.IntRange(1), help="Frames in a window, at most the model's.  [default: the model's]"
+)
+stride = click.option("--stride", type=click.IntRange(1), help="Frames from window to window.  [default: the model's]")
+kernel = click.option(
+    "-k", "--kernel", type=int, default=11, show_default=True, help="Rows in a window, odd, 1 to 1001."
+)
+
 label_column = click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
 frame_rate = click.option(
     "--fps",

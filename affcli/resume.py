@@ -20,7 +20,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -57,10 +57,14 @@ class Part:
         """The video ids that the input gave, in their order."""
         return list(dict.fromkeys(video for chunk in self.chunks for video in chunk.videos))
 
-    def tables(self, video: str) -> Iterator[pa.Table]:
-        """The rows of one of them, piece by piece."""
+    def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of one of them, piece by piece; all columns or some."""
         for chunk in self.chunks:
-            yield from chunk.tables(video)
+            yield from chunk.tables(video, columns)
+
+    def rows(self, video: str) -> int:
+        """How many rows one of them has."""
+        return sum(chunk.rows(video) for chunk in self.chunks)
 
 
 class PartWriter:

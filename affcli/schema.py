@@ -23,6 +23,11 @@ VISUAL: Final = "visual features"
 AUDIO: Final = "audio features"
 WINDOWED: Final = "windowed logits"
 FRAMES: Final = "frame logits"
+SUMMARY: Final = "summary"
+
+# What sums up a folder of frame tables, and lies among them.
+SUMMARY_TABLE: Final = "summary.parquet"
+SUMMARY_CSV: Final = "summary.csv"
 
 METADATA_KEY: Final = b"affcli"
 BOX_COLUMNS: Final = ("box_x", "box_y", "box_w", "box_h")

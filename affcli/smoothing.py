@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,11 @@ class Filter:
             wanted = f"an odd number from 1 to {LONGEST_KERNEL}, so that a window has a middle"
             raise UsageError(f"--kernel {self.kernel}: must be {wanted}.")
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a table's metadata says of it."""
+        return {"method": self.method, "kernel": self.kernel, "exclude_faceless": self.exclude_faceless}
+
 
 class Smooth:
     """One table, filtered: `schema` is that of the result, `frames()` its rows video by video."""
@@ -54,8 +60,7 @@ class Smooth:
         self._filter = _for_table(table, chosen)
         self._gaps = self._gap_videos = 0
         facts = dict(table.metadata)
-        what = {"method": self._filter.method, "kernel": chosen.kernel, "exclude_faceless": chosen.exclude_faceless}
-        facts["smoothed"] = [*facts.get("smoothed", []), what]
+        facts["smoothed"] = [*facts.get("smoothed", []), self._filter.facts]
         if self._filter.method == "mode":
             facts["space"] = "shares"
         self.schema = frame_schema(list(table.carried_schema), table.classes, facts)
@@ -76,7 +81,7 @@ class Smooth:
         for rows in self._table.videos():
             self._check_frames(rows)
             if self._table.has_logits:
-                yield self._smooth_logits(rows)
+                yield smooth_logits(rows, self._filter, self.schema, self._table.name)
             else:
                 yield self._smooth_labels(rows)
         if self._gaps:
@@ -94,41 +99,43 @@ class Smooth:
         self._gaps += int((steps > 1).sum())
         self._gap_videos += bool((steps > 1).any())
 
-    def _smooth_logits(self, rows: VideoRows) -> pa.Table:
-        logits = np.ascontiguousarray(rows.logits.T)
-        known = ~np.isnan(logits)
-        seen = known & self._seen(rows)
-        if self._filter.method != "mode":
-            smoothed = FILTERS[self._filter.method or "median"](logits, self._filter.kernel, seen)
-            return frame_rows(self.schema, replace(rows, logits=self._finished(smoothed, known).T))
-        own, present = largest(logits.T)
-        shares, winner = mode(own, self._filter.kernel, present & seen.any(axis=0), len(logits), known=present)
-        keep = present | self._filter.exclude_faceless
-        winner = np.where(keep, winner, -1)
-        shares[:, winner < 0] = np.nan
-        labels = pc.take(pa.array(self._table.classes), pa.array(winner, mask=winner < 0))
-        return frame_rows(self.schema, replace(rows, logits=shares.T), labels)
-
-    def _finished(self, smoothed: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Missing logits stay missing unless they are to be filled."""
-        kept = self._filter.exclude_faceless or known.all()
-        return smoothed if kept else np.where(known, smoothed, np.nan)
-
-    def _seen(self, rows: VideoRows) -> np.ndarray | bool:
-        """Which rows show a face, where those that do not are to be left out."""
-        if not self._filter.exclude_faceless or "face" not in rows.carried.column_names:
-            return True
-        return faces(rows, self._table.name)
-
     def _smooth_labels(self, rows: VideoRows) -> pa.Table:
         column = rows.carried["label"].combine_chunks()
         names = sorted(pc.unique(column.drop_null()).to_pylist(), key=_class_order)
         own = pc.fill_null(pc.index_in(column, pa.array(names, column.type)), -1).to_numpy()
         present = own >= 0
-        _, winner = mode(own, self._filter.kernel, present & self._seen(rows), len(names), known=present)
+        _, winner = mode(
+            own, self._filter.kernel, present & _seen(rows, self._filter, self._table.name), len(names), known=present
+        )
         keep = present | self._filter.exclude_faceless
         labels = pc.take(pa.array(names, column.type), pa.array(winner, mask=~keep | (winner < 0)))
         return frame_rows(self.schema, rows, labels)
+
+
+def smooth_logits(rows: VideoRows, chosen: Filter, schema: pa.Schema, source: str) -> pa.Table:
+    """One video's frames, each once and in order, filtered: its rows under a frame schema. `source` is for errors."""
+    logits = np.ascontiguousarray(rows.logits.T)
+    known = ~np.isnan(logits)
+    seen = known & _seen(rows, chosen, source)
+    if chosen.method != "mode":
+        smoothed = FILTERS[chosen.method or "median"](logits, chosen.kernel, seen)
+        # Missing logits stay missing unless they are to be filled.
+        kept = smoothed if chosen.exclude_faceless or known.all() else np.where(known, smoothed, np.nan)
+        return frame_rows(schema, replace(rows, logits=kept.T))
+    own, present = largest(logits.T)
+    shares, winner = mode(own, chosen.kernel, present & seen.any(axis=0), len(logits), known=present)
+    winner = np.where(present | chosen.exclude_faceless, winner, -1)
+    shares[:, winner < 0] = np.nan
+    classes = schema.names[-1 - len(logits) : -1]
+    labels = pc.take(pa.array(classes, pa.string()), pa.array(winner, mask=winner < 0))
+    return frame_rows(schema, replace(rows, logits=shares.T), labels)
+
+
+def _seen(rows: VideoRows, chosen: Filter, source: str) -> np.ndarray | bool:
+    """Which rows show a face, where those that do not are to be left out."""
+    if not chosen.exclude_faceless or "face" not in rows.carried.column_names:
+        return True
+    return faces(rows, source)
 
 
 def _for_table(table: LogitTable, chosen: Filter) -> Filter:

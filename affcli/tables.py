@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from affcli.delimited import read_csv
 from affcli.errors import AffcliError, UsageError, listed
 from affcli.outputs import STANDARD_STREAM
-from affcli.schema import metadata_of
+from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, metadata_of
 from affcli.submissions import is_submission, read_submission
 from affcli.writing import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
@@ -190,15 +190,27 @@ def _keep_pandas_out() -> None:
 
 
 def tables_in(source: str) -> list[str]:
-    """The tables in a folder, by name; any other source by itself."""
+    """The tables in a folder, by name, but for what sums up the others; any other source by itself."""
     path = Path(source)
     if source == STANDARD_STREAM or not path.is_dir():
         return [source]
     suffixes = sorted(FORMAT_OF_SUFFIX.keys() - {".txt"})
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
+    if metadata_in(path / SUMMARY_TABLE).get("kind") == SUMMARY:
+        files = [file for file in files if file.name not in (SUMMARY_TABLE, SUMMARY_CSV)]
     if not files:
         raise AffcliError(f"{source}: no tables in this folder ({', '.join(suffixes)}).")
     return [str(file) for file in files]
+
+
+def metadata_in(path: Path) -> Mapping[str, Any]:
+    """What a Parquet file says of itself under the key `affcli`; empty for any other file, and where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        return metadata_of(pq.read_schema(path))
+    except (OSError, pa.ArrowException):
+        return {}
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

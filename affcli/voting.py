@@ -120,7 +120,11 @@ def _check_classes(tables: Sequence[LogitTable]) -> None:
 
 def table_means(table: LogitTable, video: str, space: str = LOGITS) -> FrameMeans:
     """One table's frames of a video: the mean, in `space`, of the rows that cover each."""
-    rows = table.rows(video, ordered=False)
+    return means_of(table.rows(video, ordered=False), table.name, space)
+
+
+def means_of(rows: VideoRows, source: str, space: str = LOGITS) -> FrameMeans:
+    """A video's frames: the mean, in `space`, of the rows that cover each. `source` is for errors."""
     values = in_space(rows.logits, space)
     if rows.end is not None:
         return _span_means(rows, values)
@@ -129,7 +133,7 @@ def table_means(table: LogitTable, video: str, space: str = LOGITS) -> FrameMean
     sums.add(index, values, complete=rows.missing == 0)
     first = np.empty(len(frame), np.int64)
     first[index[::-1]] = np.arange(len(index) - 1, -1, -1)  # of repeated indices the last assignment stays
-    return FrameMeans(video, frame, sums.mean(), sums.votes, _per_frame(table.name, rows.carried, first))
+    return FrameMeans(rows.video, frame, sums.mean(), sums.votes, _per_frame(source, rows.carried, first))
 
 
 def _frames_of(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

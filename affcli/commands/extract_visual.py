@@ -38,16 +38,10 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 @extracting.media_inputs
 @options.feature_output("a visual feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "image encoder")
-@click.option(
-    "--face",
-    type=click.Choice(["largest", "left", "right", "all"]),
-    default="largest",
-    show_default=True,
-    help="Whose face; largest stays with the person it starts with, all gives each person rows of their own, NAME#1 ….",
-)
+@options.face
 @click.option("--fps", type=extracting.POSITIVE, help="Frame rate of folders of pictures, which do not know theirs.")
 @click.option("--videos", metavar="DIR", help="The videos that folders of pictures were cut from: their frames' times.")
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Encode each Nth frame only.")
+@options.every
 @click.option(
     "--crop-scale",
     "scales",

@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 @click.option("--audio", metavar="TABLE|DIR", help="Audio features; without them the picture alone decides.")
 @options.output()
 @options.table_format
-@click.option(
-    "--window", type=click.IntRange(1), help="Frames in a window, at most the model's.  [default: the model's]"
-)
-@click.option("--stride", type=click.IntRange(1), help="Frames from window to window.  [default: the model's]")
+@options.window
+@options.stride
 @click.option("--held-out", is_flag=True, help="Only the videos that train --fold held out: their honest predictions.")
 @options.batch_size(64, "Windows")
 @options.device
@@ -69,7 +67,7 @@ def command(
     run = runtime.choose(device, precision, small=True)
     network, card = load_model(model)
     network.to(run.device)
-    sliding = _sliding(card, window, stride)
+    sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
     schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts)
     with (
@@ -81,17 +79,6 @@ def command(
             logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
             writer.write(_rows(video, logits, schema))
             counter.advance(1, frames=video.frames)
-
-
-def _sliding(card: ModelCard, window: int | None, stride: int | None) -> dict[str, int]:
-    """Frames in a window and from window to window: the options', else the model's."""
-    window = window or card.config.window
-    if window > card.config.window:
-        raise UsageError(f"--window {window}: the model was trained with windows of {card.config.window} frames.")
-    stride = stride or min(card.stride, window)
-    if stride > window:
-        raise UsageError(f"--stride {stride} is larger than the windows of {window} frames: frames would be left out.")
-    return {"window": window, "stride": stride}
 
 
 def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:

@@ -18,7 +18,7 @@ METHODS = ("median", "mean", "gaussian", "mode")
 @click.command()
 @click.argument("table", default="-", metavar="[INPUT]")
 @options.output()
-@click.option("-k", "--kernel", type=int, default=11, show_default=True, help="Rows in a window, odd, 1 to 1001.")
+@options.kernel
 @click.option(
     "--method",
     type=click.Choice(METHODS),

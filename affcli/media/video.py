@@ -24,6 +24,7 @@ _EVERY_FRAME: Final = ("-map", "0:V:0", "-fps_mode", "passthrough", "-enc_time_b
 # A PPM picture begins with its size, so frames are told apart without knowing anything about the stream.
 _PIXELS: Final = (*_EVERY_FRAME, "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe")
 _TIMES: Final = (*_EVERY_FRAME, "-c:v", "wrapped_avframe")
+NO_PICTURE: Final = "no video stream in this file, only sound"
 _DECIMALS: Final = 6  # the container's start is known to the microsecond
 
 
@@ -242,7 +243,7 @@ def _no_frames(path: Path, decoder: Decoder) -> MediaError:
     if not decoder.kinds:
         return MediaError(path, why_unreadable(path, decoder.errors))
     if "Video" not in decoder.kinds:
-        return MediaError(path, "no video stream in this file, only sound")
+        return MediaError(path, NO_PICTURE)
     if not decoder.errors:
         return MediaError(path, "no frame in this file's video stream")
     return MediaError(path, f"not a single frame could be decoded ({decoder.errors[0]})")

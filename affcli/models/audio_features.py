@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.extraction import Recorder
+from affcli.extraction import Recording
 from affcli.features import Stream, open_features
 from affcli.inputs import MediaInput
 from affcli.media.audio import SoundPiece, open_sound
@@ -187,7 +187,7 @@ def extract(
     encoder: AudioEncoder,
     frames_of: Callable[[MediaInput], Frames],
     items: Sequence[MediaInput],
-    recorder: Recorder,
+    recorder: Recording,
     *,
     context_s: float,
     advance: Callable[[int, int], None],
@@ -209,7 +209,7 @@ def _extract_one(
     encoder: AudioEncoder,
     frames_of: Callable[[MediaInput], Frames],
     item: MediaInput,
-    recorder: Recorder,
+    recorder: Recording,
     *,
     context_s: float,
     advance: Callable[[int, int], None],

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from affcli import __version__
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, UsageError
 from affcli.models.fusion import FusionConfig, FusionNetwork
 from affcli.outputs import write_bytes
 from affcli.schema import CLASSES, METADATA_KEY
@@ -35,6 +35,17 @@ class ModelCard:
 
     def as_json(self) -> str:
         return json.dumps({"kind": KIND, "version": __version__, **asdict(self)}, ensure_ascii=False)
+
+    def sliding(self, window: int | None = None, stride: int | None = None) -> dict[str, int]:
+        """Frames in a window and from window to window: as asked for, else the model's. Raises UsageError."""
+        window = window or self.config.window
+        if window > self.config.window:
+            raise UsageError(f"--window {window}: the model was trained with windows of {self.config.window} frames.")
+        stride = stride or min(self.stride, window)
+        if stride > window:
+            left_out = "frames would be left out"
+            raise UsageError(f"--stride {stride} is larger than the windows of {window} frames: {left_out}.")
+        return {"window": window, "stride": stride}
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.extraction import Recorder
+from affcli.extraction import Recording
 from affcli.inputs import MediaInput
 from affcli.media.showing import Closed, Event, Opened
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
@@ -35,7 +35,7 @@ def extract(
     encoder: VisualEncoder,
     show: Shower,
     items: Sequence[MediaInput],
-    recorder: Recorder,
+    recorder: Recording,
     *,
     tracks: bool,
     advance: Callable[[int, int], None],
@@ -69,7 +69,7 @@ def extract(
 
 
 def _events(
-    show: Shower, items: Sequence[MediaInput], recorder: Recorder, parts: dict[MediaInput, PartWriter]
+    show: Shower, items: Sequence[MediaInput], recorder: Recording, parts: dict[MediaInput, PartWriter]
 ) -> Iterator[Event]:
     """What is shown of all inputs, of each from where its rows end that were made before; `parts` takes the rows."""
     for item in items:
@@ -82,7 +82,7 @@ def _events(
         yield from show(item, Bookmark.from_json(states[-1]["bookmark"]) if states else None)
 
 
-def _close(event: Closed, video: _Video | None, recorder: Recorder) -> None:
+def _close(event: Closed, video: _Video | None, recorder: Recording) -> None:
     if event.failure is not None:
         recorder.fail(event.item, event.failure)
         return
