@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
+    "label": Entry("affcli.commands.label", "Videos → a folder of labelled frames: the whole chain in one command."),
     "extract-visual": Entry("affcli.commands.extract_visual", "Videos → faces → visual features, a row a frame."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Sound → audio features, a row a frame."),
     "train-visual": Entry("affcli.commands.train_visual", "Labelled faces → an image encoder with a head."),

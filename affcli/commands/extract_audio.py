@@ -72,8 +72,8 @@ def command(
     run = runtime.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
     frames_of = audio_features.FrameSource(fps=fps, table=frames_from)
-    # The context is a part of what the feature is: a model trained with another one refuses the table.
-    card = {**encoder.card.as_json(), "feature": f"{encoder.card.feature}, mean of ±{context:g} s"}
+    # A model trained with another context refuses the table.
+    card = audio_features.named_with_context(encoder.card, context)
     facts = {"encoder": card, "precision": run.precision, "context_s": context, **frames_of.facts}
     task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=frames_of.beside, **given)
 

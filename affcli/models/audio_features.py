@@ -5,6 +5,7 @@ Works through a sound track piece by piece; what is held does not grow with its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -20,7 +21,7 @@ from affcli.inputs import MediaInput
 from affcli.media.audio import SoundPiece, open_sound
 from affcli.media.ffmpeg import MediaError
 from affcli.media.video import frame_centres, read_frame_times
-from affcli.models.encoders import AudioEncoder
+from affcli.models.encoders import AudioEncoder, EncoderCard
 from affcli.resume import PartWriter, StorageError
 from affcli.schema import audio_schema, base_names
 
@@ -31,6 +32,18 @@ NEAREST_S: Final = 0.02  # where no step lies inside the context, the nearest on
 _TOLERANCE_S: Final = 1e-9  # a step exactly at the context's edge is inside, whatever the rounding
 _FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE: Final = 4096
+_NAME: Final = re.compile(r"mean of last (\d+) hidden layers, mean of ±([\d.e+-]+) s")
+
+
+def named_with_context(card: EncoderCard, context_s: float) -> dict[str, Any]:
+    """The encoder's card for a table of frames: the context is a part of what the feature is."""
+    return {**card.as_json(), "feature": f"{card.feature}, mean of ±{context_s:g} s"}
+
+
+def layers_and_context(feature: str) -> tuple[int, float] | None:
+    """How many layers, and how many seconds either side, a feature so named is the mean of; None for other names."""
+    found = _NAME.fullmatch(feature)
+    return None if found is None else (int(found[1]), float(found[2]))
 
 
 class Frames(Protocol):
@@ -196,13 +209,26 @@ def extract(
     if items:
         encoder.card.note_random_weights()
     for item in items:
-        try:
-            _extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)
-        except StorageError:  # no fault of the input's
-            raise
-        except (AffcliError, OSError) as error:
-            recorder.fail(item, str(error))
+        extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)
         advance(1, 0)
+
+
+def extract_one(
+    encoder: AudioEncoder,
+    frames_of: Callable[[MediaInput], Frames],
+    item: MediaInput,
+    recorder: Recording,
+    *,
+    context_s: float,
+    advance: Callable[[int, int], None],
+) -> None:
+    """The same for one input, which is not counted."""
+    try:
+        _extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)
+    except StorageError:  # no fault of the input's
+        raise
+    except (AffcliError, OSError) as error:
+        recorder.fail(item, str(error))
 
 
 def _extract_one(

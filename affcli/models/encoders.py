@@ -51,9 +51,14 @@ class EncoderCard:
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights have learnt nothing."""
+        return self.weights == _MINI_WEIGHTS
+
     def note_random_weights(self) -> None:
         """Says so where the weights have learnt nothing; to be called once something is encoded, not before."""
-        if self.weights == _MINI_WEIGHTS:
+        if self.is_random:
             log.warning("the mini encoder has random weights for now: they prove the plumbing and know nothing.")
 
 

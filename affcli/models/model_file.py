@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import save
 
 from affcli import __version__
 from affcli.errors import AffcliError, UsageError
+from affcli.models.checkpoints import MINI
 from affcli.models.fusion import FusionConfig, FusionNetwork
 from affcli.outputs import write_bytes
 from affcli.schema import CLASSES, METADATA_KEY
@@ -62,6 +64,24 @@ def save_model(path: str, weights: Mapping[str, torch.Tensor], card: ModelCard) 
     """Writes the network's `state_dict` and the card under the model's name when the file is complete."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_bytes(path, save(stored, metadata={METADATA_KEY.decode(): card.as_json()}))
+
+
+def find_model(name: str) -> str:
+    """The file that `--model` names; `mini` is the trained network that comes inside the package."""
+    if name != MINI:
+        return name
+    path = Path(__file__).parent / "mini" / "fusion" / "model.safetensors"
+    if not path.is_file():
+        raise AffcliError("--model mini: this affcli brings no trained fusion network. Make one with affcli train.")
+    return str(path)
+
+
+def fingerprint_of(path: str) -> str:
+    """16 hex digits over the bytes of a model file: weights and card."""
+    try:
+        return blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+    except OSError as error:
+        raise AffcliError(f"{path}: {error.strerror}") from error
 
 
 def load_model(path: str) -> tuple[FusionNetwork, ModelCard]:

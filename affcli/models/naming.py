@@ -1,0 +1,66 @@
+"""Joined features of one video → its frame table: what `predict`, `vote` and `smooth` do one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from affcli.joins import VideoFeatures
+from affcli.logits import VideoRows
+from affcli.models.fusion import FusionNetwork
+from affcli.models.inference import windowed_logits
+from affcli.models.runtime import Runtime
+from affcli.schema import BOX_COLUMNS
+from affcli.smoothing import Filter, smooth_logits
+from affcli.voting import means_of
+
+FACE_COLUMNS: Final = ("score", *BOX_COLUMNS)
+# What a frame's row holds beside its key, its logits and its label.
+CARRIED: Final = (
+    *(pa.field(name, pa.bool_()) for name in ("face", "audio")),
+    pa.field("votes", pa.int32()),
+    *(pa.field(name, pa.float32()) for name in FACE_COLUMNS),
+)
+_WINDOWS_AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True)
+class FrameNamer:
+    """A network on its device, windows, a filter; `schema` is that of the frame tables, its own columns CARRIED."""
+
+    network: FusionNetwork
+    run: Runtime
+    sliding: Mapping[str, int]  # window and stride
+    smoothing: Filter
+    schema: pa.Schema
+
+    def frames_of(self, features: VideoFeatures, faces: pa.Table | None) -> pa.Table:
+        """A row a frame; `faces` holds FACE_COLUMNS for the frames of the picture."""
+        found = windowed_logits(self.network, features, self.run, **self.sliding, batch_size=_WINDOWS_AT_ONCE)
+        missing = int(np.isnan(found.logits).sum())
+        windowed = VideoRows(features.video, found.frame.astype(np.int64), found.logits, pa.table({}), missing=missing)
+        means = means_of(windowed, features.video)
+        mean = means.mean.astype(np.float32)  # as vote writes it
+        rows = VideoRows(features.video, means.frame, mean, _carried(features, faces, means.votes))
+        return smooth_logits(rows, self.smoothing, self.schema, features.video)
+
+
+def _carried(features: VideoFeatures, faces: pa.Table | None, votes: NDArray[np.int64]) -> pa.Table:
+    """The columns CARRIED and the times, of all frames: each stands in some window, so each has a row."""
+    time_s = features.time_s
+    columns = {
+        "time_s": pa.array(time_s, mask=np.isnan(time_s)),
+        "face": pa.array(features.visual.valid),
+        "audio": pa.array(features.audio.valid),
+        "votes": pa.array(votes.astype(np.int32)),
+    }
+    for name in FACE_COLUMNS:
+        known = [] if faces is None else faces[name].chunks
+        beyond = features.frames - (0 if faces is None else faces.num_rows)  # frames of sound after the picture's end
+        columns[name] = pa.chunked_array([*known, pa.nulls(beyond, pa.float32())])
+    return pa.table(columns)
