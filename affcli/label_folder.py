@@ -129,8 +129,9 @@ class LabelFolder:
 
     def foreign(self, videos: Collection[str]) -> Path | None:
         """A file that stands where one of ours is to be written, and is none of ours."""
-        names = [SUMMARY_TABLE, SUMMARY_CSV] if not self.complete else []
-        names += [name for name in map(table_name, videos) if name not in self._tables]
+        names = [name for name in map(table_name, videos) if name not in self._tables]
+        if not self.complete and not self._tables:  # else what stands there may be the half of an unfinished summary
+            names += [SUMMARY_TABLE, SUMMARY_CSV]
         return next((self.path / name for name in names if (self.path / name).exists()), None)
 
     def clear(self) -> None:

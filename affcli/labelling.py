@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +21,11 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
 from affcli.extraction import Fingerprints, Recording, Summary
-from affcli.inputs import MediaInput, identity
+from affcli.inputs import MediaInput
 from affcli.label_folder import LabelFolder, Source
 from affcli.media.video import NO_PICTURE
 from affcli.part_features import PartFeatures
-from affcli.resume import Parts, PartWriter
+from affcli.stream_work import Marks, StreamKind, StreamWork
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +33,6 @@ Advance = Callable[[int, int], None]  # inputs and frames that are done
 
 DEFAULT_FPS: Final = 25.0  # of sound without a picture
 _CHANGED: Final = "the file changed while it was read"
-
-
-@dataclass(frozen=True)
-class StreamKind:
-    """The features of one stream: their size, the columns of their rows, and all that decides what they are."""
-
-    size: int
-    schema: pa.Schema
-    facts: Mapping[str, Any]
 
 
 class Labeller(Protocol):
@@ -178,7 +168,7 @@ def _labelled(
     advance: Advance,
 ) -> list[MediaInput]:
     """Makes the tables of the inputs; returns those that failed. What is unfinished when it raises is kept."""
-    work = _Work(folder, labeller, _Marks(fingerprints), advance, fail_fast=task.fail_fast)
+    work = _Work(folder, labeller, Marks(fingerprints), advance, fail_fast=task.fail_fast)
     try:
         work.run(todo)
         work.remove()
@@ -187,93 +177,18 @@ def _labelled(
     return work.failed
 
 
-class _Mark(NamedTuple):
-    """What an input was when the work on it began."""
-
-    identity: str
-    fingerprint: str
-
-
-class _Marks:
-    def __init__(self, fingerprints: Fingerprints) -> None:
-        self._fingerprints, self._known = fingerprints, dict[str, _Mark]()
-
-    def take(self, item: MediaInput) -> _Mark:
-        """Before the input is read. Raises AffcliError for what cannot be."""
-        identity = self._fingerprints.identity(item)
-        self._known[item.video] = _Mark(identity, self._fingerprints.now(item))
-        return self._known[item.video]
-
-    def of(self, item: MediaInput) -> _Mark:
-        """The one that was taken, or one that is taken now."""
-        return self._known.get(item.video) or self.take(item)
-
-    def has_changed(self, item: MediaInput) -> bool:
-        """Since it was taken; an input that is gone was read to its end."""
-        known = self._known.get(item.video)
-        return known is not None and item.path.exists() and self._fingerprints.identity(item) != known.identity
-
-
-class _StreamWork:
-    """The parts of one stream, and what its extractor tells of each input: a Recording.
-
-    `ended(item, reason)` is called when an input's stream is done, with a reason where there is none.
-    """
-
-    def __init__(
-        self, output: Path, kind: StreamKind, marks: _Marks, ended: Callable[[MediaInput, str | None], None]
-    ) -> None:
-        self._size, self._marks, self._ended = kind.size, marks, ended
-        self._parts = Parts(str(output), kind.facts, kind.schema)
-        self._begun: dict[str, PartWriter] = {}
-
-    def begin(self, item: MediaInput) -> PartWriter:
-        mark = self._marks.of(item)
-        self._begun[item.video] = self._parts.begin(item.video, mark.identity, mark.fingerprint)
-        return self._begun[item.video]
-
-    def finish(self, item: MediaInput, problem: str | None) -> None:
-        self._begun.pop(item.video).finish(problem)
-        self._ended(item, None)
-
-    def fail(self, item: MediaInput, reason: str) -> None:
-        if (part := self._begun.pop(item.video, None)) is not None:
-            part.leave()
-        self._ended(item, reason.removeprefix(f"{item.path}: "))
-
-    def finished(self, item: MediaInput) -> PartFeatures | None:
-        """The input's stream, where it is done."""
-        try:
-            part = self._parts.find(item.video, identity(item))
-        except AffcliError:  # it cannot be read; whoever tries will say so
-            return None
-        return None if part is None else PartFeatures(str(item.path), part, self._size)
-
-    def forget(self, item: MediaInput) -> None:
-        with suppress(AffcliError):  # it could not be read: nothing was kept
-            self._parts.forget(item.video, self._marks.of(item).identity)
-
-    def remove(self) -> None:
-        self._parts.remove()
-
-    def close(self) -> None:
-        for part in self._begun.values():
-            part.leave()
-        self._parts.close()
-
-
 class _Work:
     """Takes inputs through the chain."""
 
     def __init__(
-        self, folder: LabelFolder, labeller: Labeller, marks: _Marks, advance: Advance, *, fail_fast: bool
+        self, folder: LabelFolder, labeller: Labeller, marks: Marks, advance: Advance, *, fail_fast: bool
     ) -> None:
         self._folder, self._labeller, self._marks, self._advance = folder, labeller, marks, advance
         self._fail_fast = fail_fast
         self.failed: list[MediaInput] = []
         self._unheard: str | None = None
-        self._visual = _StreamWork(folder.path / "visual", labeller.visual, marks, self._seen)
-        self._audio = _StreamWork(folder.path / "audio", labeller.audio, marks, self._heard)
+        self._visual = StreamWork(folder.path / "visual", labeller.visual, marks, self._seen)
+        self._audio = StreamWork(folder.path / "audio", labeller.audio, marks, self._heard)
 
     def run(self, items: Sequence[MediaInput]) -> None:
         unseen = []

@@ -106,13 +106,15 @@ def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert pq.read_table(tmp_path / "out" / "labels.parquet").num_rows == 5
     (clips / "bad.mp4").write_text("no video")
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:r=10:d=0.7", *H264, clips / "two.mkv")
+    picture, tone = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=10:d=0.7"), ("-f", "lavfi", "-i", "sine=d=0.7")
+    ffmpeg(*picture, *tone, *H264, "-c:a", "aac", clips / "two.mkv")
     done = label()
     assert done.returncode == 3, done.stderr
     assert "bad.mp4" in done.stderr
     table = pq.read_table(tmp_path / "out" / "labels.parquet")
     assert table["video"].to_pylist() == ["one"] * 5 + ["two"] * 7
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 13
+    assert len((tmp_path / "out" / "tables" / "summary.csv").read_text().splitlines()) == 3
 
 
 def test_any_model_turns_foreign_logits_into_smoothed_labels(tmp_path: Path) -> None:

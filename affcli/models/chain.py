@@ -20,7 +20,7 @@ from affcli.features import is_encoder
 from affcli.frames import frame_schema
 from affcli.inputs import MediaInput
 from affcli.joins import JoinedFeatures, note_alignment
-from affcli.labelling import DEFAULT_FPS, Advance, StreamKind
+from affcli.labelling import DEFAULT_FPS, Advance
 from affcli.media.showing import PictureTimes, Show
 from affcli.media.tracks import Rule
 from affcli.models import audio_features, checkpoints, runtime, visual_features
@@ -30,6 +30,7 @@ from affcli.models.naming import CARRIED, FACE_COLUMNS, FrameNamer
 from affcli.part_features import PartFeatures
 from affcli.schema import AUDIO, VISUAL, audio_schema, visual_schema
 from affcli.smoothing import Filter
+from affcli.stream_work import StreamKind
 
 Encoder = TypeVar("Encoder", VisualEncoder, AudioEncoder)
 
