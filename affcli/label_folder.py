@@ -140,6 +140,12 @@ class LabelFolder:
             (self.path / name).unlink(missing_ok=True)
         self.look()
 
+    def remove_leftovers(self) -> None:
+        """Removes what a process that was killed while it wrote a table has left; for the only process at work here."""
+        for pattern in (f".*{_SUFFIX}.[0-9]*.tmp", f".{SUMMARY_CSV}.[0-9]*.tmp"):
+            for left in self.path.glob(pattern):
+                left.unlink(missing_ok=True)
+
     def forget(self, video: str, *, but: Collection[str] = ()) -> None:
         """Removes the tables of an input, but for those of some of its videos."""
         kept = {table_name(name) for name in but}

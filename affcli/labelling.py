@@ -67,6 +67,15 @@ class LabelTask:
     fail_fast: bool = False
 
 
+def refuse_no_folder(folder: str) -> None:
+    """Raises where a folder of results cannot be made, before anything is loaded."""
+    path = Path(folder)
+    if not folder or (path.exists() and not path.is_dir()):
+        raise AffcliError(f"{folder or 'the empty name'}: is no folder; name one with -o.")
+    if not path.parent.is_dir():
+        raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
+
+
 def run(task: LabelTask, inputs: Sequence[MediaInput], labeller: Labeller, advance: Advance) -> Summary:
     """Labels what is not done yet, and sums up the folder. Raises AffcliError for a folder that may not be written."""
     fingerprints = Fingerprints(lambda item: b"")
@@ -90,10 +99,6 @@ def run(task: LabelTask, inputs: Sequence[MediaInput], labeller: Labeller, advan
 def _opened(task: LabelTask, settings: Mapping[str, Any]) -> LabelFolder:
     """The folder, made where it is missing; with --force what was finished, or made otherwise, is gone."""
     path = Path(task.folder)
-    if not task.folder or (path.exists() and not path.is_dir()):
-        raise AffcliError(f"{task.folder or 'the empty name'}: is no folder; name one with -o.")
-    if not path.parent.is_dir():
-        raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
     path.mkdir(exist_ok=True)
     folder = LabelFolder(path, settings)
     if task.force and (folder.complete or folder.other_settings):
@@ -170,6 +175,7 @@ def _labelled(
     """Makes the tables of the inputs; returns those that failed. What is unfinished when it raises is kept."""
     work = _Work(folder, labeller, Marks(fingerprints), advance, fail_fast=task.fail_fast)
     try:
+        folder.remove_leftovers()
         work.run(todo)
         work.remove()
     finally:

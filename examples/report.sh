@@ -44,7 +44,7 @@ affcli plot "$out/labels.parquet" --format svg --force -o "$out/timelines"
 mkdir -p "$out/videos"
 while IFS= read -r -d '' file; do
   name=$(basename "${file%.*}")
-  affcli overlay "$file" "$out/labels.parquet" --faces "$out/visual.parquet" --force -o "$out/videos/$name.mp4" ||
+  affcli overlay "$file" "$out/labels.parquet" --force -o "$out/videos/$name.mp4" ||
     failed=3
 done < <(find "$videos" -type f \( -name '*.mp4' -o -name '*.mov' -o -name '*.mkv' -o -name '*.webm' -o -name '*.avi' \
   -o -name '*.flv' \) -print0 | sort -z)

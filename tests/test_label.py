@@ -382,7 +382,7 @@ def interrupted(method: Callable[..., object], number: int) -> Callable[..., obj
 def test_killed_before_any_file_gets_its_name(here: Path, label: Label) -> None:
     label("clips", output="whole")
     command = ["label", *map(str, FLAGS), "--model", "model.safetensors", "clips", "-o", "out"]
-    for name in ("end.json", "two.parquet", "summary.parquet"):
+    for name in ("two.parquet", "summary.parquet"):
         code = DIES.replace("NAME", name)
         done = subprocess.run([sys.executable, "-c", code, *command], cwd=here, capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr

@@ -21,8 +21,8 @@ from affcli.smoothing import METHODS, Filter
 @click.option(
     "--model",
     required=True,
-    metavar="FILE|mini",
-    help="The fusion network: model.safetensors, made by affcli train; mini once one comes with affcli.",
+    metavar="FILE",
+    help="The fusion network: model.safetensors, made by affcli train.",
 )
 @click.option("--visual-model", metavar="NAME|DIR|mini", help="The image encoder.  [default: the one the model names]")
 @click.option("--audio-model", metavar="NAME|DIR|mini", help="The speech encoder.  [default: the one the model names]")
@@ -62,6 +62,9 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     inputs = extracting.find(given)
 
     from affcli import labelling
+
+    labelling.refuse_no_folder(folder)
+
     from affcli.models.chain import Chain, ChainOptions
 
     chain = Chain(ChainOptions(smoothing=smoothing, **given))
