@@ -6,11 +6,11 @@ import glob
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, UsageError
 
 STANDARD_STREAM = "-"
 # Other names of standard output. It is written through Python's own stream: opened by name, a file that it is
@@ -112,6 +112,15 @@ def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def refuse_other_suffix(output: str, known: Sequence[str]) -> None:
+    """Raises UsageError for a name that looks like a file of a kind that is not written, where a folder would do."""
+    suffix = Path(output).suffix
+    if suffix and not output.endswith("/") and not Path(output).is_dir():
+        raise UsageError(
+            f"{output}: '{suffix}' is none of {', '.join(known)}. A folder of that name is written {output}/."
+        )
 
 
 def refuse_full_folder(folder: str, *, force: bool) -> None:

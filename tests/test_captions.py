@@ -124,6 +124,13 @@ def test_captions_of_several_videos_need_a_folder(tmp_path, affcli):
     assert affcli("export", tmp_path / "F.parquet", "--to", "vtt", "-o", tmp_path / "out")[0] == 1
 
 
+@pytest.mark.parametrize("form", ["vtt", "elan"])
+def test_another_suffix_is_refused_not_made_a_folder(tmp_path, affcli, table, form):
+    status, _, err = affcli("export", table, "--to", form, "-o", tmp_path / "x.srt")
+    assert (status, err.count("\n")) == (2, 1)
+    assert not (tmp_path / "x.srt").exists()
+
+
 @pytest.mark.parametrize("name", ["../up", "/etc/up"])
 @pytest.mark.parametrize("form", ["vtt", "elan"])
 def test_a_name_never_leads_out_of_the_folder(tmp_path, affcli, name, form):

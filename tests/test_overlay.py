@@ -22,8 +22,9 @@ from affcli.schema import CLASSES
 NOISE = ("-f", "lavfi", "-i", "anoisesrc=seed=1:duration=2:sample_rate=44100:amplitude=0.3")
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
 AAC, H264_AAC = ("-c:a", "aac"), (*H264, "-c:a", "aac")
-# Frames 0 to 20 of 50 at 25 a second, then every third: the rate changes on the way.
-VARIABLE = ("-vf", "select='lt(n,20)+not(mod(n,3))'", "-fps_mode", "vfr")
+# Frames 0 to 20 of 50 at 25 a second, then every third, each up to 11 ms late: on no grid.
+LATE = "settb=1/90000,setpts='PTS+mod(N,3)*500'"
+VARIABLE = ("-vf", f"select='lt(n,20)+not(mod(n,3))',{LATE}", "-fps_mode", "passthrough", "-enc_time_base", "1:90000")
 
 
 def clip(path: Path, *options: str) -> Path:

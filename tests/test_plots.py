@@ -210,6 +210,14 @@ def test_a_folder_gets_a_picture_a_video(tmp_path, affcli, table):
     assert "has no video 'c' (videos: a, b)" in affcli("plot", tmp_path / "G.parquet", "--video", "c", "-o", "y.png")[2]
 
 
+def test_a_picture_of_another_kind_is_refused_not_made_a_folder(tmp_path, affcli, table):
+    status, _, err = affcli("plot", table, "-o", tmp_path / "x.gif")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "'.gif' is none of .png, .svg. A folder of that name is written" in err
+    assert affcli("plot", table, "-o", f"{tmp_path}/v1.2/")[0] == 0
+    assert (tmp_path / "v1.2" / "clip.png").is_file()
+
+
 def test_the_confusion_matrix_has_the_shares_of_each_row(tmp_path, affcli, table):
     labels = write_labels(tmp_path / "labels", clip=[4] * 30 + [1] * 10 + [5] * 40)
     assert affcli("plot", table, "--labels", labels, "--confusion", "-o", tmp_path / "c.svg") == (0, "", "")

@@ -179,10 +179,11 @@ def _write_file_or_folder(
 ) -> None:
     """`-o NAME.suffix` or standard output for a table of one video, else a folder with a file a video."""
     from affcli.exports import file_a_video, only_file
-    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, write_folder, write_text
+    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, refuse_other_suffix, write_folder, write_text
 
     if output in STANDARD_OUTPUT or Path(output).suffix.lower() == suffix:
         refuse_existing(output, force=force)
         write_text(output, only_file(table, text, suffix, min_seconds), force=force)
     else:
+        refuse_other_suffix(output, [suffix])
         write_folder(output, file_a_video(table, text, suffix, min_seconds), force=force)

@@ -57,7 +57,7 @@ def command(
       affcli plot S.parquet --labels Validation_Set --confusion -o confusion.svg
     """
     from affcli.annotations import read_labels
-    from affcli.outputs import refuse_existing, refuse_full_folder, write_bytes, write_folder
+    from affcli.outputs import refuse_existing, refuse_full_folder, refuse_other_suffix, write_bytes, write_folder
     from affcli.plots import SUFFIXES
 
     suffix = Path(output).suffix.lower()
@@ -66,6 +66,7 @@ def command(
     if suffix in SUFFIXES:
         refuse_existing(output, force=force)
     else:
+        refuse_other_suffix(output, SUFFIXES)
         refuse_full_folder(output, force=force)
     truth = None if labels is None else read_labels(labels)
     if confusion and truth is not None:

@@ -20,6 +20,7 @@ from affcli.media.matroska import TICKS, before_picture, header
 FORMAT_OF_SUFFIX: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Visually lossless at a size near the source's; fast enough that decoding and drawing set the pace.
 _CODEC: Final = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18")
+_LONE_FRAME_S: Final = Fraction(1, 25)
 _NO_ROOM_FOR_SOUND: Final = re.compile(r"find tag for codec (\w+)|codec (\w+) is not supported|Unsupported codec (\w+)")
 
 Pixels = NDArray[np.uint8]
@@ -34,7 +35,8 @@ class Encoder:
     def __init__(self, source: Path, output: Path, suffix: str, size: tuple[int, int], clock: Clock) -> None:
         """`size` is height and width in pixels."""
         self._source, self._suffix, self._clock, self._shape = source, suffix, clock, size
-        self._last = -1
+        self._held: tuple[Pixels, int] | None = None  # and when it is shown, in ticks
+        self._length = round(_LONE_FRAME_S / clock.tick_s)  # of the latest picture in ticks; the last takes it over
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             _command(source, output, suffix, size, clock),
@@ -47,12 +49,24 @@ class Encoder:
         self._put(header(size[1], size[0]))
 
     def write(self, pixels: Pixels, time_s: float) -> None:
-        """One picture, uint8 [height, width, 3] RGB, shown from `time_s` on; a time that does not grow is moved."""
-        tick_s = self._clock.tick_s
-        ticks = max(round(Fraction(time_s) / tick_s), self._last + 1)
-        self._last = ticks
-        self._put(before_picture(round(ticks * tick_s * TICKS), pixels.nbytes))
-        self._put(np.ascontiguousarray(pixels).data)
+        """One picture, uint8 [height, width, 3] RGB, shown from `time_s` on; a time that does not grow is moved.
+
+        It is kept until the next one tells how long it is shown.
+        """
+        ticks = round(Fraction(time_s) / self._clock.tick_s)
+        if self._held is not None:
+            ticks = max(ticks, self._held[1] + 1)
+            self._length = ticks - self._held[1]
+            self._release()
+        self._held = (np.ascontiguousarray(pixels), ticks)
+
+    def _release(self) -> None:
+        if self._held is None:
+            return
+        (pixels, ticks), self._held = self._held, None
+        start, length = (round(count * self._clock.tick_s * TICKS) for count in (ticks, self._length))
+        self._put(before_picture(start, max(length, 1), pixels.nbytes))
+        self._put(pixels.data)
 
     def _put(self, data: bytes | memoryview) -> None:
         assert self._process.stdin is not None
@@ -63,6 +77,7 @@ class Encoder:
 
     def finish(self) -> None:
         """Waits for the end. Raises AffcliError, with one reason, where the file could not be made."""
+        self._release()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()

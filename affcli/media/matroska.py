@@ -16,7 +16,7 @@ _EBML, _DOC_TYPE, _DOC_TYPE_VERSION, _DOC_TYPE_READ = 0x1A45DFA3, 0x4282, 0x4287
 _SEGMENT, _INFO, _TIMESTAMP_SCALE = 0x18538067, 0x1549A966, 0x2AD7B1
 _TRACKS, _TRACK_ENTRY, _NUMBER, _UID, _TYPE, _CODEC = 0x1654AE6B, 0xAE, 0xD7, 0x73C5, 0x83, 0x86
 _VIDEO, _WIDTH, _HEIGHT, _FOUR_CC = 0xE0, 0xB0, 0xBA, 0x2EB524
-_CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = 0x1F43B675, 0xE7, 0xA3
+_CLUSTER, _TIMESTAMP, _BLOCK_GROUP, _BLOCK, _DURATION = 0x1F43B675, 0xE7, 0xA0, 0xA1, 0x9B
 
 
 def header(width: int, height: int) -> bytes:
@@ -29,12 +29,16 @@ def header(width: int, height: int) -> bytes:
     return _element(_EBML, types) + _id(_SEGMENT) + _UNKNOWN_SIZE + info + tracks
 
 
-def before_picture(ticks: int, size: int) -> bytes:
-    """What comes before a picture of `size` bytes that is shown from `ticks` microseconds on."""
-    block = b"\x81" + struct.pack(">hB", 0, 0x80)  # track 1, at the cluster's time, a key frame
-    inner = _id(_SIMPLE_BLOCK) + _size(len(block) + size) + block
+def before_picture(ticks: int, duration_ticks: int, size: int) -> bytes:
+    """What comes before a picture of `size` bytes that is shown from `ticks` microseconds on, for so many.
+
+    Without its duration the last picture would be shown for no time, and players would leave it out.
+    """
+    block = b"\x81" + struct.pack(">hB", 0, 0)  # track 1, at the cluster's time
+    inner = _number(_DURATION, duration_ticks) + _id(_BLOCK) + _size(len(block) + size) + block
+    group = _id(_BLOCK_GROUP) + _size(len(inner) + size) + inner
     stamp = _number(_TIMESTAMP, ticks)
-    return _id(_CLUSTER) + _size(len(stamp) + len(inner) + size) + stamp + inner
+    return _id(_CLUSTER) + _size(len(stamp) + len(group) + size) + stamp + group
 
 
 def _element(number: int, content: bytes) -> bytes:
