@@ -37,7 +37,7 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 @click.command("extract-visual")
 @extracting.media_inputs
 @options.feature_output("a visual feature table")
-@extracting.encoder_options(DEFAULT_MODEL, "image encoder")
+@extracting.encoder_options(DEFAULT_MODEL, "image encoder", mini="trained on FERPlus")
 @options.face
 @click.option("--fps", type=extracting.POSITIVE, help="Frame rate of folders of pictures, which do not know theirs.")
 @click.option("--videos", metavar="DIR", help="The videos that folders of pictures were cut from: their frames' times.")

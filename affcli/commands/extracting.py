@@ -51,9 +51,9 @@ def _decorated(command: Command, decorators: Sequence[Callable[[Command], Comman
     return command
 
 
-def encoder_options(default: str, what: str) -> Callable[[Command], Command]:
-    """--model."""
-    text = f"The {what}: hub name (NAME or NAME@REVISION), local folder, or mini (comes with affcli; random weights)."
+def encoder_options(default: str, what: str, *, mini: str) -> Callable[[Command], Command]:
+    """--model; `mini` says what the one in the package is."""
+    text = f"The {what}: hub name (NAME or NAME@REVISION), local folder, or mini (comes with affcli; {mini})."
     return click.option("--model", default=default, show_default=True, metavar="NAME|DIR|mini", help=text)
 
 

@@ -120,7 +120,7 @@ class Chain:
         note_alignment(self._show.alignment(inputs), self._card.alignment)
 
     def see(self, items: Sequence[MediaInput], recorder: Recording, advance: Advance) -> None:
-        if items and not self._eye.card.is_random:  # else the same is said of the eye
+        if items:
             self._ear.card.note_random_weights()
         tracks = self._chosen.face == "all"
         visual_features.extract(self._eye, self._show, items, recorder, tracks=tracks, advance=advance)

@@ -21,12 +21,12 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"  # where transformers 5 writes what PREPROCESSOR holds, if saved with a tokenizer
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
-_WAYS_ON = "Give a local folder, or --model mini, which needs no download (random weights for now: plumbing only)."
+_WAYS_ON = "Give a local folder, or --model mini, which needs no download."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with config.json and preprocessor_config.json; the mini encoders are bare configs, without `weights`."""
+    """A folder with config.json and preprocessor_config.json; without `weights` (the audio `mini`) it is a recipe."""
 
     name: str  # what tables and cards call it: the hub name, or the folder's own name, never a path
     folder: Path
@@ -57,7 +57,8 @@ def find(model: str, *, mini: str, bare: bool = False) -> Checkpoint:
     `bare` also takes a folder without weights, for a network that is to be trained from the beginning.
     """
     if model == MINI:
-        return Checkpoint(MINI, Path(__file__).parent / "mini" / mini, weights=False)
+        own = Path(__file__).parent / "mini" / mini
+        return Checkpoint(MINI, own, _has_weights(own))
     folder = Path(model)
     if folder.is_dir():
         return _local(model, folder, bare=bare)
@@ -70,10 +71,13 @@ def find(model: str, *, mini: str, bare: bool = False) -> Checkpoint:
 
 
 def _local(model: str, folder: Path, *, bare: bool) -> Checkpoint:
-    weights = any((folder / file).is_file() for file in _WEIGHTS)
     if missing := _missing(lambda file: (folder / file).is_file() or (bare and file in _WEIGHTS)):
         raise AffcliError(f"--model {model}: the folder has no {missing}; a Hugging Face checkpoint folder is needed.")
-    return Checkpoint(folder.resolve().name, folder, weights)
+    return Checkpoint(folder.resolve().name, folder, _has_weights(folder))
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in _WEIGHTS)
 
 
 def _missing(has: Callable[[str], bool]) -> str | None:

@@ -46,20 +46,15 @@ class EncoderCard:
     fingerprint: str  # of configuration, preprocessing and weights: the same encoder under another name has the same
     size: int  # numbers in a feature
     feature: str  # which vector it is, such as "pooled" or "mean of last 4 hidden layers"
-    weights: str  # "pretrained", or "random, seed 0" for mini
+    weights: str  # "pretrained", or "random, seed 0"
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
-    @property
-    def is_random(self) -> bool:
-        """Whether the weights have learnt nothing."""
-        return self.weights == _MINI_WEIGHTS
-
     def note_random_weights(self) -> None:
         """Says so where the weights have learnt nothing; to be called once something is encoded, not before."""
-        if self.is_random:
-            log.warning("the mini encoder has random weights for now: they prove the plumbing and know nothing.")
+        if self.weights == _MINI_WEIGHTS:
+            log.warning("the mini speech encoder has random weights for now: they prove the plumbing and know nothing.")
 
 
 class Encoded(NamedTuple):
