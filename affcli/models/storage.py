@@ -29,10 +29,12 @@ class Rows:
     """Features of many frames, [rows, size] in half precision, in memory. First all are put, then `tensor` is read."""
 
     def __init__(self, rows: int, size: int) -> None:
-        self.tensor = torch.empty(rows, size, dtype=torch.float16)  # every row is put, so none is zeroed first
+        self._array = np.empty((rows, size), _HALF)  # every row is put, so none is zeroed first
+        self.tensor = torch.from_numpy(self._array)
 
     def put(self, first: int, features: NDArray[np.float16]) -> None:
-        self.tensor[first : first + len(features)] = torch.from_numpy(features)
+        # By numpy: torch's copy waits for all of its threads, which takes long where others use the processor too.
+        self._array[first : first + len(features)] = features
 
     def finish(self) -> None:
         """To be called when all rows are put."""
