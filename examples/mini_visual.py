@@ -1,26 +1,36 @@
-"""The small BEiT that `mini` is trained from: its design, and the weights that its training begins with.
+"""The small BEiT that comes with affcli as `mini`: what its training begins with, what ships, and how good that is.
 
-    python examples/mini_visual_start.py FERPLUS_DIR OUT_DIR
+    python examples/mini_visual.py start FERPLUS_DIR OUT_DIR     the design, with the weights that training begins with
+    python examples/mini_visual.py pack TRAINED_DIR OUT_DIR      the trained network in half precision, as it ships
+    python examples/mini_visual.py judge MODEL_DIR FERPLUS_DIR   figures on FERPlus's validation part
+
+`examples/mini-visual.sh` runs all three with the training between them.
 
 A transformer that begins at random needs many epochs on 28,000 pictures before it looks at neighbouring patches at all.
-This one begins with what is known about pictures, and nothing about faces' expressions:
+This one begins with what is known about pictures, and nothing about faces' expressions (no label is read):
 
 - each patch is seen through the whitened principal components of patches of the training pictures;
 - the table of relative positions lets all but one head of each layer look at one neighbour each (d'Ascoli et al. 2021).
-
-What it writes is a Hugging Face folder for `affcli train-visual --model`. No label is read.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BeitConfig, BeitForImageClassification
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageClassification, BeitConfig, BeitForImageClassification
+
+from affcli import metrics
+from affcli.facesets.pictures import Pictures
+from affcli.facesets.static import static_faces
+from affcli.schema import CLASSES
 
 EDGE, PATCH, WIDTH, LAYERS, HEADS = 48, 8, 192, 6, 6
 PICTURES = 4000  # that the components are taken from
@@ -75,7 +85,7 @@ def neighbourly_biases() -> torch.Tensor:
     return table
 
 
-def main(ferplus: Path, out: Path) -> None:
+def start(ferplus: Path, out: Path) -> None:
     beit = network()
     weights, biases = whitening(ferplus)
     with torch.no_grad():
@@ -93,7 +103,42 @@ def main(ferplus: Path, out: Path) -> None:
     (out / "preprocessor_config.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
+def pack(trained: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.half().contiguous() for name, tensor in load_file(trained / "model.safetensors").items()}
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    for name in ("config.json", "preprocessor_config.json", "affcli.json"):
+        shutil.copy(trained / name, out / name)
+    count = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{count:,} parameters, {(out / 'model.safetensors').stat().st_size / 1e6:.1f} MB")
+
+
+def judge(model: Path, ferplus: Path) -> None:
+    """Most probable label against the most voted of the eight classes."""
+    beit = AutoModelForImageClassification.from_pretrained(model, dtype=torch.float32).eval()
+    with tempfile.TemporaryDirectory() as cache:
+        data = static_faces([("ferplus", ferplus)], size=EDGE, align=True, cache=Path(cache))
+        for name, pictures in (("aligned, as extract-visual does", data.held_out), ("as they are", data.held_out_raw)):
+            assert pictures is not None
+            confusion = metrics.confusion(pictures.labels, _guessed(beit, pictures))
+            right, all_ = np.diag(confusion), confusion.sum(1)
+            figures = f"accuracy {metrics.accuracy(confusion):.1%}, macro F1 {metrics.macro_f1(confusion):.3f}"
+            print(f"{name}: {figures}, {all_.sum():,} pictures")
+            for label, hits, count in zip(CLASSES, right, all_, strict=True):
+                print(f"  {label:10} {hits / count:6.1%} of {count:5,}")
+
+
+def _guessed(beit: torch.nn.Module, pictures: Pictures) -> np.ndarray:
+    parts = []
+    for at in range(0, len(pictures), 256):
+        values = torch.from_numpy(pictures.pixels[at : at + 256]).permute(0, 3, 1, 2) / 127.5 - 1
+        with torch.inference_mode():
+            parts.append(beit(pixel_values=values).logits.argmax(1).numpy())
+    return np.concatenate(parts)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    known = {"start": start, "pack": pack, "judge": judge}
+    if len(sys.argv) != 4 or sys.argv[1] not in known:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    known[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
