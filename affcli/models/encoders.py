@@ -103,7 +103,9 @@ class VisualEncoder:
         edge, kind = self.preprocessing.input_size, self._model.config.model_type
         pictures = torch.rand(1, 3, edge, edge, generator=torch.Generator().manual_seed(0)).to(self._run.device)
         try:
-            with torch.inference_mode():
+            # BEiT keeps an index that its first pass makes, for all BEiTs of the process; one that inference mode has
+            # made could not be trained with later.
+            with torch.no_grad():
                 outputs = [self._model(pixel_values=pictures) for _ in range(2)]
                 self._vector = _best_vector(self._model, outputs[0], random_pooler=random_pooler)
                 one, again = map(self._features, outputs)
