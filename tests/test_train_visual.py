@@ -100,7 +100,7 @@ def test_the_result_is_a_hugging_face_folder_with_the_features_of_extract_visual
     with torch.no_grad():
         pooled = AutoModel.from_pretrained(folder).eval()(pixel_values=values).pooler_output.numpy()
         below, logits = network.beit(values).pooler_output.numpy(), network(values).logits.numpy()
-    encoded = VisualEncoder(str(folder), CPU, batch_size=4, logits=True).encode_faces(crops)
+    encoded = VisualEncoder(str(folder), CPU, batch_size=4, logits=True).start(crops).faces()
     assert np.array_equal(pooled, below)
     np.testing.assert_allclose([face.feature for face in encoded], pooled, atol=2e-3)
     np.testing.assert_allclose([face.logits for face in encoded], logits, atol=1e-5)
@@ -254,7 +254,7 @@ def test_other_encoders_are_trained_and_read_back_too(config, faces: Path, train
     values = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
         logits = AutoModelForImageClassification.from_pretrained(faces / "out").eval()(values).logits.numpy()
-    encoded = VisualEncoder(str(faces / "out"), CPU, logits=True).encode_faces(crops)
+    encoded = VisualEncoder(str(faces / "out"), CPU, logits=True).start(crops).faces()
     np.testing.assert_allclose([face.logits for face in encoded], logits, atol=1e-5)
 
 
