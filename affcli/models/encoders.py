@@ -33,6 +33,7 @@ _MINI_WEIGHTS = f"random, seed {MINI_SEED}"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 _POOLED, _CLASS_TOKEN, _PATCH_MEAN = "pooled", "class token", "mean of patch tokens"
 _CLASS_TOKEN_NAMES = {"cls_token", "class_embedding", "class_token"}  # of the parameter, whatever the architecture
+_SAMPLE_STEPS = 50  # of noise, to see what an encoder of speech makes of it
 _NOT_OF_THE_FAMILY = "is no speech encoder of the wav2vec2 family"
 
 log = logging.getLogger(__name__)
@@ -96,12 +97,18 @@ class VisualEncoder:
         self._vector = _POOLED
         size = self._probe(model, random_pooler=bool(random_pooler))
         self.card = _card(checkpoint, self._model, but=random_pooler, size=size, feature=self._vector)
+        self._run.prepare(self._model, lambda: self._model(pixel_values=self._sample()).last_hidden_state)
         self._head = ClassHead(checkpoint, self._model) if logits else None
+
+    def _sample(self) -> torch.Tensor:
+        """One picture of noise, float32 [1, 3, S, S]."""
+        edge, random = self.preprocessing.input_size, torch.Generator().manual_seed(0)
+        return torch.rand(1, 3, edge, edge, generator=random).to(self._run.device)
 
     def _probe(self, model: str, *, random_pooler: bool) -> int:
         """Chooses the vector to take, and says how long it is."""
         edge, kind = self.preprocessing.input_size, self._model.config.model_type
-        pictures = torch.rand(1, 3, edge, edge, generator=torch.Generator().manual_seed(0)).to(self._run.device)
+        pictures = self._sample()
         try:
             # BEiT keeps an index that its first pass makes, for all BEiTs of the process; one that inference mode has
             # made could not be trained with later.
@@ -179,6 +186,8 @@ class AudioEncoder:
         size, what = self._probe(model), f"mean of last {layers} hidden layers"
         self.card = _card(checkpoint, self._model, but=masked, size=size, feature=what)
         _fold_weight_norms(self._model)
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, _SAMPLE_STEPS * self.steps.hop).astype(np.float32)
+        self._run.prepare(self._model, lambda: self._features(noise))
 
     def _probe(self, model: str) -> int:
         """How long a feature is; raises where the steps are not where the front end takes them (SEW squeezes them)."""
