@@ -17,9 +17,10 @@ from transformers import BeitModel
 
 from affcli.media.audio import open_sound
 from affcli.media.faces import FaceDetector, align
+from affcli.media.hearing import RegularFrames, ShownFrames
 from affcli.media.video import frame_centres, open_video
 from affcli.models import runtime
-from affcli.models.audio_features import RegularFrames, ShownFrames, StepMeans
+from affcli.models.audio_features import StepMeans
 from affcli.models.encoders import AudioEncoder
 from affcli.schema import AUDIO, VISUAL, metadata_of
 

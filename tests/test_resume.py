@@ -24,6 +24,7 @@ from affcli import chunks, extraction, resume
 from affcli.chunks import ChunkWriter, chunks_in
 from affcli.errors import AffcliError
 from affcli.inputs import MediaInput
+from affcli.media.hearing import FrameReader, MoreFrames
 from affcli.models.encoders import AudioEncoder
 from affcli.resume import Parts, PartWriter
 
@@ -40,6 +41,7 @@ Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name ==
 """
 
 Interrupt = Callable[[int], None]
+Take = Callable[[FrameReader, float], MoreFrames]
 
 
 @pytest.fixture
@@ -156,16 +158,40 @@ def test_a_video_that_was_kept_to_its_last_frame_is_only_finished(
 # --- sound -----------------------------------------------------------------------------------------------------------
 
 
+def at_once(take: Take) -> Take:
+    """The decoder is quicker than the encoder: all frames are known with the first piece."""
+    return lambda reader, past_s: take(reader, np.inf)
+
+
+def barely(take: Take) -> Take:
+    """The encoder waits for the decoder: no more frames are known than are needed."""
+
+    def taken(reader: FrameReader, past_s: float) -> MoreFrames:
+        more = take(reader, past_s)
+        count = int(np.searchsorted(more.times_s, past_s, side="right")) + 1
+        reader._taken -= max(0, len(more.times_s) - count)
+        return MoreFrames(more.times_s[:count], more.complete and count >= len(more.times_s))
+
+    return taken
+
+
+@pytest.mark.parametrize("known", [at_once, barely])
 def test_long_sound_goes_on_from_its_last_piece(
-    tmp_path: Path, audio: Extract, interrupt_at: Interrupt, monkeypatch: pytest.MonkeyPatch
+    known: Callable[[Take], Take],
+    tmp_path: Path,
+    audio: Extract,
+    interrupt_at: Interrupt,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     noise = ("-f", "lavfi", "-i", "anoisesrc=d=125:r=16000:seed=1:a=0.3")
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=5:d=125", *noise, *H264, "-c:a", "pcm_s16le", tmp_path / "x.mkv")
     audio("x.mkv", output="whole.parquet")
-    interrupt_at(4)  # the frames' times, two pieces, and not the third
+    monkeypatch.setattr(FrameReader, "take", known(FrameReader.take))
+    interrupt_at(3)  # two pieces are kept, and not the third
     audio("x.mkv", status=130)
     interrupt_at(-1)
-    monkeypatch.setattr("affcli.models.audio_features.read_frame_times", None)  # they are known
+    if known is at_once:  # they need not be read again
+        monkeypatch.setattr("affcli.media.hearing.open_frame_times", None)
     lengths = []
     encode = AudioEncoder.encode
 

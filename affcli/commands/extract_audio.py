@@ -66,18 +66,19 @@ def command(
     """
     inputs = extracting.find(given, pictures=False, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES)
 
+    from affcli.media.hearing import FrameSource
     from affcli.models import audio_features, runtime
     from affcli.models.encoders import AudioEncoder
 
     run = runtime.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
-    frames_of = audio_features.FrameSource(fps=fps, table=frames_from)
+    source = FrameSource(fps=fps, table=frames_from)
     # A model trained with another context refuses the table.
     card = audio_features.named_with_context(encoder.card, context)
-    facts = {"encoder": card, "precision": run.precision, "context_s": context, **frames_of.facts}
-    task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=frames_of.beside, **given)
+    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts}
+    task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=source.beside, **given)
 
     def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
-        audio_features.extract(encoder, frames_of, todo, recorder, context_s=context, advance=advance)
+        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance)
 
     extracting.run(task, inputs, extract, command="extract-audio")

@@ -163,10 +163,14 @@ class Decoder:
         except MediaError:  # it is gone
             return True
 
-    def close(self) -> None:
-        """Ends ffmpeg if it still runs and frees every pipe; harmless when repeated."""
+    def stop(self) -> None:
+        """Ends ffmpeg if it still runs; what it has written can still be read."""
         if self._process.poll() is None:
             self._process.kill()
+
+    def close(self) -> None:
+        """Ends ffmpeg if it still runs and frees every pipe; harmless when repeated."""
+        self.stop()
         self._process.wait()
         self._drain.join()
         self._stamps.close()

@@ -191,6 +191,10 @@ class FrameTimes:
         time_s, self._next = self._next, next(self._times, None)
         return time_s
 
+    def stop(self) -> None:
+        """Ends the decoder, from any thread; the times end with those that have come."""
+        self._decoder.stop()
+
     def close(self) -> None:
         """Ends what still runs; no more times come."""
         self._next = None

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,22 +15,21 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.extraction import Recording
-from affcli.features import Stream, open_features
 from affcli.inputs import MediaInput
-from affcli.media.audio import SoundPiece, open_sound
-from affcli.media.ffmpeg import MediaError
-from affcli.media.video import frame_centres, read_frame_times
+from affcli.media.audio import SoundPiece
+from affcli.media.hearing import Closed, Event, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
+from affcli.media.sightings import in_background
 from affcli.models.encoders import AudioEncoder, EncoderCard
 from affcli.resume import PartWriter, StorageError
-from affcli.schema import audio_schema, base_names
+from affcli.schema import audio_schema
 
-Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 
 NEAREST_S: Final = 0.02  # where no step lies inside the context, the nearest one may be this far away
 _TOLERANCE_S: Final = 1e-9  # a step exactly at the context's edge is inside, whatever the rounding
 _FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE: Final = 4096
+_AHEAD: Final = 4  # pieces decoded before they are encoded
 _NAME: Final = re.compile(r"mean of last (\d+) hidden layers, mean of ±([\d.e+-]+) s")
 
 
@@ -44,108 +42,6 @@ def layers_and_context(feature: str) -> tuple[int, float] | None:
     """How many layers, and how many seconds either side, a feature so named is the mean of; None for other names."""
     found = _NAME.fullmatch(feature)
     return None if found is None else (int(found[1]), float(found[2]))
-
-
-class Frames(Protocol):
-    """The frames of one video that get a row, counted from 0."""
-
-    def times_s(self, start: int, stop: int) -> Floats: ...
-
-    def centres_s(self, start: int, stop: int) -> Floats: ...
-
-    def before(self, time_s: float) -> int:
-        """How many frames have their centre before a time up to which there is sound."""
-        ...
-
-    def total(self, sound_end_s: float) -> int: ...
-
-    @property
-    def known_s(self) -> list[float] | None:
-        """All the frames' times, where they were looked up."""
-        ...
-
-
-class ShownFrames:
-    """The frames of a picture, by their presentation times [n]; sound before and after them has no rows."""
-
-    def __init__(self, times_s: Floats) -> None:
-        self._times_s, self._centres_s = times_s, frame_centres(times_s)
-
-    def times_s(self, start: int, stop: int) -> Floats:
-        return self._times_s[start:stop]
-
-    def centres_s(self, start: int, stop: int) -> Floats:
-        return self._centres_s[start:stop]
-
-    def before(self, time_s: float) -> int:
-        return int(np.searchsorted(self._centres_s, time_s))
-
-    def total(self, sound_end_s: float) -> int:
-        return len(self._times_s)
-
-    @property
-    def known_s(self) -> list[float]:
-        return [float(time_s) for time_s in self._times_s]
-
-
-@dataclass(frozen=True)
-class RegularFrames:
-    """Frames of sound without a picture: round(duration · fps) of them, centres at (frame − ½) / fps."""
-
-    fps: float
-
-    def times_s(self, start: int, stop: int) -> Floats:
-        return np.arange(start, stop, dtype=np.float64) / self.fps
-
-    def centres_s(self, start: int, stop: int) -> Floats:
-        return (np.arange(start, stop, dtype=np.float64) + 0.5) / self.fps
-
-    def before(self, time_s: float) -> int:
-        return max(0, int(np.ceil(time_s * self.fps - 0.5)))
-
-    def total(self, sound_end_s: float) -> int:
-        return round(sound_end_s * self.fps)
-
-    @property
-    def known_s(self) -> None:
-        return None
-
-
-class FrameSource:
-    """Finds the frames of each input: in a feature table, in the picture beside the sound, or at a frame rate."""
-
-    def __init__(self, *, fps: float | None, table: str | None) -> None:
-        self._fps = fps
-        self._table = open_features(table) if table else None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What a table's metadata says of it (no path)."""
-        return {"fps": self._fps, "frames_from": "a table" if self._table else "the files"}
-
-    def beside(self, item: MediaInput) -> bytes:
-        """What the item's rows depend on besides its own content: the times that the table lists."""
-        return self._listed_times(item.video, self._table).tobytes() if self._table else b""
-
-    def __call__(self, item: MediaInput) -> Frames:
-        if self._table is not None:
-            return ShownFrames(self._listed_times(item.video, self._table))
-        try:
-            return ShownFrames(read_frame_times(item.path))
-        except MediaError as error:
-            if self._fps is not None:
-                return RegularFrames(self._fps)
-            raise AffcliError(f"{error}; for sound without a picture give --fps F or --frames-from TABLE.") from error
-
-    def _listed_times(self, video: str, table: Stream) -> Floats:
-        """Times of the video, or of the longest of its parts (`X_left`, `X_right`, `X#1`)."""
-        names = [video] if video in table else [name for name in table.videos if video in base_names(name)]
-        if not names:
-            raise AffcliError(f"{table.name} (--frames-from) has no video '{video}'.")
-        times_s = table.read_times(max(names, key=table.frames))
-        if np.isnan(times_s).any():
-            raise AffcliError(f"{table.name} (--frames-from) has no times for '{video}': leave --frames-from away.")
-        return times_s
 
 
 class StepMeans:
@@ -198,7 +94,7 @@ class StepMeans:
 
 def extract(
     encoder: AudioEncoder,
-    frames_of: Callable[[MediaInput], Frames],
+    source: Source,
     items: Sequence[MediaInput],
     recorder: Recording,
     *,
@@ -208,83 +104,117 @@ def extract(
     """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
     if items:
         encoder.card.note_random_weights()
-    for item in items:
-        extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)
-        advance(1, 0)
+    extract_quietly(encoder, source, items, recorder, context_s=context_s, advance=advance)
 
 
-def extract_one(
+def extract_quietly(
     encoder: AudioEncoder,
-    frames_of: Callable[[MediaInput], Frames],
-    item: MediaInput,
+    source: Source,
+    items: Sequence[MediaInput],
     recorder: Recording,
     *,
     context_s: float,
     advance: Callable[[int, int], None],
 ) -> None:
-    """The same for one input, which is not counted."""
+    """The same, without a word on the encoder."""
+    track: _Track | None = None
+    parts: dict[MediaInput, PartWriter] = {}
+    hear = Hear(source, encoder.preprocessing.sample_rate_hz)
+    events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
     try:
-        _extract_one(encoder, frames_of, item, recorder, context_s=context_s, advance=advance)
-    except StorageError:  # no fault of the input's
-        raise
-    except (AffcliError, OSError) as error:
-        recorder.fail(item, str(error))
+        for event in events:
+            if isinstance(event, Opened):
+                track = _Track(event, parts.pop(event.item), encoder, context_s)
+            elif isinstance(event, Heard):
+                assert track is not None
+                advance(0, track.add(event))
+            else:
+                advance(0, _close(event, track, recorder))
+                advance(1, 0)
+                track = None
+    finally:
+        events.close()
 
 
-def _extract_one(
-    encoder: AudioEncoder,
-    frames_of: Callable[[MediaInput], Frames],
-    item: MediaInput,
-    recorder: Recording,
-    *,
-    context_s: float,
-    advance: Callable[[int, int], None],
-) -> None:
-    part = recorder.begin(item)
-    with open_sound(item.path, sample_rate_hz=encoder.preprocessing.sample_rate_hz) as sound:
-        frames, row = _begun(item, frames_of, part)
-        means = StepMeans(encoder.card.size, context_s)
-        needed_from_s = _reached_from_s(frames, row, means)
-        for piece in sound:
-            # Steps that no row to come reaches back to were encoded when their rows were made.
-            if sound.end_s + encoder.steps.field / encoder.steps.sample_rate_hz < needed_from_s:
-                continue
-            means.add(*_proper_steps(encoder, piece))
-            ready = max(row, frames.before(means.known_until_s - means.reach_s))
-            for rows in _tables(item.video, frames, means, row, ready):
-                part.write(item.video, rows)
-            advance(0, ready - row)
-            row = ready
-            means.forget_before(_reached_from_s(frames, row, means))
-            if part.due:
-                _keep(part, frames, row)
-        total = frames.total(sound.end_s)
-        for rows in _tables(item.video, frames, means, row, total):
-            part.write(item.video, rows)
-        advance(0, total - row)
-        if total == 0:
-            raise AffcliError(f"{item.path}: has not a single frame of sound.")
-        recorder.finish(item, sound.problem)
+def _events(
+    hear: Hear, items: Sequence[MediaInput], recorder: Recording, parts: dict[MediaInput, PartWriter]
+) -> Iterator[Event]:
+    """The sound of all inputs; `parts` takes the rows."""
+    for item in items:
+        try:
+            parts[item] = recorder.begin(item)
+        except StorageError:  # no fault of the input's
+            raise
+        except (AffcliError, OSError) as error:
+            yield Closed(item, failure=str(error))
+            continue
+        yield from hear(item, _known(parts[item].states))
 
 
-def _begun(item: MediaInput, frames_of: Callable[[MediaInput], Frames], part: PartWriter) -> tuple[Frames, int]:
-    """The item's frames, and how many of them have their row already."""
-    if part.states:
-        times_s = part.states[0]["times_s"]
-        return frames_of(item) if times_s is None else ShownFrames(np.array(times_s)), part.states[-1]["rows"]
-    frames = frames_of(item)
-    if part.due:  # to know the frames of a long video, its whole picture was decoded
-        _keep(part, frames, 0)
-    return frames, 0
+def _known(states: Sequence[Any]) -> MoreFrames:
+    """The frames that were known when the work was left."""
+    times_s = [time_s for state in states for time_s in state["times_s"]]
+    return MoreFrames(np.array(times_s, np.float64), complete=bool(states and states[-1]["complete"]))
 
 
-def _keep(part: PartWriter, frames: Frames, row: int) -> None:
-    part.keep({"rows": row, "times_s": None if part.states else frames.known_s})
+def _close(event: Closed, track: _Track | None, recorder: Recording) -> int:
+    """How many rows came at the end."""
+    rows = 0 if track is None or event.failure is not None else track.finish(event)
+    if event.failure is not None:
+        recorder.fail(event.item, event.failure)
+    elif track is None or track.row == 0:
+        recorder.fail(event.item, f"{event.item.path}: has not a single frame of sound.")
+    else:
+        recorder.finish(event.item, event.problem)
+    return rows
 
 
-def _reached_from_s(frames: Frames, row: int, means: StepMeans) -> float:
-    """The earliest time that frame `row` or a later one depends on."""
-    return float(frames.centres_s(row, row + 1).min(initial=np.inf)) - means.reach_s
+class _Track:
+    """The sound of one input, encoded piece by piece, and the rows of its frames. `row` is how many there are."""
+
+    def __init__(self, opened: Opened, part: PartWriter, encoder: AudioEncoder, context_s: float) -> None:
+        self._video, self._frames, self._part, self._encoder = opened.item.video, opened.frames, part, encoder
+        self._means = StepMeans(encoder.card.size, context_s)
+        self.row = part.states[-1]["rows"] if part.states else 0
+        self._unkept: list[float] = []  # times of frames that became known since rows were kept
+        self._needed_from_s = self._reached_from_s()
+
+    def add(self, heard: Heard) -> int:
+        """Encodes a piece; how many rows could be made then."""
+        self._know(heard.more)
+        # Steps that no row to come reaches back to were encoded when their rows were made.
+        if heard.end_s + self._encoder.steps.field / self._encoder.steps.sample_rate_hz < self._needed_from_s:
+            return 0
+        self._means.add(*_proper_steps(self._encoder, heard.piece))
+        made = self._write(max(self.row, self._frames.before(self._means.known_until_s - self._means.reach_s)))
+        self._means.forget_before(self._reached_from_s())
+        if self._part.due:
+            self._keep(complete=heard.more.complete)
+        return made
+
+    def finish(self, closed: Closed) -> int:
+        """The rows of all frames that are left; how many."""
+        self._know(closed.more)
+        return self._write(self._frames.total(closed.end_s))
+
+    def _know(self, more: MoreFrames) -> None:
+        self._frames.add(more)
+        self._unkept.extend(more.times_s.tolist())
+
+    def _write(self, stop: int) -> int:
+        """Writes the rows up to frame `stop`."""
+        for rows in _tables(self._video, self._frames, self._means, self.row, stop):
+            self._part.write(self._video, rows)
+        made, self.row = stop - self.row, stop
+        return made
+
+    def _keep(self, *, complete: bool) -> None:
+        self._part.keep({"rows": self.row, "times_s": self._unkept, "complete": complete})
+        self._unkept = []
+
+    def _reached_from_s(self) -> float:
+        """The earliest time that the next row or a later one depends on."""
+        return self._frames.centre_from_s(self.row) - self._means.reach_s
 
 
 def _proper_steps(encoder: AudioEncoder, piece: SoundPiece) -> tuple[Floats, Features]:

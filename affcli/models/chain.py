@@ -21,6 +21,7 @@ from affcli.frames import frame_schema
 from affcli.inputs import MediaInput
 from affcli.joins import JoinedFeatures, note_alignment
 from affcli.labelling import DEFAULT_FPS, Advance
+from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.showing import PictureTimes, Show
 from affcli.media.tracks import Rule
 from affcli.models import audio_features, checkpoints, runtime, visual_features
@@ -128,12 +129,16 @@ class Chain:
     def hear(
         self, item: MediaInput, recorder: Recording, times_s: NDArray[np.float64] | None, advance: Advance
     ) -> None:
-        def frames(item: MediaInput) -> audio_features.Frames:
-            if times_s is not None:
-                return audio_features.ShownFrames(times_s)
-            return audio_features.RegularFrames(self._chosen.fps or DEFAULT_FPS)
-
-        audio_features.extract_one(self._ear, frames, item, recorder, context_s=self._context_s, advance=advance)
+        at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
+        frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
+        audio_features.extract_quietly(
+            self._ear,
+            frames,
+            [item],
+            recorder,
+            context_s=self._context_s,
+            advance=lambda inputs, frames: advance(0, frames),
+        )
 
     def name(self, visual: PartFeatures | None, audio: PartFeatures | None) -> Iterator[tuple[str, pa.Table]]:
         with JoinedFeatures(visual, audio, sizes=(self.visual.size, self.audio.size)) as joined:

@@ -1,0 +1,281 @@
+"""Inputs → a stream of events for an encoder of sound: an input opens, its pieces follow with its frames, it closes.
+
+Everything is decoded ahead of what is asked for, the picture's frame times beside the sound.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affcli.errors import AffcliError
+from affcli.features import Stream, open_features
+from affcli.inputs import MediaInput
+from affcli.media.audio import SoundPiece, open_sound
+from affcli.media.ffmpeg import MediaError
+from affcli.media.video import frame_centres, open_frame_times
+from affcli.schema import base_names
+
+Floats = NDArray[np.float64]
+
+
+class Frames(Protocol):
+    """The frames of one video that get a row, counted from 0."""
+
+    def times_s(self, start: int, stop: int) -> Floats: ...
+
+    def centres_s(self, start: int, stop: int) -> Floats: ...
+
+    def centre_from_s(self, frame: int) -> float:
+        """The frame's centre, or a time that it is not before, or infinity where there is no such frame."""
+        ...
+
+    def before(self, time_s: float) -> int:
+        """How many frames are known to have their centre before a time up to which there is sound."""
+        ...
+
+    def total(self, sound_end_s: float) -> int: ...
+
+    def add(self, more: MoreFrames) -> None:
+        """Takes in what has become known of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class MoreFrames:
+    """The presentation times [n] of the frames after those known before; `complete` if they are the last."""
+
+    times_s: Floats
+    complete: bool
+
+
+NO_MORE = MoreFrames(np.empty(0), complete=True)
+
+
+class ShownFrames:
+    """The frames of a picture, by their presentation times [n]; sound before and after them has no rows."""
+
+    def __init__(self, times_s: Floats, *, complete: bool = True) -> None:
+        self._times_s, self._complete = np.empty(0), False
+        self.add(MoreFrames(times_s, complete))
+
+    def add(self, more: MoreFrames) -> None:
+        self._times_s, self._complete = np.append(self._times_s, more.times_s), more.complete
+        centres_s = frame_centres(self._times_s)
+        self._centres_s = (
+            centres_s if self._complete else centres_s[:-1]
+        )  # the next frame's time is wanted for a centre
+
+    def times_s(self, start: int, stop: int) -> Floats:
+        return self._times_s[start:stop]
+
+    def centres_s(self, start: int, stop: int) -> Floats:
+        return self._centres_s[start:stop]
+
+    def centre_from_s(self, frame: int) -> float:
+        if frame < len(self._centres_s):
+            return float(self._centres_s[frame])
+        if self._complete:
+            return np.inf
+        return float(self._times_s[-1]) if len(self._times_s) else -np.inf
+
+    def before(self, time_s: float) -> int:
+        return int(np.searchsorted(self._centres_s, time_s))
+
+    def total(self, sound_end_s: float) -> int:
+        return len(self._times_s)
+
+
+@dataclass(frozen=True)
+class RegularFrames:
+    """Frames of sound without a picture: round(duration · fps) of them, centres at (frame − ½) / fps."""
+
+    fps: float
+
+    def add(self, more: MoreFrames) -> None:
+        """There is nothing to know."""
+
+    def times_s(self, start: int, stop: int) -> Floats:
+        return np.arange(start, stop, dtype=np.float64) / self.fps
+
+    def centres_s(self, start: int, stop: int) -> Floats:
+        return (np.arange(start, stop, dtype=np.float64) + 0.5) / self.fps
+
+    def centre_from_s(self, frame: int) -> float:
+        return (frame + 0.5) / self.fps
+
+    def before(self, time_s: float) -> int:
+        return max(0, int(np.ceil(time_s * self.fps - 0.5)))
+
+    def total(self, sound_end_s: float) -> int:
+        return round(sound_end_s * self.fps)
+
+
+class FrameReader:
+    """Reads the frame times of a file in a thread, as fast as they can be decoded; a context manager.
+
+    The first `known` of them are passed over. Raises MediaError where there is no frame.
+    """
+
+    def __init__(self, item: MediaInput, known: int) -> None:
+        self._reader = open_frame_times(item.path)
+        self._times_s, self._taken = array("d"), known
+        self._complete = False
+        self._error: BaseException | None = None
+        self._more = threading.Condition()
+        self._thread = threading.Thread(target=self._read, name="affcli-times", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            for time_s in self._reader:
+                with self._more:
+                    self._times_s.append(time_s)
+                    self._more.notify()
+        except BaseException as error:  # handed over whole: it is raised where the times are taken
+            self._error = error
+        with self._more:
+            self._complete = True
+            self._more.notify()
+
+    def take(self, past_s: float) -> MoreFrames:
+        """The frames not taken yet; waits until one is known that is later than a time, or all are known."""
+        with self._more:
+            self._more.wait_for(lambda: self._complete or bool(self._times_s and self._times_s[-1] > past_s))
+            if self._error is not None:
+                raise self._error
+            more = MoreFrames(np.array(self._times_s[self._taken :]), self._complete)
+            self._taken = max(self._taken, len(self._times_s))
+            return more
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.stop()
+        self._thread.join()
+        self._reader.close()
+
+
+class Source(Protocol):
+    """Whoever knows the frames of inputs."""
+
+    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
+        """The item's frames, as far as they are known, and the reader that will tell the others."""
+        ...
+
+
+@dataclass(frozen=True)
+class GivenFrames:
+    """Frames that somebody knows already: a Source."""
+
+    frames: Frames
+
+    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[None]]:
+        return self.frames, nullcontext()
+
+
+class FrameSource:
+    """A Source: finds frames in a feature table, in the picture beside the sound, or at a frame rate."""
+
+    def __init__(self, *, fps: float | None, table: str | None) -> None:
+        self._fps = fps
+        self._table = open_features(table) if table else None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a table's metadata says of it (no path)."""
+        return {"fps": self._fps, "frames_from": "a table" if self._table else "the files"}
+
+    def beside(self, item: MediaInput) -> bytes:
+        """What the item's rows depend on besides its own content: the times that the table lists."""
+        return self._listed_times(item.video, self._table).tobytes() if self._table else b""
+
+    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
+        if self._table is not None:
+            return ShownFrames(self._listed_times(item.video, self._table)), nullcontext()
+        frames = ShownFrames(known.times_s, complete=known.complete)
+        if known.complete and len(known.times_s):  # none are known where they follow from a rate
+            return frames, nullcontext()
+        try:
+            return frames, FrameReader(item, len(known.times_s))
+        except MediaError as error:
+            if self._fps is not None:
+                return RegularFrames(self._fps), nullcontext()
+            raise AffcliError(f"{error}; for sound without a picture give --fps F or --frames-from TABLE.") from error
+
+    def _listed_times(self, video: str, table: Stream) -> Floats:
+        """Times of the video, or of the longest of its parts (`X_left`, `X_right`, `X#1`)."""
+        names = [video] if video in table else [name for name in table.videos if video in base_names(name)]
+        if not names:
+            raise AffcliError(f"{table.name} (--frames-from) has no video '{video}'.")
+        times_s = table.read_times(max(names, key=table.frames))
+        if np.isnan(times_s).any():
+            raise AffcliError(f"{table.name} (--frames-from) has no times for '{video}': leave --frames-from away.")
+        return times_s
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The pieces of an input follow; `frames` are as far as they were known before."""
+
+    item: MediaInput
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A piece of sound, which is the last that ends at `end_s`, and the frames that have become known meanwhile."""
+
+    piece: SoundPiece
+    end_s: float
+    more: MoreFrames
+
+
+@dataclass(frozen=True)
+class Closed:
+    """An input is done: `failure` says why it gives no rows, `problem` why it may lack some."""
+
+    item: MediaInput
+    more: MoreFrames = NO_MORE
+    end_s: float = 0.0
+    problem: str | None = None
+    failure: str | None = None
+
+
+Event = Opened | Heard | Closed
+
+
+@dataclass(frozen=True)
+class Hear:
+    """Gives the sound of one input after the other to whoever asks, at the encoder's sampling rate."""
+
+    source: Source
+    sample_rate_hz: int
+
+    def __call__(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
+        """The events of one input, some of whose frames may be known."""
+        try:
+            yield from self._pieces_of(item, known)
+        except (AffcliError, OSError) as error:
+            yield Closed(item, failure=str(error))
+
+    def _pieces_of(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
+        with open_sound(item.path, sample_rate_hz=self.sample_rate_hz) as sound:
+            frames, opened = self.source.open(item, known)
+            with opened as reader:
+                take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)
+                yield Opened(item, frames)
+                for piece in sound:
+                    yield Heard(piece, sound.end_s, take(sound.end_s))
+                yield Closed(item, take(np.inf), sound.end_s, sound.problem)
