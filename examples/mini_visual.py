@@ -109,6 +109,7 @@ def pack(trained: Path, out: Path) -> None:
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     for name in ("config.json", "preprocessor_config.json", "affcli.json"):
         shutil.copy(trained / name, out / name)
+    (out / "model.safetensors").chmod(0o644)
     count = sum(tensor.numel() for tensor in tensors.values())
     print(f"{count:,} parameters, {(out / 'model.safetensors').stat().st_size / 1e6:.1f} MB")
 

@@ -8,8 +8,8 @@
 #
 # OUT=DIR puts the results elsewhere than ./quickstart-out; CACHE=DIR the fetched clips elsewhere than ~/.cache/affcli.
 #
-# Six clips prove that the plumbing works, not that the labels are right: the small encoders that come with affcli have
-# random weights for now, and the model is scored on the very clips it was trained on.
+# Six clips prove that the plumbing works, not that the labels are right: the fusion network is scored on the very clips
+# it was trained on, and the small speech encoder that comes with affcli has random weights for now.
 set -euo pipefail
 
 out=${OUT:-quickstart-out}
@@ -79,6 +79,6 @@ affcli predict --model "$out/model.safetensors" --visual "$out/visual.parquet" -
   affcli score --labels "$out/labels"
 
 echo
-echo "== Done. These figures are of the clips the model was trained on, with random encoders: they prove the plumbing,"
-echo "   not accuracy. The tables (open them with pandas, polars, DuckDB or R):"
+echo "== Done. These figures are of the clips the model was trained on: they prove the plumbing, not accuracy."
+echo "   The tables (open them with pandas, polars, DuckDB or R):"
 ls -l "$out"/*.parquet "$out/model.safetensors"
