@@ -245,10 +245,10 @@ def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_says_one_line_and_keeps_what_is_done(
-    tmp_path: Path, tiny_beit: Path, long_clip: Path, which: int
-) -> None:
-    process = start(tmp_path, "extract-visual", "--model", tiny_beit, "-o", "V.parquet", "long.mkv")
+def test_an_interrupt_says_one_line_and_keeps_what_is_done(tmp_path: Path, tiny_beit: Path, which: int) -> None:
+    write_frames(tmp_path / "long.mkv", two_people(240))  # so long that it is not done before the signal comes
+    command = ("extract-visual", "--model", tiny_beit, "--batch-size", 4, "-o", "V.parquet")
+    process = start(tmp_path, *command, "long.mkv")
     wait_for(process, lambda: list((tmp_path / "V.parquet.parts").glob("*/2.parquet")))
     process.send_signal(which)
     time.sleep(0.05)
