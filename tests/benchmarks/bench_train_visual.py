@@ -28,6 +28,7 @@ from affcli.models.picture_training import PictureOptions, PictureTrainer
 
 PICTURES, BATCH, SIZE = 768, 128, 112
 OPTIONS = PictureOptions(
+    optimizer="adamw",
     epochs=100,
     patience=0,
     lr=5e-4,
