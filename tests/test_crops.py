@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import Affcli
-from media_fixtures import Pixels, astronaut, write_frames
+from media_fixtures import LOSSLESS, Pixels, astronaut, write_frames
 from PIL import Image
 
 from affcli.media import drawings
 from affcli.media.drawings import Drawings, drawing
-from affcli.media.faces import ARCFACE_TEMPLATE, Face, FaceDetector, align
+from affcli.media.faces import ARCFACE_TEMPLATE, LONG_SIDE, Face, FaceDetector, align
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, take_pictures, watch_faces
-from affcli.media.video import Frame
+from affcli.media.video import Frame, open_video
 from affcli.models import runtime
 from affcli.models.encoders import VisualEncoder
 from affcli.schema import metadata_of
@@ -53,6 +53,23 @@ def test_a_scale_shows_that_much_around_the_face() -> None:
     (wide,) = detector.detect(seen.sightings[1].crops[2])
     eyes = np.linalg.norm(wide.landmarks[1] - wide.landmarks[0])
     assert eyes == pytest.approx(np.linalg.norm(ARCFACE_TEMPLATE[1] - ARCFACE_TEMPLATE[0]) / 1.5, rel=0.06)
+
+
+@pytest.mark.parametrize(("squeezed", "aspect", "shape"), [((256, 512), "2", 2), ((512, 256), "1/2", 0.5)])
+def test_oblong_pixels_are_shown_square(squeezed: tuple[int, int], aspect: str, shape: float, tmp_path: Path) -> None:
+    """The crop is that of the picture as players show it; the box is in pixels of the file's own frame."""
+    frame = np.array(Image.fromarray(astronaut()).resize(squeezed, Image.Resampling.BOX))
+    path = write_frames(tmp_path / "oblong.mkv", [frame], codec=("-vf", f"setsar={aspect}", *LOSSLESS))
+    watch = watch_faces(FaceDetector(threads=1), "largest", 112)
+    (square,) = watch(numbered([astronaut()]))
+    with open_video(path, reduced_to=LONG_SIDE) as frames:
+        (seen,) = watch(frames)
+    expected, found = square.sightings[1], seen.sightings[1]
+    assert np.abs(found.crops.astype(int) - expected.crops).mean() < 10  # over 50 if pixels are taken for square
+    assert expected.face is not None
+    assert found.face is not None
+    width, height = np.array(expected.face.box[2:]) / np.array(found.face.box[2:])
+    assert (width, height) == pytest.approx((max(1, shape), max(1, 1 / shape)), rel=0.05)
 
 
 def test_features_are_the_mean_over_the_scales_and_the_table_says_so(tmp_path: Path, visual, tiny_beit: Path) -> None:  # type: ignore[no-untyped-def]

@@ -123,6 +123,30 @@ def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
         assert {frame.pixels.shape for frame in frames} == {(120, 160, 3)}
 
 
+@pytest.mark.parametrize(
+    ("options", "aspect", "reduced"),
+    [
+        (("-c", "copy"), 2, (120, 320)),
+        (("-c", "copy", "-aspect", "2:3"), 1 / 2, (240, 160)),  # the container says another than the stream
+        (("-c", "copy"), 1 / 2, (320, 120)),  # turned by a quarter
+    ],
+)
+def test_the_shape_of_a_pixel_is_that_of_the_upright_picture(
+    options: tuple[str, ...], aspect: float, reduced: tuple[int, int], tmp_path: Path
+) -> None:
+    write_pattern(tmp_path / "a.mp4", *H264, "-vf", "setsar=2")
+    turned = ("-display_rotation", "90") if reduced[0] == 320 else ()
+    ffmpeg(*turned, "-i", tmp_path / "a.mp4", *options, tmp_path / "b.mp4")
+    with open_video(tmp_path / "b.mp4", reduced_to=640) as frames:
+        first = next(frames)
+        assert frames.clock is not None
+        assert float(frames.clock.pixel_aspect) == first.pixel_aspect == aspect
+    assert first.reduced is not None
+    assert first.reduced.shape[:2] == reduced
+    assert first.pixels is not None
+    assert sorted(first.pixels.shape[:2]) == [120, 160]
+
+
 def test_two_frames_and_one_frame(tmp_path: Path) -> None:
     for count in (1, 2):
         path = write_pattern(tmp_path / f"{count}.mp4", *H264, seconds=count / 25)

@@ -109,8 +109,8 @@ class Encoder:
 
 def _command(source: Path, output: Path, suffix: str, size: tuple[int, int], clock: Clock) -> list[str]:
     even = size[0] % 2 == size[1] % 2 == 0  # colour at half the resolution, which every player takes, needs it
-    numerator, denominator = clock.pixel_aspect.split(":")
-    picture = f"scale=out_color_matrix=bt709:out_range=tv,setsar={numerator}/{denominator}"
+    aspect = f"{clock.pixel_aspect.numerator}/{clock.pixel_aspect.denominator}"
+    picture = f"scale=out_color_matrix=bt709:out_range=tv,setsar={aspect}"
     colours = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
     unit = f"{clock.tick_s.numerator}/{clock.tick_s.denominator}"
     # -copyts keeps both clocks as they are; the sound's is moved to the container's start, as the pictures' times are.

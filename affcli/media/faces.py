@@ -70,7 +70,7 @@ class FaceDetector:
     def detect(self, pixels: Pixels, reduced: Pixels | None = None) -> list[Face]:
         """The faces in one frame, uint8 [height, width, 3] RGB, the highest score first.
 
-        `reduced` is the frame at the detector's own size, where there is such a one already.
+        `reduced` is the frame at the detector's own size, in square pixels, where there is such a one already.
         """
         return self._find([self._reduce(pixels) if reduced is None else reduced], pixels)[0]
 
@@ -120,17 +120,20 @@ def align(
     size: int,
     *,
     zoom: float = 1.0,
+    pixel_aspect: float = 1.0,
     outside: Literal["black", "edge"] = "black",
 ) -> Pixels:
     """The face as an upright crop, uint8 [size, size, 3]: its 5 landmarks are brought to `ARCFACE_TEMPLATE` · size/112.
 
-    `zoom` above 1 shows less around the face. What lies outside the picture is black, or repeats its edge. A face much
-    larger than the crop is first averaged down, so that nothing is skipped between the crop's pixels.
+    `zoom` above 1 shows less around the face. `pixel_aspect` is the width of the picture's pixels over their height;
+    the crop's are square. What lies outside the picture is black, or repeats its edge. A face much larger than the crop
+    is first averaged down, so that nothing is skipped between the crop's pixels.
     """
     cv2 = opencv()
     template = ((ARCFACE_TEMPLATE - TEMPLATE_SIZE / 2) * zoom + TEMPLATE_SIZE / 2) * (size / TEMPLATE_SIZE)
-    matrix = similarity(landmarks, template)
-    shrink = int(1 / max(1e-6, math.hypot(matrix[0, 0], matrix[1, 0])))
+    matrix = similarity(landmarks * np.array([pixel_aspect, 1]), template)
+    matrix[:, 0] *= pixel_aspect
+    shrink = int(1 / max(1e-6, *(math.hypot(*column) for column in matrix[:, :2].T)))
     if shrink >= 2:
         pixels, matrix = _averaged_down(pixels, matrix, size, shrink)
     if pixels.size == 0:

@@ -31,7 +31,6 @@ _CONTAINERS: Final = (
 _LINE: Final = re.compile(r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
 _START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
 _STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): (?!.*\(attached pic\))")  # cover pictures aside
-_PIXEL_ASPECT: Final = re.compile(r"SAR ([1-9]\d*:[1-9]\d*)")
 _KEPT_ERRORS: Final = 20
 _INSTALL: Final = "Install imageio-ffmpeg from a wheel, or name an ffmpeg (version 7 or newer) in IMAGEIO_FFMPEG_EXE."
 _PIPE_BYTES: Final = 1 << 20
@@ -61,12 +60,12 @@ class Stamp:
 class Clock:
     """How a file counts time: where its container starts, and the unit of its pictures' time stamps.
 
-    `pixel_aspect` is the shape of a pixel, width:height.
+    `pixel_aspect` is the shape of a pixel of the upright picture, width / height.
     """
 
     start_s: Fraction
     tick_s: Fraction
-    pixel_aspect: str
+    pixel_aspect: Fraction
 
 
 class Decoder:
@@ -89,7 +88,7 @@ class Decoder:
         self.start_s = Fraction(0)
         self.kinds: set[str] = set()  # "Video", "Audio": what the file holds
         self._tick_s = Fraction(1, 1000)
-        self._pixel_aspect = "1:1"
+        self._pixel_aspect = Fraction(1)
         self.errors: list[str] = []
         self._identity = _check_file(path)
         self._described = threading.Event()
@@ -137,6 +136,8 @@ class Decoder:
         for line in self._stamps:
             if line.startswith("#tb 0: "):
                 self._tick_s = unit = Fraction(line[len("#tb 0: ") :].strip())
+            elif line.startswith("#sar 0: "):
+                self._pixel_aspect = _aspect(line[len("#sar 0: ") :])
             elif not line.startswith("#"):
                 _, _, ticks, _, size, *_ = line.split(",")
                 self._described.wait()
@@ -197,8 +198,6 @@ class Decoder:
             return
         elif stream := _STREAM.match(text):
             self.kinds.add(stream[1])
-            if stream[1] == "Video" and (aspect := _PIXEL_ASPECT.search(text)):
-                self._pixel_aspect = aspect[1]
         elif start := _START.match(text):
             self.start_s = Fraction(start[1])
         elif text.startswith("Stream mapping:"):
@@ -274,6 +273,12 @@ def environment() -> dict[str, str]:
     """Ours, without what makes ffmpeg write log files or colour its messages."""
     kept = {key: value for key, value in os.environ.items() if key not in ("FFREPORT", "AV_LOG_FORCE_COLOR")}
     return {**kept, "AV_LOG_FORCE_NOCOLOR": "1"}
+
+
+def _aspect(text: str) -> Fraction:
+    """Width / height of a pixel as framecrc prints it (`16/11`); 1 where the file does not say."""
+    width, height = map(int, text.split("/"))
+    return Fraction(width, height) if width > 0 and height > 0 else Fraction(1)
 
 
 def _check_file(path: Path) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -78,8 +79,10 @@ def watch_faces(
     sighting was the same person's has the same `Sighting` again (not an equal one).
     """
 
-    def crops(pixels: Pixels, face: Face) -> Pixels:
-        return np.stack([align(pixels, face.landmarks, size, zoom=1 / scale) for scale in scales])
+    def crops(frame: Frame, face: Face) -> Pixels:
+        assert frame.pixels is not None
+        cut = partial(align, frame.pixels, face.landmarks, size, pixel_aspect=frame.pixel_aspect)
+        return np.stack([cut(zoom=1 / scale) for scale in scales])
 
     def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
         follower = Follower.remembering(rule, after.memory) if after and after.memory else Follower(rule)
@@ -88,8 +91,8 @@ def watch_faces(
             if not looked or frame.pixels is None:
                 yield SeenFrame(frame.number, frame.time_s, looked=looked)
                 continue
-            if not same_pixels(frame.pixels, last.pixels):
-                last = _Looked(frame.pixels, detector.detect(frame.pixels, frame.reduced))
+            if last.frame is None or not same_pixels(frame.pixels, last.frame.pixels):
+                last = _Looked(frame, detector.detect(frame.pixels, frame.reduced))
             time_s = frame.time_s if frame.time_s is not None else (frame.number - 1) / _ASSUMED_FPS
             followed = follower.follow(last.faces, time_s)
             seen = {number: last.sighting(face, crops) for number, face in followed.items()}
@@ -102,14 +105,14 @@ def watch_faces(
 class _Looked:
     """The frame looked at last, the faces found in it, and the sightings made of them, by the identity of the face."""
 
-    pixels: Pixels | None = None
+    frame: Frame | None = None
     faces: Sequence[Face] = ()
     _sightings: dict[int, Sighting] = field(default_factory=dict)
 
-    def sighting(self, face: Face, crops: Callable[[Pixels, Face], Pixels]) -> Sighting:
-        assert self.pixels is not None
+    def sighting(self, face: Face, crops: Callable[[Frame, Face], Pixels]) -> Sighting:
+        assert self.frame is not None
         if id(face) not in self._sightings:
-            self._sightings[id(face)] = Sighting(crops(self.pixels, face), face)
+            self._sightings[id(face)] = Sighting(crops(self.frame, face), face)
         return self._sightings[id(face)]
 
 

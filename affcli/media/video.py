@@ -33,13 +33,15 @@ class Frame:
     """One frame. `number` is 1-based; `pixels` uint8 [height, width, 3] RGB, None where a numbered picture is missing.
 
     `time_s` is the presentation time in seconds from the container's start, None where nothing tells it. `reduced` is
-    the same picture made smaller, where that was asked for.
+    the same picture made smaller, in square pixels, where that was asked for; `pixel_aspect` is the width of a pixel of
+    `pixels` over its height, as the file wants it shown.
     """
 
     number: int
     time_s: float | None
     pixels: Pixels | None
     reduced: Pixels | None = None
+    pixel_aspect: float = 1.0
 
 
 class VideoFrames(ABC):
@@ -81,10 +83,10 @@ class VideoFrames(ABC):
 def open_video(path: Path, *, after: int = 0, reduced_to: int | None = None) -> VideoFrames:
     """The frames of a media file, upright (a rotation that the file asks for is applied), in order of presentation.
 
-    With `reduced_to`, each comes also with its longer side reduced to so many pixels, by averaging: ffmpeg does that on
-    its way from the decoder, for less than a third of what it costs here. The frames up to number `after` are decoded
-    too, since no container can be trusted to seek exactly, but their pixels are not moved; there may be none after
-    them. Raises MediaError, with one reason, where not a single frame can be decoded.
+    With `reduced_to`, each comes also in square pixels, its longer side reduced to so many, by averaging: ffmpeg does
+    that on its way from the decoder, for less than a third of what it costs here. The frames up to number `after` are
+    decoded too, since no container can be trusted to seek exactly, but their pixels are not moved; there may be none
+    after them. Raises MediaError, with one reason, where not a single frame can be decoded.
     """
     return _DecodedFrames(path, after, reduced_to)
 
@@ -146,7 +148,8 @@ class _DecodedFrames(VideoFrames):
             pictures = [_read_ppm(pipe) for pipe in self._decoder.data]
             if any(picture is None for picture in pictures):
                 break
-            yield Frame(number, _seconds(stamp), *pictures)
+            reduced = pictures[1] if len(pictures) > 1 else None
+            yield Frame(number, _seconds(stamp), pictures[0], reduced, float(self._decoder.clock.pixel_aspect))
         self.problem = self._decoder.finish()
 
     def __next__(self) -> Frame:
@@ -234,9 +237,11 @@ def _filtered(filters: Sequence[str]) -> list[str]:
 
 
 def _reduction(long_side: int) -> str:
-    """A filter that leaves smaller pictures as they are; `area` averages all that a pixel covers."""
-    share = f"min(1,{long_side}/max(iw,ih))"
-    return f"scale=w='max(1,round(iw*{share}))':h='max(1,round(ih*{share}))':flags=area"
+    """A filter that makes pixels square and leaves smaller pictures as large as they are shown; `area` averages all
+    that a pixel covers."""
+    width, height = "iw*max(1,sar)", "ih*max(1,1/sar)"
+    share = f"min(1,{long_side}/max({width},{height}))"
+    return f"scale=w='max(1,round({width}*{share}))':h='max(1,round({height}*{share}))':flags=area"
 
 
 def _seconds(stamp: Stamp) -> float:
