@@ -208,6 +208,24 @@ def test_a_truncated_track_keeps_its_sound_and_says_so(tmp_path: Path) -> None:
     assert sound.problem
 
 
+def test_a_clock_that_leaps_is_said(tmp_path: Path) -> None:
+    one = write_click(tmp_path / "one.ts", *CONTAINERS["transport.ts"], at_s=1, sound_end_s=2, seconds=2)
+    (tmp_path / "joined.ts").write_bytes(2 * one.read_bytes())
+    _, sound = read_all(tmp_path / "joined.ts")
+    assert sound.problem is not None
+    assert sound.problem.startswith("its clock leaps from 2.")
+
+
+def test_sound_that_an_avi_starts_late_is_late(tmp_path: Path) -> None:
+    """An AVI's header says with which sample a stream starts (ffmpeg writes 0 there, and so loses a late start)."""
+    data = bytearray(write_click(tmp_path / "a.avi", "-c:v", "mpeg4", "-c:a", "pcm_s16le", at_s=3).read_bytes())
+    assert click_s(tmp_path / "a.avi") == pytest.approx(3, abs=0.001)
+    start = data.index(b"auds") + 28
+    data[start : start + 4] = (48000 * 3 // 2).to_bytes(4, "little")
+    (tmp_path / "a.avi").write_bytes(data)
+    assert click_s(tmp_path / "a.avi") == pytest.approx(4.5, abs=0.001)
+
+
 def test_leaving_early_ends_ffmpeg(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "long.wav", np.zeros(RATE * 200))
     with open_sound(path, sample_rate_hz=RATE) as sound:

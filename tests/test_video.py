@@ -276,6 +276,20 @@ def test_a_cut_flv_says_so_by_its_last_tag(tmp_path: Path) -> None:
     assert frames.problem == "the file ends within a tag: it was cut off"
 
 
+@pytest.mark.parametrize(("begin", "leap"), [("0", "1.96 to 0.00 s"), ("100", "1.96 to 9534")])
+def test_a_clock_that_leaps_is_said_and_every_frame_is_there(begin: str, leap: str, tmp_path: Path) -> None:
+    """As far back as from 100 s, ffmpeg takes it for a clock that has reached its end and begins again."""
+    for name, offset in (("one", begin), ("two", "0")):
+        write_pattern(tmp_path / f"{name}.ts", *H264, "-output_ts_offset", offset, seconds=2)
+    (tmp_path / "joined.ts").write_bytes((tmp_path / "one.ts").read_bytes() + (tmp_path / "two.ts").read_bytes())
+    with open_video(tmp_path / "joined.ts") as frames:
+        assert sum(1 for _ in frames) == 100
+    assert frames.problem is not None
+    assert frames.problem.startswith(f"its clock leaps from {leap}")
+    ffmpeg("-i", tmp_path / "joined.ts", "-c", "copy", tmp_path / "new.mkv")  # what is recommended
+    assert np.diff([frame.time_s for frame in read_all(tmp_path / "new.mkv")]) == pytest.approx([0.04] * 99, abs=0.002)
+
+
 def test_frames_at_one_and_the_same_time_are_all_there(tmp_path: Path) -> None:
     path = write_pattern(tmp_path / "fast.flv", "-c:v", "flv", fps=3000, seconds=0.02, size="32x32")
     frames = read_all(path)

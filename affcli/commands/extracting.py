@@ -111,5 +111,8 @@ def run(
 
 def _share_done(share: Share, left: int, output: str, speed: str) -> str:
     """What a process says that ends before others do: the last one writes the table."""
-    others = f"{output} is written when {counted(left, 'input')} of other processes are done" if left else "as are all"
+    are = "is" if left == 1 else "are"
+    others = (
+        f"{output} is written when {counted(left, 'input')} of other processes {are} done" if left else "as are all"
+    )
     return f"share {share.rank + 1} of {share.size} is done ({speed}); {others}."

@@ -31,6 +31,11 @@ _CONTAINERS: Final = (
 _LINE: Final = re.compile(r"(?:\[(?P<part>[^\]]*) @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)")
 _START: Final = re.compile(r"  Duration: .*?, start: (-?\d+\.\d+)")
 _STREAM: Final = re.compile(r"  Stream #0:\d+.*?: (Video|Audio): (?!.*\(attached pic\))")  # cover pictures aside
+# Said of the encoders of our stamps, frame by frame, in ticks; ffmpeg repeats the previous stamp then.
+_BACKWARDS: Final = re.compile(r"Non-monotonic DTS; previous: (-?\d+), current: (-?\d+);.*")
+_STAMPED: Final = ("wrapped_avframe", "pcm_f32le")
+_BACK_S: Final = 1  # less is disorder of a few frames
+_AHEAD_S: Final = 24 * 3600  # MPEG-TS counts to 26.5 h; ffmpeg takes some steps back for its beginning again
 _KEPT_ERRORS: Final = 20
 _INSTALL: Final = "Install imageio-ffmpeg from a wheel, or name an ffmpeg (version 7 or newer) in IMAGEIO_FFMPEG_EXE."
 _PIPE_BYTES: Final = 1 << 20
@@ -90,6 +95,8 @@ class Decoder:
         self._tick_s = Fraction(1, 1000)
         self._pixel_aspect = Fraction(1)
         self.errors: list[str] = []
+        self._back = (0, 0)  # the stamps, in ticks, before and after the clock's largest step back
+        self._ahead = (Fraction(0), Fraction(0))  # the times before and after a step that no recorder's clock makes
         self._identity = _check_file(path)
         self._described = threading.Event()
         self._start(data_outputs, stamp_output, decoding)
@@ -132,7 +139,7 @@ class Decoder:
 
     def stamps(self) -> Iterator[Stamp]:
         """The stamps, on the file's own clock: from the container's start, exact in the stream's time base."""
-        unit = Fraction(0)
+        unit = last_s = Fraction(0)
         for line in self._stamps:
             if line.startswith("#tb 0: "):
                 self._tick_s = unit = Fraction(line[len("#tb 0: ") :].strip())
@@ -141,7 +148,11 @@ class Decoder:
             elif not line.startswith("#"):
                 _, _, ticks, _, size, *_ = line.split(",")
                 self._described.wait()
-                yield Stamp(int(ticks) * unit - self.start_s, int(size))
+                time_s = int(ticks) * unit - self.start_s
+                if time_s - last_s > _AHEAD_S:
+                    self._ahead = last_s, time_s
+                last_s = time_s
+                yield Stamp(time_s, int(size))
 
     def finish(self) -> str | None:
         """Waits for the end; the reason why the file was decoded only in part, or None where all went well."""
@@ -154,9 +165,22 @@ class Decoder:
             return "the file changed while it was read"
         if _is_cut_flv(self.path):
             return "the file ends within a tag: it was cut off"
+        if problem := self._clock_problem():
+            return problem
         if self.errors:
             return f"decoded only in part ({self.errors[0]})"
         return f"ffmpeg ended with status {status}" if status else None
+
+    def _clock_problem(self) -> str | None:
+        before_s, after_s = (ticks * self._tick_s - self.start_s for ticks in self._back)
+        if before_s - after_s <= _BACK_S:
+            before_s, after_s = self._ahead
+        if before_s == after_s:
+            return None
+        return (
+            f"its clock leaps from {float(before_s):.2f} to {float(after_s):.2f} s, as in recordings joined byte by "
+            "byte; nothing from there on has its own time (ffmpeg -i FILE -c copy NEW.mkv gives it one)"
+        )
 
     def _has_changed(self) -> bool:
         try:
@@ -194,6 +218,10 @@ class Decoder:
         if level in ("error", "fatal", "panic"):
             if len(self.errors) < _KEPT_ERRORS and not (found["part"] in _OUTPUTS or text.startswith(_FOLLOW_UPS)):
                 self.errors.append(text)
+        elif back := _BACKWARDS.fullmatch(text):
+            if (found["part"] or "").endswith(_STAMPED):
+                step = int(back[1]), int(back[2])
+                self._back = max(self._back, step, key=lambda stamps: stamps[0] - stamps[1])
         elif self._described.is_set():
             return
         elif stream := _STREAM.match(text):
