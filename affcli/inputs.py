@@ -6,6 +6,7 @@ one video's folder of already aligned faces, as in Aff-Wild2's `cropped_aligned/
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -54,8 +55,10 @@ def find_inputs(
     `pictures`, every folder of numbered pictures in it. With `ids="path"` an id is the path without its suffix,
     relative to the folder that was given. The same file named twice is taken once.
 
-    Raises AffcliError for a name that does not exist, a folder with nothing in it, and two inputs with one id.
+    A name that does not exist is an input that will fail, alone. Raises AffcliError where none of them exists, for a
+    folder with nothing in it, and for two inputs with one id.
     """
+    _refuse_nothing(names)
     found: dict[tuple[Path, str], MediaInput] = {}
     for name in names:
         for item in _inputs_of(name, ids, suffixes, pictures):
@@ -150,18 +153,27 @@ def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: 
         raise AffcliError(f"{path}: no media in this folder; looked for {' or '.join(looked_for)}")
 
 
-def _is_folder(name: str | Path) -> bool:
-    """Raises AffcliError for what is not there. What may not be looked at is taken for a file: it will fail, alone."""
+def _refuse_nothing(names: Sequence[str | Path]) -> None:
+    """Raises AffcliError where none of the names exists: a wrong folder is told before anything is loaded."""
+    if names and not any(map(_exists, names)):
+        address = " (addresses are not read: download it first)" if "://" in str(names[0]) else ""
+        raise AffcliError(f"{listed(names)}: no such file or folder{address}")
+
+
+def _exists(name: str | Path) -> bool:
+    """Also of what may not be looked at."""
     try:
-        if Path(name).exists():
-            return Path(name).is_dir()
-    except PermissionError:
+        return Path(name).exists()
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+
+
+def _is_folder(name: str | Path) -> bool:
+    """What is not there or may not be looked at is taken for a file: it will fail, alone."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
         return False
-    raise AffcliError(f"{name}: no such file or folder{_if_address(str(name))}")
-
-
-def _if_address(name: str) -> str:
-    return " (addresses are not read: download it first)" if "://" in name else ""
 
 
 def _search(

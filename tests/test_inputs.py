@@ -103,8 +103,15 @@ def test_what_does_not_exist_and_what_holds_nothing(tmp_path: Path) -> None:
     with pytest.raises(AffcliError, match=r"no media .*\*\.mp4.* or folders of numbered pictures"):
         find_inputs([tmp_path])
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(AffcliError, match="no such file"):
-        find_inputs([tmp_path / "gone.mp4"])
+    for name in ("gone.mp4", f"{300 * 'x'}.mp4"):
+        with pytest.raises(AffcliError, match="no such file"):
+            find_inputs([tmp_path / name])
+
+
+def test_one_of_several_that_does_not_exist_fails_later_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    long = f"{300 * 'x'}.mp4"
+    assert ids(find_inputs([tmp_path / "b.mp4", tmp_path / "a.mp4", tmp_path / long])) == ["a", "b", 300 * "x"]
 
 
 def test_ids_are_valid_unicode_whatever_the_name(tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ def test_each_bad_sound_is_one_line_and_the_good_ones_are_written(tmp_path: Path
     assert column(tmp_path / "A.parquet", "feature", "good") == [None] * 3
 
 
+def test_a_name_in_a_list_that_does_not_exist_is_one_bad_input(tmp_path: Path, visual: Extract, folder: Path) -> None:
+    (tmp_path / "list.txt").write_text("in/good.mkv\nin/gone.mkv\n")
+    said = visual("--from-file", "list.txt", status=3).splitlines()
+    assert "affcli extract-visual: in/gone.mkv: No such file or directory" in said
+    assert set(column(tmp_path / "V.parquet", "video")) == {"good"}
+    assert "nothing to do" in visual("--from-file", "list.txt", status=3)
+    (folder / "good.mkv").rename(folder / "gone.mkv")
+    assert "in/good.mkv: No such file or directory" in visual("--from-file", "list.txt", "--update", status=3)
+
+
 def test_nothing_but_bad_inputs_is_exit_1(tmp_path: Path, visual: Extract, folder: Path) -> None:
     fill(folder)
     for name in ("good.mkv", "wrong suffix.flv"):
