@@ -67,15 +67,6 @@ def test_sizes_that_no_stride_divides(size: tuple[int, int], detector: FaceDetec
     assert len(detector.detect(picture)) == len(retinaface.detect_faces(picture, score_threshold=0.8))
 
 
-def test_a_batch_gives_the_same_bits_as_one_at_a_time(detector: FaceDetector) -> None:
-    frames = [np.roll(astronaut(), 40 * shift, axis=1) for shift in range(3)] + [np.zeros_like(astronaut())]
-    for one, many in zip([detector.detect(frame) for frame in frames], detector.detect_batch(frames), strict=True):
-        assert [face.box for face in one] == [face.box for face in many]
-        for face, other in zip(one, many, strict=True):
-            np.testing.assert_array_equal(face.landmarks, other.landmarks)
-            np.testing.assert_array_equal(face.look, other.look)
-
-
 def test_large_pictures_give_landmarks_in_their_own_pixels(detector: FaceDetector) -> None:
     (small,) = detector.detect(on_canvas(astronaut(), 540, 640, 0, 0))
     (large,) = detector.detect(on_canvas(resized(astronaut(), 3), 1620, 1920, 0, 0))

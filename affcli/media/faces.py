@@ -72,22 +72,12 @@ class FaceDetector:
 
         `reduced` is the frame at the detector's own size, in square pixels, where there is such a one already.
         """
-        return self._find([self._reduce(pixels) if reduced is None else reduced], pixels)[0]
-
-    def detect_batch(self, frames: Sequence[Pixels]) -> list[list[Face]]:
-        """The faces in each of several frames of one size, as `detect` finds them."""
-        return self._find([self._reduce(pixels) for pixels in frames], frames[0])
-
-    def _find(self, reduced: Sequence[Pixels], source: Pixels) -> list[list[Face]]:
-        """The faces in reduced frames, in pixels of a source frame."""
-        outputs = self._session.run(("loc", "conf", "landmarks"), {"input": _network_input(reduced)})
-        height, width = source.shape[:2]
-        scale = (width / reduced[0].shape[1], height / reduced[0].shape[0])
-        found = []
-        for picture, boxes, scores, points in zip(reduced, *outputs, strict=True):
-            chosen = _decode(boxes, scores[:, 1], points, picture.shape[:2], self._min_score)
-            found.append([_face(picture, scale, *one) for one in zip(*chosen, strict=True)])
-        return found
+        picture = self._reduce(pixels) if reduced is None else reduced
+        outputs = self._session.run(("loc", "conf", "landmarks"), {"input": _network_input(picture)})
+        boxes, scores, points = (output[0] for output in outputs)
+        chosen = _decode(boxes, scores[:, 1], points, picture.shape[:2], self._min_score)
+        scale = (pixels.shape[1] / picture.shape[1], pixels.shape[0] / picture.shape[0])
+        return [_face(picture, scale, *one) for one in zip(*chosen, strict=True)]
 
     def _reduce(self, pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
@@ -152,12 +142,11 @@ def opencv() -> Any:
     return cv2
 
 
-def _network_input(pictures: Sequence[Pixels]) -> Floats:
-    """float32 [n, 3, height, width], BGR less the mean that the network was trained with."""
-    batch = np.empty((len(pictures), 3, *pictures[0].shape[:2]), dtype=np.float32)
-    for planes, picture in zip(batch, pictures, strict=True):
-        for channel, mean in enumerate(_MEAN_BGR):
-            np.subtract(picture[:, :, 2 - channel], mean, out=planes[channel], casting="unsafe")
+def _network_input(picture: Pixels) -> Floats:
+    """float32 [1, 3, height, width], BGR less the mean that the network was trained with."""
+    batch = np.empty((1, 3, *picture.shape[:2]), dtype=np.float32)
+    for channel, mean in enumerate(_MEAN_BGR):
+        np.subtract(picture[:, :, 2 - channel], mean, out=batch[0, channel], casting="unsafe")
     return batch
 
 
