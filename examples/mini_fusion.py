@@ -196,7 +196,7 @@ def ways(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def judge(given: argparse.Namespace) -> None:
-    """Frames of all videos, pooled; macro F1 is over the eight classes."""
+    """Frames of all videos, pooled; macro F1 is over the eight classes, a mean recall over those that are there."""
     labels = read_labels(str(given.held_out / "labels"))
     truth = np.concatenate([labels[video].labels for video in sorted(labels)])
     face, talk = streams_there(given.held_out, len(truth))
@@ -208,11 +208,17 @@ def judge(given: argparse.Namespace) -> None:
         print(f"\n{name}")
         for place, rows in places.items():
             confusion = metrics.confusion(truth[rows], guessed[rows])
-            figures = f"macro F1 {metrics.macro_f1(confusion):.3f}, accuracy {metrics.accuracy(confusion):.1%}"
+            figures = f"accuracy {metrics.accuracy(confusion):.1%}, mean recall {np.nanmean(_recalls(confusion)):.1%}"
             print(f"  {figures}, {rows.sum():,} frames: {place}")
         confusion = metrics.confusion(truth, guessed)
-        recalls = np.diag(confusion) / confusion.sum(1).clip(min=1)
-        print("  recall:", ", ".join(f"{label} {hits:.0%}" for label, hits in zip(CLASSES, recalls, strict=True)))
+        print(f"  macro F1 {metrics.macro_f1(confusion):.3f}; recall, all frames:", end=" ")
+        print(", ".join(f"{label} {hits:.0%}" for label, hits in zip(CLASSES, _recalls(confusion), strict=True)))
+
+
+def _recalls(confusion: np.ndarray) -> np.ndarray:
+    """[8], NaN for a class that no frame has."""
+    counts = confusion.sum(1)
+    return np.where(counts, np.diag(confusion) / counts.clip(min=1), np.nan)
 
 
 def streams_there(folder: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
