@@ -6,8 +6,6 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from feature_tables import write_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from media_fixtures import ffmpeg, write_frames
+from warm import Warm
 
 from affcli import resume
 from affcli.label_folder import LabelFolder, table_name
@@ -381,11 +380,11 @@ def interrupted(method: Callable[..., object], number: int) -> Callable[..., obj
 
 def test_killed_before_any_file_gets_its_name(here: Path, label: Label) -> None:
     label("clips", output="whole")
-    command = ["label", *map(str, FLAGS), "--model", "model.safetensors", "clips", "-o", "out"]
+    command = ("label", *FLAGS, "--model", "model.safetensors", "clips", "-o", "out")
     for name in ("two.parquet", "summary.parquet"):
         code = DIES.replace("NAME", name)
-        done = subprocess.run([sys.executable, "-c", code, *command], cwd=here, capture_output=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        process = Warm(here, *command, code=code)
+        assert process.wait() == -signal.SIGKILL, process.said
     label("clips")
     assert files(here / "out") == files(here / "whole")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from conftest import Extract
 from extracting import BLANK, SMALL, column
 from media_fixtures import H264, ffmpeg, write_frames, write_pattern
 from PIL import Image
+from warm import Warm
 
 from affcli import chunks, extraction, resume
 from affcli.chunks import ChunkWriter, chunks_in
@@ -30,14 +30,14 @@ from affcli.resume import Parts, PartWriter
 
 SCHEMA = pa.schema([pa.field("video", pa.string()), pa.field("frame", pa.int32())])
 # Runs affcli with chunks kept every so many seconds, in a process that can be killed.
-AFFCLI = "import sys; from affcli import cli, resume; resume.KEEP_EVERY_S = float(sys.argv[1]); cli.main(sys.argv[2:])"
+KEEPS = "import sys; from affcli import cli, resume; resume.KEEP_EVERY_S = float(sys.argv[1]); cli.main(sys.argv[2:])"
 # The same, and kills itself where a file would get the name NAME.
 DIES = f"""
 import os
 from pathlib import Path
 replace = Path.replace
 Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name == "NAME" else replace(one, other)
-{AFFCLI}
+{KEEPS}
 """
 
 Interrupt = Callable[[int], None]
@@ -208,19 +208,6 @@ def test_long_sound_goes_on_from_its_last_piece(
 # --- killed, in real processes ---------------------------------------------------------------------------------------
 
 
-def start(folder: Path, *arguments: object, code: str = AFFCLI) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", code, "0", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(process: subprocess.Popen[str], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not what():
-        assert process.poll() is None, f"it ended before it could be ended: {process.communicate()[1]}"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 @pytest.fixture
 def long_clip(tmp_path: Path) -> Path:
     return write_frames(tmp_path / "long.mkv", two_people(60))
@@ -231,14 +218,13 @@ def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
 ) -> None:
     visual("long.mkv", output="whole.parquet")
     command = ("extract-visual", "--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", "V.parquet")
-    process = start(tmp_path, *command, "long.mkv")
-    wait_for(process, lambda: list(tmp_path.glob("V.parquet.parts/*/2.parquet")))
-    process.kill()
-    process.communicate()
+    process = Warm(tmp_path, 0, *command, "long.mkv", code=KEEPS)
+    process.wait_for(lambda: list(tmp_path.glob("V.parquet.parts/*/2.parquet")))
+    process.signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     for name in ("7.parquet", "end.json", "V.parquet"):
-        process = start(tmp_path, *command, "long.mkv", code=DIES.replace("NAME", name))
-        assert process.wait(60) == -signal.SIGKILL
-        process.communicate()
+        process = Warm(tmp_path, 0, *command, "long.mkv", code=DIES.replace("NAME", name))
+        assert process.wait() == -signal.SIGKILL, process.said
     visual("long.mkv")
     assert same(tmp_path, "V.parquet", "whole.parquet")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["V.parquet", "long.mkv", "whole.parquet"]
@@ -248,15 +234,14 @@ def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
 def test_an_interrupt_says_one_line_and_keeps_what_is_done(tmp_path: Path, tiny_beit: Path, which: int) -> None:
     write_frames(tmp_path / "long.mkv", two_people(240))  # so long that it is not done before the signal comes
     command = ("extract-visual", "--model", tiny_beit, "--batch-size", 4, "-o", "V.parquet")
-    process = start(tmp_path, *command, "long.mkv")
-    wait_for(process, lambda: list((tmp_path / "V.parquet.parts").glob("*/2.parquet")))
-    process.send_signal(which)
+    process = Warm(tmp_path, 0, *command, "long.mkv", code=KEEPS)
+    process.wait_for(lambda: list((tmp_path / "V.parquet.parts").glob("*/2.parquet")))
+    process.signal(which)
     time.sleep(0.05)
-    process.send_signal(which)  # the same keypress, as a process in a group gets it
-    _, said = process.communicate(timeout=30)
+    process.signal(which)  # the same keypress, as a process in a group gets it
     # The second one may find the process all but gone: that is the same status for a shell.
-    assert process.returncode in (128 + which, -which)
-    assert said.splitlines() == (["affcli extract-visual: interrupted"] if which == signal.SIGINT else [])
+    assert process.wait() in (128 + which, -which)
+    assert process.said.splitlines() == (["affcli extract-visual: interrupted"] if which == signal.SIGINT else [])
     assert not list(tmp_path.glob("V.parquet")) + list(tmp_path.glob(".V.parquet*"))
     assert list(tmp_path.glob("V.parquet.parts/*/2.parquet"))
 
@@ -371,15 +356,10 @@ def test_a_full_disk_is_one_line_and_the_work_goes_on_later(
     audio("clips", "--fps", 50, output="whole.parquet")
     assert (tmp_path / "whole.parquet").stat().st_size > 40_000
     arguments = ("--model", tiny_wavlm, "--layers", 2, "--precision", "fp32", "--fps", 50, "-o", "A.parquet", "clips")
-    process = subprocess.run(
-        [sys.executable, "-c", AFFCLI, "30", "extract-audio", *map(str, arguments)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY)),
-    )
-    assert process.returncode == 1
-    [said] = process.stderr.splitlines()
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest}, resource.RLIM_INFINITY))"
+    process = Warm(tmp_path, 30, "extract-audio", *arguments, code=f"{limit}\n{KEEPS}")
+    assert process.wait() == 1
+    [said] = process.said.splitlines()
     assert said.startswith("affcli extract-audio: A.parquet")
     assert "File too large" in said
     assert not (tmp_path / "A.parquet").exists()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from extracting import SMALL, column
 from hypothesis import given
 from hypothesis import strategies as st
 from media_fixtures import write_frames
+from warm import TORCHRUN, Warm, two_ranks
 
 from affcli.errors import UsageError
 from affcli.inputs import MediaInput, find_inputs
@@ -180,56 +179,36 @@ def test_a_file_that_changes_is_named_by_its_own_process_and_known_to_the_other(
     assert metadata_of(TableReader(str(tmp_path / "V.parquet")).schema)["failed"].keys() == {"a", "bad"}
 
 
-def test_processes_side_by_side(tmp_path: Path, visual: Extract, clips: Path, tiny_beit: Path) -> None:
-    visual("clips", output="one.parquet", status=3)
-    arguments = ["--model", str(tiny_beit), "--precision", "fp32", "--batch-size", "4", "-o", "V.parquet", "clips"]
-    command = [sys.executable, "-m", "affcli", "extract-visual", *arguments]
-    processes = [
-        subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    said = "".join(process.communicate(timeout=120)[1] for process in processes)
+@pytest.mark.parametrize("command", ["extract-visual", "extract-audio"])
+def test_processes_side_by_side(
+    tmp_path: Path, visual: Extract, audio: Extract, clips: Path, tiny_beit: Path, tiny_wavlm: Path, command: str
+) -> None:
+    seen, heard = ("--model", tiny_beit, "--batch-size", 4), ("--model", tiny_wavlm, "--layers", 2)
+    extract, more = (visual, seen) if command == "extract-visual" else (audio, heard)
+    extract("clips", output="one.parquet", status=3)
+    processes = two_ranks(tmp_path, command, *more, "--precision", "fp32", "-o", "V.parquet", "clips")
+    statuses = sorted(process.wait() for process in processes)
+    said = "".join(process.said for process in processes)
     # One that starts when the other is through finds the table there.
-    assert sorted(process.returncode for process in processes) in ([0, 3], [3, 3]), said
+    assert statuses in ([0, 3], [3, 3]), said
     assert said.count("bad.mp4: not a video") == 1
     assert "Traceback" not in said
     assert same(tmp_path, "V.parquet", "one.parquet")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["extract-visual", "extract-audio"])
-def test_torchrun_starts_a_killed_process_again(
-    tmp_path: Path, visual: Extract, audio: Extract, tiny_beit: Path, tiny_wavlm: Path, command: str
-) -> None:
+def test_torchrun_starts_a_killed_process_again(tmp_path: Path, visual: Extract, tiny_beit: Path) -> None:
     (tmp_path / "clips").mkdir()
     for number in range(4):
-        write_frames(tmp_path / "clips" / f"{number}.mkv", [np.roll(SMALL, i, axis=1) for i in range(150)])
-    run, model = (visual, tiny_beit) if command == "extract-visual" else (audio, tiny_wavlm)
-    run("clips", output="one.parquet")
-    more = ["--batch-size", "4"] if command == "extract-visual" else ["--layers", "2"]
-    arguments = ["--model", str(model), "--precision", "fp32", *more, "-o", "several.parquet", "clips"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = subprocess.Popen(
-        [*torchrun, "--max-restarts", "2", "-m", "affcli", command, *arguments],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    parts = tmp_path / "several.parquet.parts"
-    deadline = time.monotonic() + 120
-    while not list(parts.glob("*/*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        write_frames(tmp_path / "clips" / f"{number}.mkv", [np.roll(SMALL, i, axis=1) for i in range(40)])
+    visual("clips", output="one.parquet")
+    several = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 2, "-m", "affcli", "extract-visual")
+    arguments = ("--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", "V.parquet", "clips")
+    process = Warm(tmp_path, *several, *arguments, code=TORCHRUN)
+    process.wait_for(lambda: list((tmp_path / "V.parquet.parts").glob("*/*")))
     [worker, *_] = [pid for pid in children(process.pid) if "affcli" in cmdline(pid)]
-    os.kill(worker, 9)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, said
-    assert same(tmp_path, "several.parquet", "one.parquet")
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait() == 0, process.said
+    assert same(tmp_path, "V.parquet", "one.parquet")
 
 
 def children(parent: int) -> list[int]:

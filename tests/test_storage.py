@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import torch
 from conftest import Affcli
 from feature_tables import class_features, write_audio, write_labels, write_visual
+from warm import Warm
 
 from affcli.errors import AffcliError
 from affcli.features import FeatureTable
@@ -84,9 +84,8 @@ def test_killed_training_from_disk_leaves_no_features_and_goes_on_in_memory(tabl
         "progress.Progress.save = dying\n"
         "from affcli.cli import run; run(sys.argv[1:])\n"
     )
-    arguments = map(str, ("train", *GIVEN, "--epochs", 6, "--storage", "disk", "-o", "killed/m"))
-    died = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tables, capture_output=True, check=False)
-    assert died.returncode == -9
+    arguments = ("train", *GIVEN, "--epochs", 6, "--storage", "disk", "-o", "killed/m")
+    assert Warm(tables, *arguments, code=code).wait() == -signal.SIGKILL
     assert [path.name for path in (tables / "killed").iterdir()] == ["m.unfinished"]
     said = affcli("train", *GIVEN, "--epochs", 6, "--storage", "memory", "-o", "killed/m").stderr
     assert "going on after epoch 3" in said

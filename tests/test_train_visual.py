@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from conftest import BEIT_PREPROCESSOR, Affcli
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, Dinov2Config, ViTConfig
+from warm import Warm, two_ranks
 
 from affcli.errors import AffcliError
 from affcli.models import runtime
@@ -162,13 +161,11 @@ def test_killed_training_goes_on_from_the_last_epoch_and_ends_with_the_same_byte
     more = ("--epochs", 8, "--holdout", holdout)
     train(*more, "--log", "whole.jsonl", output="whole")
     given = ("--stage", "static", "--data", "folder=set", "--model", tiny_beit, *FAST, *more)
-    command = [sys.executable, "-m", "affcli", "train-visual", *map(str, given), "--log", "log.jsonl", "-o", "killed"]
-    process = subprocess.Popen(command, cwd=faces, stderr=subprocess.DEVNULL)
-    while not (faces / "log.jsonl").exists() or len((faces / "log.jsonl").read_text().splitlines()) < 3:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    log = faces / "log.jsonl"
+    process = Warm(faces, "train-visual", *given, "--log", log, "-o", "killed")
+    process.wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= 3)
+    process.signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert (faces / "killed.unfinished").is_file()
     assert not (faces / "killed").exists()
     assert "going on after epoch" in train(*more, "--log", "log.jsonl", output="killed")
@@ -182,17 +179,15 @@ def test_two_processes_train_as_one(faces: Path, train, tiny_beit: Path) -> None
     more = ("--epochs", 3, "--drop-path", 0, "--batch-size", 29, "--lr", 1e-3)
     train(*more, "--log", "one.jsonl", output="one")
     given = ("--stage", "static", "--data", "folder=set", "--model", tiny_beit, *FAST, *more)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "affcli", "--"]
-    command = [*torchrun, "train-visual", *map(str, given), "--log", "two.jsonl", "-o", "two"]
-    done = subprocess.run(command, cwd=faces, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    processes = two_ranks(faces, "train-visual", *given, "--log", "two.jsonl", "-o", "two")
+    assert [process.wait() for process in processes] == [0, 0], [process.said for process in processes]
     for mine, theirs in zip(lines(faces / "one.jsonl"), lines(faces / "two.jsonl"), strict=True):
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
         assert theirs["val_accuracy"] == pytest.approx(mine["val_accuracy"], abs=0.13)  # one of eight pictures
     one, two = (load_file(faces / name / "model.safetensors") for name in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=1e-3)
-    assert done.stderr.count("kept epoch") == 1
+    assert ["kept epoch" in process.said for process in processes] == [True, False]
 
 
 def test_the_same_command_again_has_nothing_to_do_and_others_are_refused(faces: Path, train) -> None:  # type: ignore[no-untyped-def]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from conftest import Affcli
 from feature_tables import class_features, write_audio, write_labels, write_visual
 from safetensors import safe_open
+from warm import TORCHRUN, Warm
 
 from affcli.annotations import VideoLabels, read_labels
 from affcli.errors import AffcliError, UsageError
@@ -314,13 +313,11 @@ def test_killed_training_goes_on_from_the_last_epoch_and_ends_with_the_same_byte
     more = ("--epochs", 8, "--dropout", 0.2, *(("--val-labels", "labels") if validated else ()))
     train(affcli, *more, "--log", "whole.jsonl", output="whole")
     arguments = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL, *more)
-    command = [sys.executable, "-m", "affcli", "train", *map(str, arguments), "--log", "log.jsonl", "-o", "killed"]
-    process = subprocess.Popen(command, cwd=tables, stderr=subprocess.DEVNULL)
-    while not (tables / "log.jsonl").exists() or len((tables / "log.jsonl").read_text().splitlines()) < 3:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    log = tables / "log.jsonl"
+    process = Warm(tables, "train", *arguments, "--log", log, "-o", "killed")
+    process.wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= 3)
+    process.signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert (tables / "killed.unfinished").exists()
     assert not (tables / "killed").exists()
     said = train(affcli, *more, "--log", "log.jsonl", output="killed")
@@ -420,10 +417,9 @@ def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
     more = ("--epochs", 3, "--dropout", 0, "--modality-dropout", 0.5, "--val-labels", "labels", "--batch-size", 9)
     assert " 46 windows" in train(affcli, *more, "--log", "one.jsonl", output="one")
     arguments = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL, *more)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "affcli", "--"]
-    command = [*torchrun, "train", *map(str, arguments), "--log", "two.jsonl", "-o", "two"]
-    done = subprocess.run(command, cwd=tables, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    several = ("--nproc-per-node", 2, "-m", "affcli", "--", "train")
+    torchrun = Warm(tables, *several, *arguments, "--log", "two.jsonl", "-o", "two", code=TORCHRUN)
+    assert torchrun.wait() == 0, torchrun.said
     one, two = ([json.loads(line) for line in (tables / f"{n}.jsonl").read_text().splitlines()] for n in ("one", "two"))
     for mine, theirs in zip(one, two, strict=True):
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
@@ -431,4 +427,4 @@ def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
     weights = [load_model(str(tables / name))[0].state_dict() for name in ("one", "two")]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], atol=1e-4, rtol=1e-3)
-    assert done.stderr.count("kept epoch") == 1
+    assert torchrun.said.count("kept epoch") == 1
