@@ -10,14 +10,17 @@
 #
 # VISUAL_MODEL, AUDIO_MODEL name the encoders; TRAIN adds options of affcli train.
 #
-# Disk and time, reckoned from 2.6 million frames (not run here: the data set needs a licence):
-#   visual.parquet   1.5 kB a frame with a face (768 numbers in half precision): 4 GB
-#   audio.parquet    as much: 4 GB
-#   model            20 MB
-#   extract-visual is the long step: 2.6 million frames at the encoder's speed. `affcli extract-visual` prints its
-#   frames/s; BEiT-base made about 9 a second on two processor cores with bf16 (80 hours), a GPU makes hundreds.
+# Disk and time, reckoned from 2.6 million frames and speeds on two processor cores with bf16, BEiT-base and WavLM-base
+# (not run here: the data set needs a licence); a GPU makes hundreds of pictures a second. Each step says what it took.
+#
+#   step             time                                                  disk
+#   extract-visual   80 hours, 9 pictures a second                         4 GB, twice that while it is put together
+#   extract-audio    1.5 hours, 24 hours of sound                          4 GB, twice that while it is put together
+#   train            an hour an epoch, 33 windows a second; at most 30     30 MB, 110 MB while it trains (5 GB of memory)
+#   predict, vote    half an hour, 1,400 frames a second                   0.1 GB; 0.7 GB in TMPDIR meanwhile
+#   smooth, score    minutes                                               0.5 GB
 set -euo pipefail
-[ $# -eq 2 ] || { sed -n '2,19s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 2 ] || { sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$1 out=$2
 cropped=${CROPPED:-$data/cropped_aligned}
 videos=${VIDEOS:-$data/videos}
@@ -26,20 +29,30 @@ visual_model=${VISUAL_MODEL:-microsoft/beit-base-patch16-224-pt22k-ft22k}
 audio_model=${AUDIO_MODEL:-microsoft/wavlm-base-plus}
 mkdir -p "$out"
 
+# FILE COMMAND...: makes the file, and says how long that took and how large it is.
 # Exit status 3: done, but some inputs failed (they were named). The others are worth going on with.
-partly() { "$@" || [ $? -eq 3 ]; }
+step() {
+  local began=$SECONDS file=$1
+  shift
+  "$@" || [ $? -eq 3 ]
+  echo "== $file: $((SECONDS - began)) s, $(du -h "$file" | cut -f 1)" >&2
+}
+votes() {
+  affcli predict --model "$out/model.safetensors" --visual "$out/visual.parquet" --audio "$out/audio.parquet" |
+    affcli vote --force -o "$out/votes.parquet"
+}
 
-partly affcli extract-visual "$cropped" --videos "$videos" --model "$visual_model" -o "$out/visual.parquet"
-partly affcli extract-audio "$videos" --model "$audio_model" -o "$out/audio.parquet"
-
+step "$out/visual.parquet" \
+  affcli extract-visual "$cropped" --videos "$videos" --model "$visual_model" -o "$out/visual.parquet"
+step "$out/audio.parquet" affcli extract-audio "$videos" --model "$audio_model" -o "$out/audio.parquet"
 # shellcheck disable=SC2086  # TRAIN is a list of options
-affcli train --visual "$out/visual.parquet" --audio "$out/audio.parquet" --labels "$labels/Train_Set" \
-  --val-labels "$labels/Validation_Set" --log "$out/log.jsonl" ${TRAIN:-} -o "$out/model.safetensors"
-
-affcli predict --model "$out/model.safetensors" --visual "$out/visual.parquet" --audio "$out/audio.parquet" |
-  affcli vote --force -o "$out/votes.parquet"
+step "$out/model.safetensors" \
+  affcli train --visual "$out/visual.parquet" --audio "$out/audio.parquet" --labels "$labels/Train_Set" \
+    --val-labels "$labels/Validation_Set" --log "$out/log.jsonl" ${TRAIN:-} -o "$out/model.safetensors"
+step "$out/votes.parquet" votes
 for kernel in 1 11 31 51 101; do
-  affcli smooth "$out/votes.parquet" --kernel "$kernel" --force -o "$out/smooth-$kernel.parquet"
+  step "$out/smooth-$kernel.parquet" \
+    affcli smooth "$out/votes.parquet" --kernel "$kernel" --force -o "$out/smooth-$kernel.parquet"
 done
 echo "== The paper's setting, a median over 11 frames (paper: accuracy .6079, macro F1 .5029)"
 affcli score "$out/smooth-11.parquet" --labels "$labels/Validation_Set"

@@ -26,14 +26,18 @@ GARBAGE = (float("nan"), float("inf"), -float("inf"), 1e30)
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-@pytest.fixture
-def network() -> FusionNetwork:
+def with_missing_vectors(config: FusionConfig) -> FusionNetwork:
     torch.manual_seed(0)
-    network = FusionNetwork(CONFIG)
+    network = FusionNetwork(config)
     for name, parameter in network.named_parameters():
         if name.endswith("missing"):  # zeros at the start would hide that the learned vector is used
             torch.nn.init.normal_(parameter)
     return network
+
+
+@pytest.fixture
+def network() -> FusionNetwork:
+    return with_missing_vectors(CONFIG)
 
 
 @pytest.fixture
@@ -83,10 +87,13 @@ def test_without_keys_the_sublayer_is_exactly_layer_norm(training: bool, half: b
     layer = SafeAttention(32, 4, dropout=0.3).train(training)
     with torch.no_grad():
         layer.out.bias.fill_(7.0)  # would leak if the output were zeroed before its projection
-    queries, keys = torch.randn(2, 16, 32), torch.randn(2, 16, 32)
-    nothing = torch.zeros(2, 16, dtype=torch.bool)
+    queries, keys = torch.randn(3, 16, 32), torch.randn(3, 16, 32)
+    valid = torch.zeros(3, 16, dtype=torch.bool)
+    valid[1, 4] = True  # a window with a key between two without
     with torch.set_grad_enabled(grad), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        assert torch.equal(layer(queries, keys, nothing), layer.norm(queries))
+        output, normed = layer(queries, keys, valid), layer.norm(queries)
+    assert torch.equal(output[::2], normed[::2])
+    assert not torch.allclose(output[1], normed[1], atol=0.1)
 
 
 def test_the_gate_is_its_formula() -> None:
@@ -129,28 +136,30 @@ def test_without_cross_attention_the_streams_meet_in_the_classifier_only(batch: 
     assert torch.equal(network(*batch), network.classify(torch.cat([own_visual, own_audio], -1)))
 
 
-@pytest.mark.parametrize("mode", ["train", "eval", "no_grad", "autocast"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_what_is_stored_where_a_stream_is_missing_changes_nothing_bit_for_bit(
-    network: FusionNetwork, batch: Batch, mode: str, garbage: float
+    batch: Batch, training: bool, half: bool, grad: bool, garbage: float
 ) -> None:
     visual, face, audio, sound = batch
-    network.train(mode == "train")
+    network = with_missing_vectors(replace(CONFIG, dropout=0.3)).train(training)
     dirty_visual = torch.where(face[..., None], visual, garbage)
     dirty_audio = torch.where(sound[..., None], audio, garbage)
 
     def run(v: Tensor, a: Tensor) -> tuple[Tensor, list[Tensor]]:
         network.zero_grad()
-        half = mode == "autocast"
-        with (
-            torch.set_grad_enabled(mode != "no_grad"),
-            torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
-        ):
+        v, a = v.clone().requires_grad_(grad), a.clone().requires_grad_(grad)
+        torch.manual_seed(2)  # of dropout
+        with torch.set_grad_enabled(grad), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             logits = network(v, face, a, sound)
-        if mode == "no_grad":
+        if not grad:
             return logits, []
         logits.square().sum().backward()
-        return logits, [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        learnt = [*network.parameters(), v, a]
+        assert all(parameter.grad is not None for parameter in learnt)
+        return logits, [parameter.grad.clone() for parameter in learnt]
 
     clean_logits, clean_grads = run(visual, audio)
     logits, grads = run(dirty_visual, dirty_audio)
@@ -201,8 +210,12 @@ def test_with_neither_stream_the_logits_are_one_constant(network: FusionNetwork)
     assert torch.isfinite(one).all()
 
 
-def test_train_equals_eval_without_dropout(network: FusionNetwork, batch: Batch) -> None:
-    assert torch.equal(network.train()(*batch), network.eval()(*batch))
+@pytest.mark.parametrize("half", [True, False])
+def test_train_equals_eval_without_dropout(network: FusionNetwork, batch: Batch, half: bool) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        training = network.train()(*batch)
+        with torch.no_grad():  # in which torch's own layers would take another path
+            assert torch.equal(training, network.eval()(*batch))
 
 
 def test_positions_are_interleaved_sines_and_cosines() -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import Affcli
-from feature_tables import class_features, write_audio, write_labels, write_visual
+from feature_tables import TOY, class_features, write_audio, write_labels, write_visual
 from safetensors import safe_open
 from warm import TORCHRUN, Warm
 
@@ -27,6 +27,7 @@ from affcli.models.epochs import learning_rate
 from affcli.models.fusion import FusionConfig, FusionNetwork
 from affcli.models.inference import windowed_logits
 from affcli.models.model_file import ModelCard, load_model, save_model
+from affcli.models.progress import Progress
 from affcli.models.training import balanced_weights
 
 LABELS = {
@@ -51,9 +52,9 @@ def tables(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def train(affcli: Affcli, *more: object, output: str = "m.safetensors") -> str:
+def train(affcli: Affcli, *more: object, output: str = "m.safetensors", status: int = 0) -> str:
     tables = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels")
-    return affcli("train", *tables, *SMALL, "--epochs", 12, "-o", output, *more).stderr
+    return affcli("train", *tables, *SMALL, "--epochs", 12, "-o", output, *more, status=status).stderr
 
 
 def joined(folder: Path) -> JoinedFeatures:
@@ -198,6 +199,21 @@ def test_prediction_rows_are_the_windows_in_order_and_hold_the_networks_logits(t
     np.testing.assert_allclose(logits, by_hand, atol=1e-5)
 
 
+def test_features_of_another_encoder_or_size_are_refused_by_predict(tables: Path, affcli: Affcli) -> None:
+    train(affcli, "--epochs", 1, "-q")
+    given = ("predict", "--model", "m.safetensors", "-o", "w")
+    for stream, write, size in (("visual", write_visual, 12), ("audio", write_audio, 6)):
+        other = {"encoder": {**TOY, "name": "other", "fingerprint": "4567", "size": size}}
+        write(tables / "other.parquet", class_features(LABELS, size), **other)
+        [line] = affcli(*given, f"--{stream}", "other.parquet", status=1).stderr.splitlines()
+        assert "other.parquet: was made by the encoder other" in line
+        assert "trained with toy" in line
+        write(tables / "other.parquet", class_features(LABELS, size + 1))
+        [line] = affcli(*given, f"--{stream}", "other.parquet", status=1).stderr.splitlines()
+        assert f"have {size + 1} numbers; the model was trained with toy of {size}" in line
+    assert not (tables / "w").exists()
+
+
 def test_a_hidden_a_null_and_an_absent_picture_give_the_same_logits(tables: Path) -> None:
     torch.manual_seed(0)
     config = FusionConfig(12, 6, window=16, dim=16, layers=1, heads=2)
@@ -331,13 +347,47 @@ def test_killed_training_goes_on_from_the_last_epoch_and_ends_with_the_same_byte
     assert lines == whole
 
 
-def test_unfinished_training_of_other_settings_starts_afresh_and_says_so(tables: Path, affcli: Affcli) -> None:
-    train(affcli, "--epochs", 1, output="one")
-    (tables / "m.safetensors.unfinished").write_bytes((tables / "one").read_bytes())
+@pytest.mark.parametrize("changed", ["settings", "features", "labels", "fold"])
+def test_interrupted_training_of_other_settings_or_data_starts_afresh_and_says_so(
+    tables: Path, affcli: Affcli, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    with monkeypatch.context() as patch:
+        save = Progress.save
+        patch.setattr(Progress, "save", lambda progress, state: (save(progress, state), interrupt(len(state.reports))))
+        assert train(affcli, status=130).splitlines()[-1] == "affcli train: interrupted"
+    assert (tables / "m.safetensors.unfinished").is_file()
+    more = {"settings": ("--lr", 2e-3), "fold": ("--fold", "1/4")}.get(changed, ())
+    if changed == "features":
+        write_audio(tables / "audio.parquet", class_features(LABELS, 6, seed=2))
+    if changed == "labels":
+        write_labels(tables / "labels", {**LABELS, "b": [4] * 26 + [5] * 24})
+    assert "starts afresh" in train(affcli, *more, "--epochs", 3)
+    assert "starts afresh" not in train(affcli, *more, "--epochs", 3, output="uninterrupted")
+    assert (tables / "m.safetensors").read_bytes() == (tables / "uninterrupted").read_bytes()
+    assert not (tables / "m.safetensors.unfinished").exists()
+
+
+def interrupt(epoch: int) -> None:
+    if epoch == 2:
+        raise KeyboardInterrupt
+
+
+def test_unfinished_training_that_cannot_be_read_starts_afresh_and_says_so(tables: Path, affcli: Affcli) -> None:
+    (tables / "m.safetensors.unfinished").write_bytes(b"junk")
     assert "starts afresh" in train(affcli, "--epochs", 1)
-    assert (tables / "m.safetensors").read_bytes() == (tables / "one").read_bytes()
-    (tables / "two.unfinished").write_bytes(b"junk")
-    assert "starts afresh" in train(affcli, "--epochs", 1, output="two")
+
+
+def test_what_stands_in_the_card_is_part_of_what_a_model_was_made_from(tables: Path, affcli: Affcli) -> None:
+    train(affcli, "--epochs", 1, "-q")
+    visual = class_features(LABELS, 12)
+    for rows in visual.values():
+        rows[::5] = np.nan
+    again = {"encoder": {**TOY, "size": 12}}
+    write_visual(tables / "visual.parquet", visual, **again)
+    assert "nothing to do" in train(affcli, "--epochs", 1)
+    for other in ({**again, "alignment": {"size": 112}}, {"encoder": {**TOY, "name": "other", "size": 12}}):
+        write_visual(tables / "visual.parquet", visual, **other)
+        assert "other data or settings" in train(affcli, "--epochs", 1, status=1)
 
 
 def test_a_loss_that_is_not_finite_ends_training_without_a_model(tables: Path, affcli: Affcli) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -90,6 +91,7 @@ def _run(printed: str, folder: str, code: str, arguments: list[str], environment
     with open(printed, "wb") as file:  # noqa: PTH123
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in a shell's background
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -16,7 +16,7 @@ from affcli.models.dataset import TrainingSet, ValidationSet
 from affcli.models.epochs import Outcome
 from affcli.models.fusion import FusionConfig
 from affcli.models.model_file import ModelCard, load_model, save_model
-from affcli.models.progress import EpochReport, Progress
+from affcli.models.progress import EpochReport, Progress, fingerprint
 from affcli.models.ranks import Ranks
 from affcli.models.runtime import Runtime
 from affcli.models.storage import Storage
@@ -64,8 +64,9 @@ class TrainingTask:
 
     @cached_property
     def made_from(self) -> str:
-        """Fingerprint of everything that the model's bytes depend on, but for the machine."""
-        return training.made_from(self.config, self.options, self.data, self.validation, self.run)
+        """Fingerprint of everything that the model's bytes depend on, its card's included, but for the machine."""
+        learnt = training.made_from(self.config, self.options, self.data, self.validation, self.run)
+        return fingerprint(learnt, self.joined.encoders, self.joined.alignment, self._parts, self.held_out)
 
     def train(self, report: Callable[[EpochReport], None], ranks: Ranks) -> Outcome:
         """Goes on where an interrupted run has ended; the first of several processes writes the model."""
@@ -78,9 +79,12 @@ class TrainingTask:
             progress.remove()
         return trained
 
+    @property
+    def _parts(self) -> tuple[int, int] | None:
+        return (self.fold.number, self.fold.parts) if self.fold else None
+
     def _card(self, trained: Outcome) -> ModelCard:
-        fold = (self.fold.number, self.fold.parts) if self.fold else None
-        facts = {**asdict(self.options), "fold": fold, "held_out": self.held_out, "made_from": self.made_from}
+        facts = {**asdict(self.options), "fold": self._parts, "held_out": self.held_out, "made_from": self.made_from}
         known = self.joined.encoders, self.joined.alignment
         return ModelCard(self.config, self.options.stride, *known, facts, trained.validation)
 

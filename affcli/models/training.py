@@ -41,7 +41,7 @@ class TrainingOptions:
 def made_from(
     config: FusionConfig, options: TrainingOptions, data: TrainingSet, validation: ValidationSet | None, run: Runtime
 ) -> str:
-    """Fingerprint of everything a model's bytes depend on, but for the machine."""
+    """Fingerprint of everything a network's weights depend on, but for the machine."""
     judged = validation.digest() if validation else None
     return fingerprint(asdict(config), asdict(options), data.labelled.digest(), judged, run.precision)
 
