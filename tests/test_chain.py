@@ -14,6 +14,7 @@ import pytest
 from conftest import Affcli
 from feature_tables import class_features, write_audio, write_labels, write_visual
 from media_fixtures import H264, astronaut, ffmpeg, write_frames
+from warm import AFFCLI, Warm
 
 LABELS = {"a": [4] * 40, "b": [0] * 40, "c": [5] * 20 + [1] * 20}
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -77,6 +78,28 @@ def test_binary_tables_are_not_written_to_a_terminal(model: Path) -> None:
     assert done.returncode == 2
     assert b"terminal" in done.stdout
     assert b"PAR1" not in done.stdout
+
+
+ON_A_TERMINAL = f"""
+import os, pty
+pid, terminal = pty.fork()
+if pid == 0:
+    {AFFCLI}
+try:
+    while text := os.read(terminal, 1024):
+        os.write(1, text)
+except OSError:  # how Linux says that the other end is closed
+    pass
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_training_shows_its_steps_on_a_terminal(model: Path) -> None:
+    tables = ("--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels")
+    shown = Warm(model, "train", *tables, "--dim", 8, "--heads", 2, "--epochs", 2, "-o", "new", code=ON_A_TERMINAL)
+    assert shown.wait() == 0, shown.said
+    assert "2/2 epochs · 6 windows" in shown.said
+    assert "windows/s · loss" in shown.said
 
 
 def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Path, affcli: Affcli) -> None:

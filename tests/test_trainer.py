@@ -99,6 +99,14 @@ def test_the_loss_of_an_epoch_is_the_focal_loss_that_was_asked_for(
     assert trainer.epoch(1).loss == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_every_step_is_told_as_a_part_of_its_epoch(tmp_path: Path) -> None:
+    told: list[tuple[float, int]] = []
+    trainer = Trainer(CONFIG, OPTIONS, data_of(tmp_path), None, CPU, tell=lambda *one: told.append(one))
+    trainer.epoch(2)
+    assert [epochs for epochs, _ in told] == pytest.approx(np.linspace(1, 2, 33)[1:])  # 993 / 32 is 31 and a part
+    assert sum(windows for _, windows in told) == 993
+
+
 def test_no_step_follows_a_gradient_longer_than_one(tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, OPTIONS, data_of(tmp_path), None, CPU)
     with torch.no_grad():

@@ -26,7 +26,7 @@ log_option = click.option(
 class EpochLines:
     """Takes the epochs' reports: one JSON line each to `--log`, and a live line where a person watches."""
 
-    def __init__(self, log_file: str | None, epochs: int, *, title: str = "train", counted: str = "frames") -> None:
+    def __init__(self, log_file: str | None, epochs: int, *, title: str, counted: str) -> None:
         self._log_file = log_file
         self._counting = terminal.counting(title, epochs, unit="epochs", counted=counted)
         self._stream: IO[str] | None = None

@@ -142,8 +142,8 @@ def command(
         task = TrainingTask.load(output, joined, annotations, config, chosen, run, **how)
         if already_made(output, before, task.made_from):
             return
-        with EpochLines(log_file if ranks.first else None, chosen.epochs) as lines:
-            trained = task.train(lines, ranks)
+        with EpochLines(log_file if ranks.first else None, chosen.epochs, title="train", counted="windows") as lines:
+            trained = task.train(lines, ranks, tell=lines.went_on)
     sizes = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
     counts = ", ".join(counted(number, what) for what, number in sizes.items())
     terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")

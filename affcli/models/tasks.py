@@ -68,10 +68,14 @@ class TrainingTask:
         learnt = training.made_from(self.config, self.options, self.data, self.validation, self.run)
         return fingerprint(learnt, self.joined.encoders, self.joined.alignment, self._parts, self.held_out)
 
-    def train(self, report: Callable[[EpochReport], None], ranks: Ranks) -> Outcome:
-        """Goes on where an interrupted run has ended; the first of several processes writes the model."""
+    def train(self, report: Callable[[EpochReport], None], ranks: Ranks, *, tell: training.Tell) -> Outcome:
+        """Goes on where an interrupted run has ended; the first of several processes writes the model.
+
+        `report` gets every epoch, `tell` every step.
+        """
         progress = Progress(self.output, self.made_from)
-        trainer = training.Trainer(self.config, self.options, self.data, self.validation, self.run, ranks)
+        data = self.data, self.validation
+        trainer = training.Trainer(self.config, self.options, *data, self.run, ranks, tell=tell)
         limits = {"epochs": self.options.epochs, "patience": self.options.patience}
         trained = epochs.run(trainer, progress, **limits, report=report, ranks=ranks)
         if ranks.first:

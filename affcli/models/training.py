@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -19,6 +20,8 @@ from affcli.models.fusion import FusionConfig, FusionNetwork, focal_loss, hide_s
 from affcli.models.progress import EpochReport, State, Tensors, fingerprint
 from affcli.models.ranks import Ranks
 from affcli.models.runtime import Runtime
+
+Tell = Callable[[float, int], None]  # epochs done, fractions included; windows since it was last told
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ class Trainer:
         validation: ValidationSet | None,
         run: Runtime,
         ranks: Ranks | None = None,
+        *,
+        tell: Tell = lambda epochs, windows: None,
     ) -> None:
         self.options, self._data, self._validation = options, data.fitted(run.device), validation
-        self._run, self._ranks = run, ranks or Ranks()
+        self._run, self._ranks, self._tell = run, ranks or Ranks(), tell
         torch.manual_seed(options.seed)
         self.network = FusionNetwork(config).to(run.device)
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
@@ -90,6 +95,7 @@ class Trainer:
             rate = self._set_rate((number - 1) * self._batches + index)
             draw = torch.rand(len(windows), generator=drawing)
             losses.append(self._step(self._ranks.share(windows), self._ranks.share(draw)) * len(windows))
+            self._tell(number - 1 + (index + 1) / self._batches, len(windows))
         # Read once an epoch: to read a loss after each step would make a GPU wait for it.
         loss = float(self._ranks.total(torch.stack(losses).sum())) / len(order)
         if not math.isfinite(loss):

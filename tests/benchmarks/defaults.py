@@ -24,13 +24,13 @@ from affcli.models.training import TrainingOptions
 BASE = "lr 1e-3, 12 epochs, batch 32, dropout 0.1, weight decay 0.01"
 SETTINGS: dict[str, tuple[FusionConfig, TrainingOptions]] = {
     BASE: (NETWORK, OPTIONS),
-    **{f"lr {lr:g}": (NETWORK, replace(OPTIONS, lr=lr)) for lr in (1e-4, 3e-4, 3e-3)},
+    **{f"lr {lr}": (NETWORK, replace(OPTIONS, lr=float(lr))) for lr in ("1e-4", "3e-4", "3e-3")},
     "dropout 0.3": (replace(NETWORK, dropout=0.3), OPTIONS),
     "dropout 0": (replace(NETWORK, dropout=0.0), OPTIONS),
     **{f"weight decay {decay:g}": (NETWORK, replace(OPTIONS, weight_decay=decay)) for decay in (0.0, 0.1)},
     **{f"batch {size}": (NETWORK, replace(OPTIONS, batch_size=size)) for size in (16, 64)},
     "balanced class weights": (NETWORK, replace(OPTIONS, class_weights="balanced")),
-    **{f"lr {lr:g}, 30 epochs": (NETWORK, replace(OPTIONS, lr=lr, epochs=30)) for lr in (1e-4, 1e-3)},
+    **{f"lr {lr}, 30 epochs": (NETWORK, replace(OPTIONS, lr=float(lr), epochs=30)) for lr in ("1e-4", "1e-3")},
 }
 
 
