@@ -72,11 +72,15 @@ def complete_folder(output: str) -> Iterator[Path]:
 
 
 def remove_leftovers(output: str) -> None:
-    """Removes what a process that was killed while it wrote this output has left beside it."""
+    """Removes what a process that was killed while it wrote this output, file or folder, has left beside it."""
     path = Path(output).resolve()
-    own = temporary_name(path).name
-    for left in path.parent.glob(f"{glob.escape(own.removesuffix(f'{os.getpid()}.tmp'))}[0-9]*.tmp"):
-        left.unlink(missing_ok=True)
+    begins = glob.escape(temporary_name(path).name.removesuffix(f"{os.getpid()}.tmp"))
+    for suffix in ("tmp", "old"):
+        for left in path.parent.glob(f"{begins}[0-9]*.{suffix}"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def write_text(output: str, text: str, *, force: bool = False) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,11 @@ from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassif
 from warm import Warm, two_ranks
 
 from affcli.errors import AffcliError
+from affcli.facesets import preparing
 from affcli.models import runtime
 from affcli.models.classifiers import Classifier
 from affcli.models.encoders import VisualEncoder
+from affcli.models.picture_training import PictureTrainer
 from affcli.schema import CLASSES
 
 CPU = runtime.choose("cpu", "fp32")
@@ -200,6 +204,69 @@ def test_the_same_command_again_has_nothing_to_do_and_others_are_refused(faces: 
     assert "kept epoch" in train("--lr", 1e-3, "--force")
     assert contents(faces / "out") != before
     assert [path.name for path in faces.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.fixture
+def undecodable_from_now(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Called, it lets no picture be decoded any more."""
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("a picture was decoded")
+
+    return lambda: monkeypatch.setattr(preparing.Preparer, "prepare", refuse)
+
+
+def test_nothing_is_decoded_to_see_that_there_is_nothing_to_do(faces: Path, train, undecodable_from_now) -> None:  # type: ignore[no-untyped-def]
+    time.sleep(0.1)  # the pictures are older than the training
+    train()
+    before = contents(faces / "out")
+    for left in (".out.1.tmp", ".out.1.old", "out.pictures"):  # by a process that was killed while it wrote or tidied
+        (faces / left).mkdir()
+    (faces / ".out.unfinished.1.tmp").write_text("half")
+    undecodable_from_now()
+    assert "nothing to do" in train()
+    assert "other data or settings" in train("--lr", 1e-3, status=1)
+    assert contents(faces / "out") == before
+    assert [path.name for path in faces.iterdir() if "out" in path.name] == ["out"]
+
+
+def test_a_picture_put_in_place_of_another_is_seen_whatever_its_size_and_date(faces: Path, train) -> None:  # type: ignore[no-untyped-def]
+    time.sleep(0.1)
+    train()
+    picture = faces / "set" / "Anger" / "0.png"
+    was = picture.stat()
+    picture.touch()
+    assert "nothing to do" in train()
+    assert not (faces / "out.pictures").exists()
+    Image.new("RGB", (40, 40), "white").save(picture)
+    with picture.open("ab") as stream:  # what stands after a picture is not read
+        stream.write(bytes(was.st_size - picture.stat().st_size))
+    os.utime(picture, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (picture.stat().st_size, picture.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    assert "other data or settings" in train(status=1)
+
+
+def test_a_picture_that_changes_while_training_runs_is_newer_than_the_card(faces: Path, train, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    epoch = PictureTrainer.epoch
+
+    def changing(self: PictureTrainer, number: int) -> object:
+        Image.new("RGB", (40, 40), "white").save(faces / "set" / "Anger" / "0.bmp")
+        return epoch(self, number)
+
+    Image.new("RGB", (40, 40), "black").save(faces / "set" / "Anger" / "0.bmp")
+    monkeypatch.setattr(PictureTrainer, "epoch", changing)
+    train()
+    monkeypatch.undo()
+    monkeypatch.chdir(faces)
+    assert "other data or settings" in train(status=1)
+
+
+def test_what_stands_in_the_card_is_part_of_what_an_encoder_was_made_from(faces: Path, train, tiny_beit: Path) -> None:  # type: ignore[no-untyped-def]
+    train()
+    shutil.copytree(tiny_beit, faces / "renamed")
+    assert "other data or settings" in train("--model", "renamed", status=1)
+    assert "kept epoch" in train("--model", "renamed", "--force")
+    assert json.loads((faces / "out" / "affcli.json").read_text())["model"] == "renamed"
 
 
 def test_no_folder_is_replaced_that_train_visual_did_not_make(faces: Path, train) -> None:  # type: ignore[no-untyped-def]

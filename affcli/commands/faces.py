@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from affcli.errors import UsageError
 from affcli.shares import Share
 
 if TYPE_CHECKING:
+    from affcli.facesets.inventory import Inventory
     from affcli.facesets.listing import Listing
     from affcli.facesets.pictures import FaceData
     from affcli.facesets.preparing import Preparation
@@ -108,6 +109,18 @@ class Faces:
         from affcli.printing import show
 
         show([self.listing.table()])
+
+    def inventory(self) -> Inventory:
+        """Of the pictures to train on and those held out."""
+        from affcli.facesets.inventory import Inventory
+
+        return Inventory.of(self.listing)
+
+    def choices(self, how: Preparation) -> list[object]:
+        """What their pixels and weights depend on beside the files."""
+        from affcli.facesets.decoding import VERSION
+
+        return [VERSION, asdict(how), self.thin, self.class_power]
 
     def loaded(self, how: Preparation, cache: Path) -> FaceData:
         """All pictures, decoded where the cache does not hold them yet."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from affcli import options, terminal
-from affcli.cards import read_encoder_card
-from affcli.commands.epochs import EpochLines, already_made, figures, log_option
+from affcli.commands.encoder_folder import EncoderFolder
+from affcli.commands.epochs import EpochLines, figures, log_option
 from affcli.commands.extract_visual import DEFAULT_MODEL
 from affcli.commands.faces import Faces, face_options
-from affcli.errors import AffcliError, UsageError, counted
-from affcli.outputs import complete_folder, refuse_existing
+from affcli.errors import UsageError, counted
+from affcli.outputs import refuse_existing
 from affcli.shares import Share
 
 if TYPE_CHECKING:
-    from affcli.facesets.preparing import Preparation
-    from affcli.models.preprocessing import PicturePreprocessing
+    from affcli.facesets.inventory import Inventory
+    from affcli.facesets.pictures import FaceData
+    from affcli.models.picture_tasks import PictureTask
 
 RATE = click.FloatRange(0, 1)
 POSITIVE = click.FloatRange(0, min_open=True)
@@ -118,15 +118,10 @@ def command(
         _train(str(Path(output)), model, faces, cache, log_file, given)
 
 
-def _preparation(preprocessing: PicturePreprocessing, faces: Faces) -> Preparation:
-    from affcli.facesets.preparing import Preparation
-
-    return Preparation(preprocessing.input_size, faces.align, preprocessing.resample)
-
-
 def _draw(sheet: str, model: str, faces: Faces, *, strength: float, seed: int) -> None:
     """A contact sheet of training pictures as they are drawn, aligned and augmented."""
     from affcli.facesets.loading import sampled
+    from affcli.facesets.preparing import Preparation
     from affcli.facesets.sheet import write_sheet
     from affcli.models import checkpoints
     from affcli.models.augmentation import samples
@@ -134,7 +129,7 @@ def _draw(sheet: str, model: str, faces: Faces, *, strength: float, seed: int) -
     from affcli.schema import CLASSES
 
     preprocessing = PicturePreprocessing.of(checkpoints.find(model, mini="visual", bare=True))
-    how = _preparation(preprocessing, faces)
+    how = Preparation(preprocessing.input_size, faces.align, preprocessing.resample)
     pictures = sampled(faces.listing, _SHOWN, how, class_power=faces.class_power, seed=seed)
     names = [
         f"{CLASSES[label]}, {pictures.sources[source]}"
@@ -147,61 +142,57 @@ def _draw(sheet: str, model: str, faces: Faces, *, strength: float, seed: int) -
 def _train(
     output: str, model: str, faces: Faces, cache: str | None, log_file: str | None, given: dict[str, Any]
 ) -> None:
-    from affcli.models import epochs, picture_training, runtime
+    from affcli.models import runtime
     from affcli.models.classifiers import Classifier
-    from affcli.models.progress import Progress
-    from affcli.models.ranks import joined_ranks
+    from affcli.models.picture_tasks import PictureTask
+    from affcli.models.picture_training import PictureOptions
 
     if log_file is not None:
         refuse_existing(log_file, force=True)
-    existing = _existing_fingerprint(output, force=given["force"])
+    folder = EncoderFolder.named(output, force=given["force"])
+    chosen = PictureOptions(**{field.name: given[field.name] for field in fields(PictureOptions)})
+    folder.refuse_other({"stage": given["stage"], **asdict(chosen)})
     run = runtime.choose_for_training(given["device"], given["precision"], small=False)
-    named = [field.name for field in fields(picture_training.PictureOptions)]
-    chosen = picture_training.PictureOptions(**{name: given[name] for name in named})
     classifier = Classifier.load(model, drop_path=chosen.drop_path, seed=chosen.seed)
-    how = _preparation(classifier.preprocessing, faces)
-    own_cache = Path(f"{output}.pictures")
-    # Before the processes are connected: a connection does not wait for hours.
-    data = faces.loaded(how, Path(cache) if cache else own_cache)
-    made_from = picture_training.made_from(chosen, classifier, data, run)
-    if already_made(output, existing, made_from):
+    task = PictureTask(classifier, chosen, run, given["stage"], faces.listing.sources, faces.align)
+    inventory = faces.inventory()
+    listed = task.made_from(inventory.digest, *faces.choices(task.how))
+    if folder.has_listed(listed, inventory):
+        folder.remove_parts(pictures=cache is None)
         return
-    if data.held_out is None:
-        log.warning("without held-out pictures nothing tells which epoch is best: the last one is kept.")
-    with joined_ranks(run.device) as ranks:
+    # Before the processes are connected: a connection does not wait for hours.
+    data = faces.loaded(task.how, Path(cache) if cache else folder.pictures)
+    prints = {"made_from": task.made_from(data.fingerprint), "listed": listed}
+    _train_on(data, task, folder, inventory, prints, log_file)
+    if Share.given_by().rank == 0:
+        folder.remove_parts(pictures=cache is None)
+
+
+def _train_on(
+    data: FaceData,
+    task: PictureTask,
+    folder: EncoderFolder,
+    inventory: Inventory,
+    prints: dict[str, str],
+    log_file: str | None,
+) -> None:
+    from affcli.models.progress import Progress
+    from affcli.models.ranks import joined_ranks
+
+    with joined_ranks(task.run.device) as ranks:
         if not ranks.first:
             terminal.set_verbosity(-1)
-        progress = Progress(output, made_from)
-        lines = EpochLines(log_file if ranks.first else None, chosen.epochs, title="train-visual", counted="pictures")
-        with lines:
-            trainer = picture_training.PictureTrainer(classifier, chosen, data, run, ranks, tell=lines.went_on)
-            limits = {"epochs": chosen.epochs, "patience": chosen.patience}
-            trained = epochs.run(trainer, progress, **limits, report=lines, ranks=ranks)
+        if folder.has(prints["made_from"]):
+            return
+        if data.held_out is None:
+            log.warning("without held-out pictures nothing tells which epoch is best: the last one is kept.")
+        progress = Progress(folder.name, prints["made_from"])
+        log_file = log_file if ranks.first else None
+        with EpochLines(log_file, task.options.epochs, title="train-visual", counted="pictures") as lines:
+            trained = task.train(data, progress, ranks, tell=lines.went_on, report=lines)
         if not ranks.first:
             return
-        alignment = {"template": "arcface-112" if faces.align else "pictures as they are", "size": how.size}
-        training = {"stage": given["stage"], **asdict(chosen), "made_from": made_from}
-        facts = {"model": classifier.checkpoint.name, "sources": data.train.sources, "alignment": alignment}
-        with complete_folder(output) as folder:
-            classifier.save(folder, trained.weights, {**facts, "training": training, "validation": trained.validation})
-        progress.remove()
-    if cache is None:
-        shutil.rmtree(own_cache)
+        with folder.filled(inventory) as made:
+            task.save(made, trained, prints)
     counts = f"{counted(len(data.train), 'picture')}, {counted(len(trained.reports), 'epoch')}"
-    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")
-
-
-def _existing_fingerprint(output: str, *, force: bool) -> str | None:
-    """What a folder that is there already was made from, None where there is none; raises for any other.
-
-    Also with --force no folder is replaced that train-visual did not make.
-    """
-    path = Path(output)
-    if not path.parent.is_dir():
-        raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
-    if path.exists() and not path.is_dir():
-        raise AffcliError(f"{output}: is a file; name a folder.")
-    if not path.is_dir() or not any(path.iterdir()):
-        return None
-    made_from = str(read_encoder_card(path)["training"]["made_from"])
-    return None if force else made_from
+    terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {folder.name}")

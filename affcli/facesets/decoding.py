@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
+from affcli.facesets.inventory import stat
 from affcli.facesets.listing import Labelled
 from affcli.facesets.pixel_file import Decoded, PixelWriter, finished, storage
 from affcli.facesets.preparing import KEPT, THINNED, Pixels, Preparation, Preparer
 from affcli.facesets.thinning import Thinner
 
 _BLOCK: Final = 512  # pictures after which work is kept
-_VERSION: Final = 1  # of how pictures are made; a new one makes them anew
+VERSION: Final = 1  # of how pictures are made; a new one makes them anew
 
 
 def decoded(
@@ -108,12 +109,9 @@ def workers() -> int:
 
 
 def _fingerprint(listed: Labelled, how: Preparation, thin: float | None) -> str:
-    state = blake2b(repr((_VERSION, sorted(asdict(how).items()), thin)).encode(), digest_size=8)
+    state = blake2b(repr((VERSION, sorted(asdict(how).items()), thin)).encode(), digest_size=8)
     for origin in listed.origins:
-        try:
-            status = os.stat(origin.path)  # noqa: PTH116 - for speed
-        except OSError as error:
-            raise AffcliError(f"{origin.path}: {error.strerror}") from error
+        status = stat(origin.path)
         path = os.path.abspath(origin.path)  # noqa: PTH100 - for speed
         facts = (path, origin.box, origin.span, status.st_size, status.st_mtime_ns)
         state.update(repr(facts).encode("utf-8", "surrogateescape"))

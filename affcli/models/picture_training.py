@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from affcli.models.epochs import LARGEST_GRADIENT, learning_rate
 from affcli.models.losses import soft_focal_loss
 from affcli.models.optimizing import OPTIMIZERS, Average, parameter_groups, set_rate
 from affcli.models.picture_batches import Batch, Mixing, TrainingBatches
-from affcli.models.progress import EpochReport, State, Tensors, fingerprint
+from affcli.models.progress import EpochReport, State, Tensors
 from affcli.models.ranks import Ranks
 from affcli.models.runtime import Runtime
 
@@ -49,11 +49,6 @@ class PictureOptions:
     ema: float  # 0: no average, the weights themselves
     batch_size: int
     seed: int
-
-
-def made_from(options: PictureOptions, classifier: Classifier, data: FaceData, run: Runtime) -> str:
-    """Fingerprint of everything an encoder's bytes depend on, but for the machine."""
-    return fingerprint(asdict(options), classifier.fingerprint(), data.fingerprint, run.precision)
 
 
 class PictureTrainer:
