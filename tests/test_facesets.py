@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_rafdb_pictures_that_are_not_there_are_counted(tmp_path: Path, caplog: p
     rafdb_list(tmp_path, RAFDB)
     (tmp_path / "basic/Image/aligned/train_00003_aligned.jpg").unlink()
     assert len(list_static([("rafdb", tmp_path)]).train) == 6
-    assert caplog.messages == ["rafdb: 1 picture left out: 1 that the list names are not there."]
+    assert caplog.messages == ["rafdb: 1 picture left out: 1 that have a label are not there."]
 
 
 def test_rafdb_a_wrong_label_is_named_with_its_line(tmp_path: Path) -> None:
@@ -347,12 +348,47 @@ def test_no_folder_a_file_and_an_unknown_kind(tmp_path: Path) -> None:
         list_static([("fer2013", tmp_path)])
 
 
-def test_votes_without_a_single_picture(tmp_path: Path) -> None:
-    ferplus_votes(tmp_path, FERPLUS)
+def test_labels_without_a_single_picture_say_where_one_was_looked_for(tmp_path: Path) -> None:
+    ferplus_votes(tmp_path / "votes", FERPLUS)
     for part in ("FER2013Train", "FER2013Valid"):
-        (tmp_path / part).mkdir()
-    with pytest.raises(AffcliError, match="there are labels or folders, but none of their pictures"):
-        list_static([("ferplus", tmp_path)])
+        (tmp_path / "votes" / part).mkdir()
+    shutil.rmtree(rafdb_list(tmp_path / "list", {"train_00001.jpg": 5}) / "basic/Image/aligned")
+    (tmp_path / "list/basic/Image/aligned").mkdir()
+    (tmp_path / "classes" / "Anger").mkdir(parents=True)
+    annotated = tmp_path / "annotated"
+    (annotated / "annotations").mkdir(parents=True)
+    (annotated / "images").mkdir()
+    np.save(annotated / "annotations/3_exp.npy", np.array("6"))
+    for kind, folder, looked_for in (
+        ("ferplus", "votes", f"FER2013Train/{FERPLUS[0][1]} and others that have labels"),
+        ("rafdb", "list", "aligned/train_00001_aligned.jpg and others"),
+        ("affectnet", "annotated", "images/3.jpg and others"),
+        ("folder", "classes", "pictures of its classes"),
+    ):
+        with pytest.raises(AffcliError, match=rf"--data {kind}=.*: looked for .*{looked_for}.*; found none\."):
+            list_static([(kind, tmp_path / folder)])
+
+
+def test_ferpluss_own_repository_has_the_folders_and_not_the_pictures(tmp_path: Path) -> None:
+    rows = [("Training", "fer0000000.png", [10, *[0] * 9]), ("PublicTest", "fer0000001.png", [0, 10, *[0] * 8])]
+    ferplus_votes(tmp_path, rows)
+    for part in ("FER2013Train", "FER2013Valid", "FER2013Test"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        (tmp_path / "data" / part / "label.csv").write_text("fer0000000.png")
+    fer2013_text(tmp_path / "fer2013.csv", [(usage, np.zeros((48, 48), int)) for usage, *_ in rows])
+    listing = list_static([("ferplus", tmp_path)])
+    assert (listing.train.labels.tolist(), listing.held_out.labels.tolist()) == ([0], [4])
+    assert listing.train.origins[0].span is not None
+
+
+@pytest.mark.parametrize("top", ["", "train"])
+@pytest.mark.parametrize(("kind", "numbers", "other"), [("rafdb", range(8), "0"), ("affectnet", range(12), "11")])
+def test_folders_with_another_sets_numbers_are_refused(
+    kind: str, numbers: range, other: str, top: str, tmp_path: Path
+) -> None:
+    numbered_folders(tmp_path / top, numbers)
+    with pytest.raises(AffcliError, match=rf"looked for folders \d to \d+ only; found {other} too: another set\?"):
+        list_static([(kind, tmp_path)])
 
 
 def test_listing_needs_no_torch() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from affcli.models.picture_tasks import PictureTask
 
 RATE = click.FloatRange(0, 1)
+BELOW_1 = click.FloatRange(0, 1, max_open=True)
 POSITIVE = click.FloatRange(0, min_open=True)
 AT_LEAST_0 = click.FloatRange(0)
 
@@ -51,7 +52,7 @@ _SHOWN = 60  # pictures on a contact sheet
 @click.option("--warmup", type=RATE, default=0.1, show_default=True, help="Share of the steps in which it rises.")
 @click.option("--weight-decay", type=AT_LEAST_0, default=0.05, show_default=True)
 @click.option("--layer-decay", type=RATE, default=0.75, show_default=True, help="Rate of a block by that of the next.")
-@click.option("--drop-path", type=RATE, default=0.1, show_default=True, help="Of the last block; less before it.")
+@click.option("--drop-path", type=BELOW_1, default=0.1, show_default=True, help="Of the last block; less before it.")
 @click.option("--gamma", type=AT_LEAST_0, default=0.0, show_default=True, help="Focal loss; 0: cross-entropy.")
 @click.option("--label-smoothing", type=RATE, default=0.1, show_default=True)
 @click.option("--mixup", type=AT_LEAST_0, default=0.2, show_default=True, help="Alpha of its Beta; 0: none.")
@@ -60,7 +61,7 @@ _SHOWN = 60  # pictures on a contact sheet
 )
 @click.option(
     "--ema",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=BELOW_1,
     default=0.999,
     show_default=True,
     help="Average of the weights over the steps; 0: none.",

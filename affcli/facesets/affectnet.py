@@ -46,7 +46,7 @@ def read(folder: Path, name: str) -> Shelf:
     elif annotated := _annotated(folder):
         for part, inside in annotated.items():
             _add_annotated(shelf, part, inside)
-    elif top := class_folders.find_numbered(folder, [str(number) for number in range(7)]):
+    elif top := class_folders.find_numbered(folder, [str(number) for number in range(7)], _CLASS_OF):
         for part, inside in searching.parts_of(top).items():
             class_folders.add_classes(shelf, part, inside, _CLASS_OF)
     else:
@@ -68,7 +68,7 @@ def _add_listed(shelf: Shelf, part: str, path: Path, folder: Path) -> None:
         if target is None:
             shelf.leave_out(f"of class {expression}")
         elif not os.path.isfile(picture):  # noqa: PTH113 - for speed
-            shelf.leave_out("that the list names are not there")
+            shelf.leave_out_absent(picture)
         else:
             shelf.add(part, Origin(str(picture), _box(row)), target)
 
@@ -134,7 +134,7 @@ def _add_annotated(shelf: Shelf, part: str, folder: Path) -> None:
         if target is None:
             shelf.leave_out(f"of class {expression}")
         elif picture is None:
-            shelf.leave_out("that have an annotation are not there")
+            shelf.leave_out_absent(folder / "images" / f"{name.removesuffix('_exp.npy')}.jpg")
         else:
             shelf.add(part, Origin(picture), target)
 

@@ -50,10 +50,19 @@ def add_classes(shelf: Shelf, part: str, folder: Path, classes: Mapping[str, int
                 shelf.add(part, Origin(path), number)
 
 
-def find_numbered(folder: Path, needed: Collection[str]) -> Path | None:
-    """The folder nearest to the top that has sub-folders with all `needed` names, itself or in its `train` folder."""
+def find_numbered(folder: Path, needed: Collection[str], known: Collection[str]) -> Path | None:
+    """The folder nearest to the top that has sub-folders with all `needed` names, itself or in its `train` folder.
+
+    Raises AffcliError where these have other numbers beside them than the `known`: they are of another set, whose
+    numbers mean other classes.
+    """
     for one in searching.folders_from(folder, 2):
-        if set(needed) <= set(searching.entries(searching.parts_of(one)[TRAIN])[0]):
+        inside = searching.parts_of(one)[TRAIN]
+        names = set(searching.entries(inside)[0])
+        if set(needed) <= names:
+            if others := sorted(name for name in names - set(known) if name.isdecimal()):
+                looked_for = f"folders {min(known, key=int)} to {max(known, key=int)}"
+                raise AffcliError(f"{inside}: looked for {looked_for} only; found {listed(others)} too: another set?")
             return one
     return None
 

@@ -46,9 +46,10 @@ def read(folder: Path, name: str) -> Shelf:
         raise searching.not_found("ferplus", folder, _LOOKED_FOR)
     rows = list(_rows(votes))
     pictures = _picture_folders(folder)
-    if pictures:
-        return _with_files(Shelf(name), rows, pictures)
     pixels = searching.find_file(folder, [_PIXELS])
+    # FERPlus's own repository comes with these folders, without the pictures.
+    if pictures and (pixels is None or any(map(searching.pictures_in, pictures.values()))):
+        return _with_files(Shelf(name), rows, pictures)
     if pixels is None:
         raise searching.not_found("ferplus", folder, _LOOKED_FOR)
     return _with_text(Shelf(name), rows, pixels, votes)
@@ -96,7 +97,7 @@ def _with_files(shelf: Shelf, rows: list[dict[str, str]], folders: Mapping[str, 
         if (name := row["image name"].strip()) in there.get(folder, ()):
             shelf.add(part, Origin(str(folders[folder] / name)), target)
         else:
-            shelf.leave_out("that fer2013new.csv names are not there")
+            shelf.leave_out_absent(folders.get(folder, Path(folder)) / name)
     return shelf
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -111,6 +112,7 @@ class Shelf:
         self._origins: dict[str, list[Origin]] = {TRAIN: [], HELD_OUT: [], TEST: []}
         self._targets: dict[str, list[NDArray[np.float32]]] = {TRAIN: [], HELD_OUT: [], TEST: []}
         self._left_out: Counter[str] = Counter()
+        self.absent: Path | None = None  # the first picture that should be there and is not
 
     def add(self, part: str, origin: Origin, target: int | NDArray[np.float32]) -> None:
         """`target` is a class number or the probabilities [8] of the classes."""
@@ -119,6 +121,11 @@ class Shelf:
 
     def leave_out(self, reason: str) -> None:
         self._left_out[reason] += 1
+
+    def leave_out_absent(self, path: Path) -> None:
+        """A picture that has a label, and is not there."""
+        self.absent = self.absent or path
+        self.leave_out("that have a label are not there")
 
     @property
     def empty(self) -> bool:

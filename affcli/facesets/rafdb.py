@@ -28,7 +28,7 @@ def read(folder: Path, name: str) -> Shelf:
     if labels is not None:
         _add_listed(shelf, labels)
         return shelf
-    top = class_folders.find_numbered(folder, _CLASS_OF)
+    top = class_folders.find_numbered(folder, _CLASS_OF, _CLASS_OF)
     if top is None:
         raise searching.not_found("rafdb", folder, _LOOKED_FOR)
     parts = searching.parts_of(top)
@@ -55,7 +55,7 @@ def _add_listed(shelf: Shelf, labels: Path) -> None:
             raise AffcliError(f"{labels}, line {number}: '{line.strip()[:80]}', not a name and a label from 1 to 7.")
         path = _picture(folders, Path(name.strip()))
         if path is None:
-            shelf.leave_out("that the list names are not there")
+            shelf.leave_out_absent(folders[0] / f"{Path(name).stem}_aligned{Path(name).suffix}")
         else:
             shelf.add(_part(name), Origin(str(path)), _CLASS_OF[label])
 

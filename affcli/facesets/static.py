@@ -72,7 +72,8 @@ def _read(kind: str, folder: Path, name: str) -> Shelf:
     if shelf.note:
         log.warning("%s", shelf.note)
     if shelf.empty:
-        raise AffcliError(f"--data {kind}={folder}: there are labels or folders, but none of their pictures.")
+        looked_for = f"{shelf.absent} and others that have labels" if shelf.absent else "pictures of its classes"
+        raise AffcliError(f"--data {kind}={folder}: looked for {looked_for}; found none.")
     return shelf
 
 
