@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -111,7 +110,3 @@ def fingerprint(*facts: Any) -> str:
     from hashlib import blake2b
 
     return blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
-
-
-def on(device: torch.device, tensors: Tensors) -> Tensors:
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
