@@ -290,7 +290,7 @@ def main() -> None:
             own.add_argument(
                 "--speakers", nargs="+", default=["11", "13"], help="held out (default: a man and a woman)"
             )
-            own.add_argument("--train", type=int, default=150, help="videos")
+            own.add_argument("--train", type=int, default=300, help="videos")
             own.add_argument("--held-out", type=int, default=40, help="videos")
             own.add_argument("--seconds", type=int, default=40, help="of each video")
             own.add_argument("--seed", type=int, default=0)

@@ -437,13 +437,18 @@ def test_encoders_are_those_that_the_model_names(here: Path, label: Label, affcl
     assert "--visual-model mini: its features have 192 numbers; model.safetensors was trained with tiny-beit" in said
 
 
-def test_mini_is_no_model_before_one_comes_with_affcli(here: Path, affcli: Affcli) -> None:
-    said = affcli("label", "clips", "--model", "mini", "-o", "out", status=1).stderr
-    assert (
-        said
-        == "affcli label: --model mini: this affcli brings no trained fusion network. Make one with affcli train.\n"
-    )
-    assert not (here / "out").exists()
+def test_mini_names_a_photographed_smile_with_nothing_else_given(tmp_path: Path, affcli: Affcli) -> None:
+    write_frames(tmp_path / "smile.mkv", [SMALL] * 6)
+    assert "random" not in affcli("label", "smile.mkv", "-o", "out").stderr
+    frames = pq.read_table(tmp_path / "out" / "smile.parquet")
+    assert frames["label"].to_pylist() == ["Happiness"] * 6
+    affcli("extract-visual", "smile.mkv", "--model", "mini", "-o", "V.parquet", "-q")
+    affcli("predict", "--model", "mini", "--visual", "V.parquet", "-o", "P.parquet", "-q")
+    affcli("vote", "P.parquet", "-o", "voted.parquet", "-q")
+    affcli("smooth", "voted.parquet", "-o", "frames.parquet", "-q")
+    separate = pq.read_table(tmp_path / "frames.parquet")
+    for label in CLASSES:
+        np.testing.assert_allclose(frames[label].to_numpy(), separate[label].to_numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 @click.command("extract-audio")
 @extracting.media_inputs
 @options.feature_output("an audio feature table")
-@extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="random weights for now")
+@extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="trained on Emo-DB")
 @click.option(
     "--layers", type=click.IntRange(1), default=4, show_default=True, help="Mean of the last N hidden layers."
 )

@@ -20,9 +20,10 @@ from affcli.smoothing import METHODS, Filter
 @click.option("-o", "--output", "folder", required=True, metavar="DIR", help="The folder to write, made if missing.")
 @click.option(
     "--model",
-    required=True,
-    metavar="FILE",
-    help="The fusion network: model.safetensors, made by affcli train.",
+    default="mini",
+    show_default=True,
+    metavar="FILE|mini",
+    help="The fusion network: model.safetensors, made by affcli train, or mini (comes with affcli).",
 )
 @click.option("--visual-model", metavar="NAME|DIR|mini", help="The image encoder.  [default: the one the model names]")
 @click.option("--audio-model", metavar="NAME|DIR|mini", help="The speech encoder.  [default: the one the model names]")
@@ -55,6 +56,7 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     again continues interrupted work; --update adds new videos. Other commands take DIR for a table:
 
     \b
+      affcli label videos/ -o out/
       affcli label videos/ --model model.safetensors -o out/
       affcli score out/ --labels Validation_Set/
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.option("--model", required=True, metavar="FILE", help="model.safetensors, made by affcli train.")
+@click.option("--model", required=True, metavar="FILE|mini", help="model.safetensors, made by affcli train; or mini.")
 @click.option("--visual", metavar="TABLE|DIR", help="Visual features; without them the sound alone decides.")
 @click.option("--audio", metavar="TABLE|DIR", help="Audio features; without them the picture alone decides.")
 @options.output()
@@ -62,10 +62,10 @@ def command(
         raise UsageError("give --visual, --audio or both.")
 
     from affcli.models import inference, runtime
-    from affcli.models.model_file import load_model
+    from affcli.models.model_file import find_model, load_model
 
     run = runtime.choose(device, precision, small=True)
-    network, card = load_model(model)
+    network, card = load_model(find_model(model))
     network.to(run.device)
     sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}

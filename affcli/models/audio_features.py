@@ -102,21 +102,6 @@ def extract(
     advance: Callable[[int, int], None],
 ) -> None:
     """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
-    if items:
-        encoder.card.note_random_weights()
-    extract_quietly(encoder, source, items, recorder, context_s=context_s, advance=advance)
-
-
-def extract_quietly(
-    encoder: AudioEncoder,
-    source: Source,
-    items: Sequence[MediaInput],
-    recorder: Recording,
-    *,
-    context_s: float,
-    advance: Callable[[int, int], None],
-) -> None:
-    """The same, without a word on the encoder."""
     track: _Track | None = None
     parts: dict[MediaInput, PartWriter] = {}
     hear = Hear(source, encoder.preprocessing.sample_rate_hz)

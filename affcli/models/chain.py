@@ -121,8 +121,6 @@ class Chain:
         note_alignment(self._show.alignment(inputs), self._card.alignment)
 
     def see(self, items: Sequence[MediaInput], recorder: Recording, advance: Advance) -> None:
-        if items:
-            self._ear.card.note_random_weights()
         tracks = self._chosen.face == "all"
         visual_features.extract(self._eye, self._show, items, recorder, tracks=tracks, advance=advance)
 
@@ -131,7 +129,7 @@ class Chain:
     ) -> None:
         at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
         frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
-        audio_features.extract_quietly(
+        audio_features.extract(
             self._ear,
             frames,
             [item],

@@ -26,7 +26,7 @@ _WAYS_ON = "Give a local folder, or --model mini, which needs no download."
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with config.json and preprocessor_config.json; without `weights` (the audio `mini`) it is a recipe."""
+    """A folder with config.json and preprocessor_config.json; without `weights` it is a recipe."""
 
     name: str  # what tables and cards call it: the hub name, or the folder's own name, never a path
     folder: Path
@@ -58,7 +58,7 @@ def find(model: str, *, mini: str, bare: bool = False) -> Checkpoint:
     """
     if model == MINI:
         own = Path(__file__).parent / "mini" / mini
-        return Checkpoint(MINI, own, _has_weights(own))
+        return Checkpoint(MINI, own)
     folder = Path(model)
     if folder.is_dir():
         return _local(model, folder, bare=bare)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,15 +27,11 @@ from affcli.schema import CLASSES
 
 DEFAULT_VISUAL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 DEFAULT_AUDIO = "microsoft/wavlm-base-plus"
-MINI_SEED = 0
-_MINI_WEIGHTS = f"random, seed {MINI_SEED}"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 _POOLED, _CLASS_TOKEN, _PATCH_MEAN = "pooled", "class token", "mean of patch tokens"
 _CLASS_TOKEN_NAMES = {"cls_token", "class_embedding", "class_token"}  # of the parameter, whatever the architecture
 _SAMPLE_STEPS = 50  # of noise, to see what an encoder of speech makes of it
 _NOT_OF_THE_FAMILY = "is no speech encoder of the wav2vec2 family"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,15 +42,9 @@ class EncoderCard:
     fingerprint: str  # of configuration, preprocessing and weights: the same encoder under another name has the same
     size: int  # numbers in a feature
     feature: str  # which vector it is, such as "pooled" or "mean of last 4 hidden layers"
-    weights: str  # "pretrained", or "random, seed 0"
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
-
-    def note_random_weights(self) -> None:
-        """Says so where the weights have learnt nothing; to be called once something is encoded, not before."""
-        if self.weights == _MINI_WEIGHTS:
-            log.warning("the mini speech encoder has random weights for now: they prove the plumbing and know nothing.")
 
 
 class Encoded(NamedTuple):
@@ -265,10 +254,7 @@ def _load(checkpoint: Checkpoint, device: torch.device) -> tuple[Any, list[str]]
     try:
         config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
         config = getattr(config, "vision_config", None) or config
-        if checkpoint.weights:
-            model, lacking = _pretrained(library, checkpoint, config)
-        else:
-            model, lacking = _random_mini(library, config), []
+        model, lacking = _pretrained(library, checkpoint, config)
     except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(f"--model {checkpoint.name}: transformers cannot load it: {reason}") from error
@@ -293,12 +279,6 @@ def _pretrained(library: Any, checkpoint: Checkpoint, config: Any, **building: b
     return model, sorted(about["missing_keys"])
 
 
-def _random_mini(library: Any, config: Any) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(MINI_SEED)
-        return library.AutoModel.from_config(config)
-
-
 def _best_vector(model: Any, output: Any, *, random_pooler: bool) -> str:
     if not random_pooler and getattr(output, "pooler_output", None) is not None:
         return _POOLED
@@ -319,8 +299,7 @@ def _refuse_lacking(checkpoint: Checkpoint, lacking: Sequence[str], *, but: Sequ
 
 
 def _card(checkpoint: Checkpoint, model: Any, *, but: Sequence[str], size: int, feature: str) -> EncoderCard:
-    weights = "pretrained" if checkpoint.weights else _MINI_WEIGHTS
-    return EncoderCard(checkpoint.name, _fingerprint(checkpoint, model, but=but), size, feature, weights)
+    return EncoderCard(checkpoint.name, _fingerprint(checkpoint, model, but=but), size, feature)
 
 
 def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> str:
@@ -332,10 +311,6 @@ def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> s
     for facts in (checkpoint.read(CONFIG), checkpoint.preprocessing()):
         lasting = {key: value for key, value in facts.items() if not key.startswith(("_", "transformers"))}
         digest.update(json.dumps(lasting, sort_keys=True).encode())
-    if not checkpoint.weights:
-        # Drawn from the seed; processors may draw them with another rounding, and it is the same encoder still.
-        digest.update(_MINI_WEIGHTS.encode())
-        return digest.hexdigest()
     for name, tensor in sorted(model.state_dict().items()):
         if name not in but:
             digest.update(name.encode())

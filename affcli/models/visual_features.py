@@ -44,8 +44,6 @@ def extract(
 
     `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance(inputs, frames)` counts.
     """
-    if items:
-        encoder.card.note_random_weights()
     video: _Video | None = None
     schema = visual_schema(encoder.card.size, encoder.classes)
     parts: dict[MediaInput, PartWriter] = {}
