@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 # each video and row group, else it is sorted in memory.
 MOST_PASSES = 3
 MOST_PIECES = 8
+AHEAD = 2  # row groups that are read while one is worked on
 
 
 class RowsByVideo:
     """A table's rows, one video at a time.
 
     `ids` are the videos in codepoint order. Where each video's rows lie together, as in tables of ours, memory is
-    bounded by the largest video and one row group; rows in another order are sorted in memory, the whole table.
+    bounded by the largest video and three row groups; rows in another order are sorted in memory, the whole table.
     """
 
     def __init__(self, reader: TableReader, video_column: str, columns: Sequence[str]) -> None:
@@ -35,7 +36,7 @@ class RowsByVideo:
         self._starts = np.concatenate([[0], np.cumsum(reader.row_groups, dtype=np.int64)])
         self._sorted: pa.Table | None = None
         self._group: tuple[int, pa.Table] | None = None
-        self._next: tuple[int, Future[pa.Table]] | None = None
+        self._ahead: dict[int, Future[pa.Table]] = {}
         self._runs = _runs_of(reader, video_column)
         self.ids = self._runs.ids
         self._rank = {video: rank for rank, video in enumerate(self.ids)}
@@ -69,20 +70,15 @@ class RowsByVideo:
             return self._group[1]
         in_sequence = self._group is not None and self._group[0] == index - 1
         self._group = None  # let go of the old one before reading
-        table = self._read_ahead(index)
-        if table is None:
-            table = self._reader.read_group(index, self._columns)
+        reading = self._ahead.pop(index, None)
+        table = reading.result() if reading else self._reader.read_group(index, self._columns)
         self._group = (index, table)
-        if in_sequence and index + 1 < len(self._reader.row_groups):
-            self._next = (index + 1, _reading_thread().submit(self._reader.read_group, index + 1, self._columns))
+        following = range(index + 1, min(index + 1 + AHEAD, len(self._reader.row_groups)) if in_sequence else 0)
+        self._ahead = {number: self._ahead.get(number) or self._read_ahead(number) for number in following}
         return table
 
-    def _read_ahead(self, index: int) -> pa.Table | None:
-        """The row group, if it is the one that was read ahead."""
-        if self._next is None:
-            return None
-        (found, reading), self._next = self._next, None
-        return reading.result() if found == index else None
+    def _read_ahead(self, index: int) -> Future[pa.Table]:
+        return _reading_threads().submit(self._reader.read_group, index, self._columns)
 
     def _groups_of(self, rows: np.ndarray) -> np.ndarray:
         groups: np.ndarray = np.searchsorted(self._starts, rows, side="right") - 1
@@ -120,9 +116,9 @@ class _Runs:
 
 
 @functools.cache
-def _reading_thread() -> ThreadPoolExecutor:
-    """Reads the next row group of a table while this one is worked on."""
-    return ThreadPoolExecutor(1, "affcli-read")
+def _reading_threads() -> ThreadPoolExecutor:
+    """Read the next row groups of a table while this one is worked on."""
+    return ThreadPoolExecutor(AHEAD, "affcli-read")
 
 
 def _runs_of(reader: TableReader, video_column: str) -> _Runs:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Lock
+from queue import LifoQueue
 from types import TracebackType
 from typing import IO, Any, Protocol
 
@@ -29,6 +29,8 @@ from affcli.outputs import STANDARD_STREAM
 from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, metadata_of
 from affcli.submissions import is_submission, read_submission
 from affcli.writing import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
+
+PARQUET_READERS = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
 
 
 class TableReader:
@@ -46,18 +48,21 @@ class TableReader:
         _keep_pandas_out()
         self.name = "standard input" if source == STANDARD_STREAM else source
         self._files = ExitStack()
-        self._turn, self._closed = Lock(), False
+        self._idle: LifoQueue[_Pieces | None] = LifoQueue()  # one for each thread that may read; None when closed
         try:
             with self._named_errors():
                 path = self._seekable(source)
                 if path.stat().st_size == 0:
                     raise AffcliError(f"{self.name}: is empty (0 bytes), not a table.")
-                self._pieces: _Pieces = self._opened(path, text)
+                opened: list[_Pieces] = self._opened(path, text)
         except BaseException:
             self._files.close()
             raise
-        self.schema: pa.Schema = self._pieces.schema
-        self.row_groups: list[int] = self._pieces.row_groups
+        for pieces in opened:
+            self._idle.put(pieces)
+        self._readers = len(opened)
+        self.schema: pa.Schema = opened[0].schema
+        self.row_groups: list[int] = opened[0].row_groups
         self.num_rows = sum(self.row_groups)
         self.metadata: Mapping[str, Any] = metadata_of(self.schema)
 
@@ -86,14 +91,17 @@ class TableReader:
             spool.flush()
         return Path(spool.name)
 
-    def _opened(self, path: Path, text: Collection[str]) -> _Pieces:
+    def _opened(self, path: Path, text: Collection[str]) -> list[_Pieces]:
+        """The table as often as it can be read at the same time."""
         found = _format_of_content(path, self.name)
         if found == "parquet":
-            return _Parquet(self._files.enter_context(_parquet(path, text)))
+            about = pq.read_metadata(path)
+            readers = min(PARQUET_READERS, max(1, about.num_row_groups))
+            return [_Parquet(self._files.enter_context(_parquet(path, about, text))) for _ in range(readers)]
         if found == "arrow":
-            return _Arrow(self._files.enter_context(pa.OSFile(str(path))))
+            return [_Arrow(self._files.enter_context(pa.OSFile(str(path))))]
         schema, batches = _streamed(path, self.name, text, found)
-        return _Arrow(self._files.enter_context(self._converted(schema, batches)))
+        return [_Arrow(self._files.enter_context(self._converted(schema, batches)))]
 
     def _converted(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.NativeFile:
         """The rows in a temporary Arrow file, which can be read from anywhere."""
@@ -120,11 +128,15 @@ class TableReader:
         return pa.schema([self.schema.field(name) for name in columns])
 
     def read_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """One of the pieces of the table, all columns or some. Threads take turns."""
-        with self._turn, self._named_errors():
-            if self._closed:
+        """One of the pieces of the table, all columns or some. Threads wait for a reader of the file that is idle."""
+        pieces = self._idle.get()
+        try:
+            if pieces is None:
                 raise AffcliError(f"{self.name}: is closed.")
-            return self._pieces.read(index, list(self.columns if columns is None else columns))
+            with self._named_errors():
+                return pieces.read(index, list(self.columns if columns is None else columns))
+        finally:
+            self._idle.put(pieces)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in file order, at most 65,536 at a time."""
@@ -157,9 +169,11 @@ class TableReader:
             raise AffcliError(f"{self.name}: not a table that can be read: {_first_line(error)}.{hint}") from error
 
     def close(self) -> None:
-        with self._turn:
-            self._closed = True
-            self._files.close()
+        for _ in range(self._readers):
+            self._idle.get()  # waits for what is being read
+        self._readers = 1
+        self._idle.put(None)
+        self._files.close()
 
     def __enter__(self) -> TableReader:
         return self
@@ -244,12 +258,11 @@ class _Parquet:
         return self._file.read_row_group(index, columns=columns)
 
 
-def _parquet(path: Path, text: Collection[str]) -> pq.ParquetFile:
-    about = pq.read_metadata(path)
+def _parquet(path: Path, about: pq.FileMetaData, text: Collection[str]) -> pq.ParquetFile:
     paths = {about.schema.column(i).path for i in range(about.num_columns)}
     # Ids repeat: ten times faster to read as dictionaries, as Parquet keeps them.
     ids = [name for name in text if name in paths]
-    # Row groups are read ahead by a thread of our own; a second buffer only doubles the memory that is touched.
+    # Row groups are read ahead by threads of our own; a second buffer only doubles the memory that is touched.
     return pq.ParquetFile(path, metadata=about, read_dictionary=ids, pre_buffer=False)
 
 
