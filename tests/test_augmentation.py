@@ -172,9 +172,12 @@ def test_draws_keep_within_their_ranges_and_are_as_frequent_as_said() -> None:
 
 def test_mixup_mixes_neighbours_and_leaves_a_last_one_alone() -> None:
     values = torch.tensor([[1.0, 0], [0, 1], [2, 2], [4, 4], [7, 7]])
-    ours = augmentation.mixed(values, torch.tensor([0.75, 1.0]))
+    ours = values.clone()
+    augmentation.mix(ours, torch.tensor([0.75, 1.0]))
     assert ours.tolist() == [[0.75, 0.25], [0.25, 0.75], [2, 2], [4, 4], [7, 7]]
-    assert torch.equal(augmentation.mixed(values[:1], torch.empty(0)), values[:1])
+    alone = values[:1].clone()
+    augmentation.mix(alone, torch.empty(0))
+    assert torch.equal(alone, values[:1])
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

@@ -222,11 +222,12 @@ def erase(pictures: Tensor, rectangles: Tensor, filling: Tensor) -> None:
     pictures[chosen] = torch.where(inside, filling[chosen][..., None, None], pictures[chosen])
 
 
-def mixed(values: Tensor, share: Tensor) -> Tensor:
-    """Mixup of neighbours: rows 2k and 2k + 1 of [n, …] become share · own + (1 − share) · other; `share` is [⌊n/2⌋].
+def mix(values: Tensor, share: Tensor) -> None:
+    """Mixup of neighbours, in place: rows 2k and 2k + 1 become share · own + (1 − share) · other; `share` is [⌊n/2⌋].
 
     A last row without a neighbour stays. (Zhang et al. 2018, with the partner next to a picture in the random order.)
     """
-    pairs = values[: 2 * len(share)].view(-1, 2, *values.shape[1:])
-    weight = share.view(-1, *[1] * (pairs.ndim - 1)).to(values.dtype)
-    return torch.cat([torch.lerp(pairs.flip(1), pairs, weight).flatten(0, 1), values[2 * len(share) :]])
+    first, second = values[: 2 * len(share)].view(len(share), 2, *values.shape[1:]).unbind(1)
+    moved = (first - second).mul_((1 - share).view(-1, *[1] * (first.ndim - 1)).to(values.dtype))
+    first.sub_(moved)
+    second.add_(moved)

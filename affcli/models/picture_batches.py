@@ -1,4 +1,4 @@
-"""Batches of face pictures for training, augmented and mixed; in what order, and made ahead in a thread."""
+"""Batches of face pictures for training, augmented and mixed, and in what order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affcli.facesets.pictures import Pictures
-from affcli.media.sightings import in_background
-from affcli.models.augmentation import Augmenter, Changes, mixed
+from affcli.models.augmentation import Augmenter, Changes, mix
 from affcli.models.losses import smoothed
 from affcli.models.ranks import Ranks
-
-_AHEAD = 2  # batches
 
 
 @dataclass(frozen=True)
@@ -78,16 +75,9 @@ class TrainingBatches:
         return len(self._data)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """All batches of one epoch; on a processor they are made ahead, beside the training, in one thread."""
-        return in_background(lambda: self._batches(number), ahead=_AHEAD) if self._in_thread else self._batches(number)
-
-    @property
-    def _in_thread(self) -> bool:
-        return self._device.type == "cpu"
-
-    def _batches(self, number: int) -> Iterator[Batch]:
-        if self._in_thread:
-            torch.set_num_threads(1)  # of this thread: small products gain nothing from more, and training needs them
+        """All batches of one epoch. Each is made when it is wanted, by all threads: beside the training, in a thread of
+        its own, it would take as much of the processor and keep the training's threads waiting for one another.
+        """
         order = drawn(self._data.weights, np.random.default_rng([self._seed, number]))
         for index, start in enumerate(range(0, len(order), self._batch_size)):
             yield self._batch(
@@ -107,7 +97,8 @@ class TrainingBatches:
         targets = smoothed(self._targets[torch.from_numpy(own).to(self._device)], self._mixing.smoothing)
         if alpha:
             shares = torch.from_numpy(share[self._ranks.rank :: self._ranks.size]).float().to(self._device)
-            pictures, targets = mixed(pictures, shares), mixed(targets, shares)
+            mix(pictures, shares)
+            mix(targets, shares)
         return Batch(pictures, targets, len(chosen))
 
     def _take(self, chosen: NDArray[np.int64]) -> Tensor:

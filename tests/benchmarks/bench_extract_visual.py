@@ -31,7 +31,7 @@ from affcli.models import runtime, visual_features
 from affcli.models.encoders import VisualEncoder
 from affcli.schema import VISUAL, visual_schema
 
-FRAMES, USUAL_FRAMES, BATCH = 96, 24, 32
+FRAMES, USUAL_FRAMES, BATCH = 160, 24, 32
 SIZES = {"480p": (854, 480, 0.80), "1080p": (1920, 1080, 0.70)}
 FACE = Path(__file__).parent.parent / "data" / "astronaut.jpg"
 
