@@ -16,6 +16,7 @@ import torch
 
 from affcli.errors import AffcliError, UsageError
 from affcli.models.casting import cast_once
+from affcli.models.packing import pack_once
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,13 @@ class Runtime:
             with self.inference():
                 return outcome()
 
-        if self.precision != "fp32" and not cast_once(network, _DTYPES[self.precision], under_autocast):
+        if self.precision == "fp32":
+            return
+        if not cast_once(network, _DTYPES[self.precision], under_autocast):
             log.info("%s: is cast in every pass.", type(network).__name__)
+        elif self.device.type == "cpu":
+            with torch.inference_mode():
+                pack_once(network, under_autocast)
 
     def autocast(self) -> torch.autocast:
         half = self.precision != "fp32"

@@ -1,6 +1,6 @@
 """Training from a mapped file (`affcli train --storage disk`) against training from memory.
 
-python tests/benchmarks/bench_storage.py [FOLDER]     (FOLDER keeps 0.6 GB of tables; default: a temporary one)
+python tests/benchmarks/bench_storage.py [FOLDER]     (FOLDER keeps 1.2 GB of tables; default: a temporary one)
 
 Features of 768 + 768 numbers. Gathering alone, windows/s from the file against from memory: when the system still
 holds the file in its cache, and when every window comes from the disk. What that costs a training depends on its speed:
@@ -136,8 +136,8 @@ def tables(folder: Path, frames: int) -> list[object]:
 
 
 def memory_use(folder: Path) -> bool:
-    once, twice = (peak("train", *tables(folder / str(times), times * FRAMES), *COMMAND) for times in (1, 2))
-    gigabytes = FRAMES * 2 * SIZE * 2 / 1e9
+    once, twice = (peak("train", *tables(folder / str(times), times * FRAMES), *COMMAND) for times in (2, 4))
+    gigabytes = 2 * FRAMES * 2 * SIZE * 2 / 1e9
     what = f"peak memory from disk: {2 * gigabytes:.1f} GB of features {twice} MB / {gigabytes:.1f} GB {once} MB"
     return verdict(what, twice / once, most=1.1)
 
