@@ -34,10 +34,12 @@ class Chunk:
 
     def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """One video's rows, as they were written; all columns or some."""
-        with pq.ParquetFile(self.path) as file:
+        wanted = None if columns is None else list(columns)
+        # Little at a time, which threads and buffers would only make larger.
+        with pq.ParquetFile(self.path, pre_buffer=False) as file:
             for index, owner in enumerate(self.groups):
                 if owner == video:
-                    yield file.read_row_group(index, None if columns is None else list(columns))
+                    yield file.read_row_group(index, wanted, use_threads=False)
 
     def rows(self, video: str) -> int:
         """How many rows of one video it holds."""

@@ -24,7 +24,7 @@ from affcli.errors import AffcliError, UsageError
 from affcli.outputs import STANDARD_OUTPUT, refuse_existing, temporary_name
 
 ROWS_PER_GROUP = 65_536
-_BYTES_OF_LISTS = 16 << 20
+_BYTES_OF_LISTS = 4 << 20
 
 FORMAT_OF_SUFFIX = {
     ".parquet": "parquet",
@@ -180,9 +180,9 @@ class TableWriter:
 
 
 def rows_per_group(schema: pa.Schema) -> int:
-    """65,536 rows, halved until the lists of numbers in them (features) take at most 16 MiB.
+    """65,536 rows, halved until the lists of numbers in them (features) take at most 4 MiB.
 
-    Several row groups are held while one is written, and a reader holds at least one.
+    Several row groups are held while one is written, with four times its size beside it; a reader holds up to three.
     """
     lists = [field.type for field in schema if pa.types.is_fixed_size_list(field.type)]
     row_bytes = sum(kind.list_size * kind.value_type.bit_width // 8 for kind in lists)
