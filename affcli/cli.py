@@ -13,7 +13,8 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from affcli import __version__, terminal
+from affcli import __version__
+from affcli.console import terminal
 from affcli.errors import AffcliError
 
 INTERRUPTED = 128 + signal.SIGINT  # 130

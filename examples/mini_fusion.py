@@ -51,15 +51,15 @@ from mini_sequences import FPS, RATE, SPOKEN
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from affcli import metrics
-from affcli.annotations import read_labels
 from affcli.facesets.listing import Labelled
 from affcli.facesets.static import list_static
+from affcli.labels.reader import read_labels
 from affcli.media.faces import TEMPLATE_SIZE
-from affcli.models import runtime
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.runtime import devices
 from affcli.schema import CLASSES, VISUAL, visual_schema, with_metadata
-from affcli.writing import TableWriter
+from affcli.scoring import metrics
+from affcli.tables.writer import TableWriter
 
 # --- make ------------------------------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ def make(given: argparse.Namespace) -> None:
     """Both sets; one that is whole already is left alone."""
     confusion = np.array(json.loads(given.confusion.read_text()), float)
     listing, voices = list_static([("ferplus", given.ferplus)]), sequences.Voices.read(given.emodb)
-    encoder = VisualEncoder("mini", runtime.choose("cpu", "fp32"), batch_size=sequences.VARIANTS)
+    encoder = VisualEncoder("mini", devices.choose("cpu", "fp32"), batch_size=sequences.VARIANTS)
     others = [speaker for speaker in voices.speakers if speaker not in given.speakers]
     train = listing.train, voices.of(others), given.train, sequences.hearing(confusion)
     held_out = listing.held_out, voices.of(given.speakers), given.held_out, sequences.hearing(None)

@@ -19,7 +19,7 @@ from scipy.signal import resample_poly
 
 from affcli.facesets.listing import Labelled
 from affcli.facesets.preparing import Preparation, Preparer
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
 from affcli.schema import CLASSES
 
 FPS, RATE = 30, 16_000

@@ -27,10 +27,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, BeitConfig, BeitForImageClassification
 
-from affcli import metrics
 from affcli.facesets.pictures import Pictures
 from affcli.facesets.static import static_faces
 from affcli.schema import CLASSES
+from affcli.scoring import metrics
 
 EDGE, PATCH, WIDTH, LAYERS, HEADS = 48, 8, 192, 6, 6
 PICTURES = 4000  # that the components are taken from

@@ -6,28 +6,16 @@ import json
 import logging
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.runners import BEIT_PREPROCESSOR, Affcli, Extract
 
 # Before torch is imported: no test reaches the network, and tiny networks are slower on many threads than on one.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-Affcli = Callable[..., subprocess.CompletedProcess[str]]
-Extract = Callable[..., str]
-
-BEIT_PREPROCESSOR = {
-    "image_processor_type": "BeitImageProcessor",
-    "do_resize": True,
-    "size": {"height": 32, "width": 32},
-    "resample": 2,
-    "do_center_crop": False,
-    "do_normalize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
 WAVLM_PREPROCESSOR = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
     "do_normalize": True,
@@ -92,7 +80,8 @@ def affcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
     What it printed comes back; another exit status than `status` fails the test.
     """
-    from affcli import cli, terminal
+    from affcli import cli
+    from affcli.console import terminal
 
     monkeypatch.chdir(tmp_path)
 

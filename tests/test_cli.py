@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import Affcli
+from helpers.runners import Affcli
 
-from affcli import __version__, cli, errors, terminal
+from affcli import __version__, cli, errors
+from affcli.console import terminal
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
 from affcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from affcli.calibration import Judged
-    from affcli.columns import ColumnNames
-    from affcli.metrics import Compared
+    from affcli.predictions.columns import ColumnNames
+    from affcli.scoring.fit_calibration import Judged
+    from affcli.scoring.metrics import Compared
 
 _log = logging.getLogger(__name__)
 
@@ -59,13 +59,14 @@ def command(
       affcli vote W_val.parquet | affcli calibrate --labels Validation_Set -o calibration.json
       affcli vote W_test.parquet --calibration calibration.json | affcli smooth -o S.parquet
     """
-    from affcli.annotations import read_labels
-    from affcli.calibration import Calibration, as_object, fit, judged_frames
-    from affcli.logits import LogitTable
-    from affcli.outputs import STANDARD_STREAM, refuse_existing, write_text
-    from affcli.printing import show
-    from affcli.reports import calibration_report, cautions
-    from affcli.scoring import Rules
+    from affcli.console.printing import show
+    from affcli.files.outputs import STANDARD_STREAM, refuse_existing, write_text
+    from affcli.labels.reader import read_labels
+    from affcli.predictions.calibration import Calibration
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.scoring.fit_calibration import as_object, fit, judged_frames
+    from affcli.scoring.report import calibration_report, cautions
+    from affcli.scoring.tally import Rules
 
     refuse_existing(output, force=force)
     if source == labels == STANDARD_STREAM:
@@ -87,8 +88,8 @@ def command(
 def _compared(judged: Judged, *, folds: int, bootstrap: int, seed: int) -> list[Compared]:
     import numpy as np
 
-    from affcli.calibration import classified, counted_by_video, cross_validated
-    from affcli.metrics import compare
+    from affcli.scoring.fit_calibration import classified, counted_by_video, cross_validated
+    from affcli.scoring.metrics import compare
 
     plain = classified(judged.logits, np.zeros(len(judged.logits)))
     calibrated = cross_validated(judged, folds=folds, seed=seed)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
 from affcli.errors import AffcliError, UsageError
 
 if TYPE_CHECKING:
-    from affcli.annotations import VideoLabels
-    from affcli.columns import ColumnNames
-    from affcli.exports import Text
-    from affcli.labelled import LabelledTable
+    from affcli.labels.reader import VideoLabels
+    from affcli.predictions.columns import ColumnNames
+    from affcli.views.export import Text
+    from affcli.views.labelled_video import LabelledTable
 
 FORMS = ("abaw", "labels", "csv", "segments", "vtt", "elan")
 _OF_SEGMENTS = ("segments", "vtt", "elan")
@@ -78,7 +78,7 @@ def command(
       affcli export S.parquet --to abaw --like CVPR_EXPR_test_set_sample.txt -o predictions.txt
       affcli export S.parquet --to vtt --min-seconds 0.5 -o captions/
     """
-    from affcli.outputs import refuse_existing
+    from affcli.files.outputs import refuse_existing
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
@@ -93,7 +93,7 @@ def command(
         refuse_existing(output, force=force)
         _write_submission(source, columns, label_column, output, like, force=force)
     else:
-        from affcli.labelled import LabelledTable
+        from affcli.views.labelled_video import LabelledTable
 
         write = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}[form]
         with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
@@ -101,8 +101,8 @@ def command(
 
 
 def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:
-    from affcli.exports import write_label_folder
-    from affcli.outputs import STANDARD_STREAM
+    from affcli.files.outputs import STANDARD_STREAM
+    from affcli.views.export import write_label_folder
 
     if output == STANDARD_STREAM:
         raise UsageError("--to labels writes a folder: name it with -o DIR.")
@@ -112,9 +112,9 @@ def _write_labels(source: str, columns: ColumnNames, label_column: str | None, o
 def _write_submission(
     source: str, columns: ColumnNames, label_column: str | None, output: str, like: str | None, *, force: bool
 ) -> None:
-    from affcli.exports import all_locations, submission_text
-    from affcli.outputs import write_text
-    from affcli.submissions import read_locations
+    from affcli.files.outputs import write_text
+    from affcli.tables.abaw_submission import read_locations
+    from affcli.views.export import all_locations, submission_text
 
     listed = None if like is None else read_locations(Path(like))
     predictions = _predictions(source, columns, label_column)
@@ -122,8 +122,8 @@ def _write_submission(
 
 
 def _predictions(source: str, columns: ColumnNames, label_column: str | None) -> dict[str, VideoLabels]:
-    from affcli.exports import predicted_labels
-    from affcli.logits import LogitTable
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.views.export import predicted_labels
 
     columns = replace(columns, label=label_column or columns.label)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
@@ -134,8 +134,8 @@ def _predictions(source: str, columns: ColumnNames, label_column: str | None) ->
 
 
 def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
-    from affcli.tables import TableReader
-    from affcli.writing import TableWriter
+    from affcli.tables.reader import TableReader
+    from affcli.tables.writer import TableWriter
 
     with (
         TableReader(source) as table,
@@ -146,9 +146,9 @@ def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
 
 
 def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
-    from affcli.exports import SEGMENTS, segment_rows, segmented
-    from affcli.outputs import STANDARD_OUTPUT
-    from affcli.writing import TableWriter
+    from affcli.files.outputs import STANDARD_OUTPUT
+    from affcli.tables.writer import TableWriter
+    from affcli.views.export import SEGMENTS, segment_rows, segmented
 
     table_format = "csv" if output in STANDARD_OUTPUT else None
     with TableWriter(output, SEGMENTS, table_format=table_format, force=force) as writer:
@@ -157,15 +157,15 @@ def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, fo
 
 
 def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
-    from affcli.captions import captions
+    from affcli.views.webvtt import captions
 
     _write_file_or_folder(table, captions, ".vtt", output, min_seconds, force=force)
 
 
 def _write_tiers(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
-    from affcli.elan import document, tab_delimited
-    from affcli.exports import segmented
-    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, write_text
+    from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, write_text
+    from affcli.views.elan import document, tab_delimited
+    from affcli.views.export import segmented
 
     if output not in STANDARD_OUTPUT and Path(output).suffix.lower() not in (".txt", ".tsv"):
         _write_file_or_folder(table, document, ".eaf", output, min_seconds, force=force)
@@ -178,8 +178,8 @@ def _write_file_or_folder(
     table: LabelledTable, text: Text, suffix: str, output: str, min_seconds: float, *, force: bool
 ) -> None:
     """`-o NAME.suffix` or standard output for a table of one video, else a folder with a file a video."""
-    from affcli.exports import file_a_video, only_file
-    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, refuse_other_suffix, write_folder, write_text
+    from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, refuse_other_suffix, write_folder, write_text
+    from affcli.views.export import file_a_video, only_file
 
     if output in STANDARD_OUTPUT or Path(output).suffix.lower() == suffix:
         refuse_existing(output, force=force)

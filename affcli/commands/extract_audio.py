@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from affcli import options
-from affcli.commands import extracting
-from affcli.extraction import Recorder, Task
-from affcli.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
+from affcli.commands.shared import extracting
+from affcli.console import options
+from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
+from affcli.jobs.job import Recorder, Task
 from affcli.schema import AUDIO, audio_schema
 
 DEFAULT_MODEL = "microsoft/wavlm-base-plus"
@@ -66,11 +66,12 @@ def command(
     """
     inputs = extracting.find(given, pictures=False, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES)
 
-    from affcli.media.hearing import FrameSource
-    from affcli.models import audio_features, runtime
-    from affcli.models.encoders import AudioEncoder
+    from affcli.features.frame_times import FrameSource
+    from affcli.models.encoders.audio_encoder import AudioEncoder
+    from affcli.models.extract import audio_features
+    from affcli.models.runtime import devices
 
-    run = runtime.choose(device, precision)
+    run = devices.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
     source = FrameSource(fps=fps, table=frames_from)
     # A model trained with another context refuses the table.

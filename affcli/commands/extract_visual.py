@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from affcli import options
-from affcli.commands import extracting
+from affcli.commands.shared import extracting
+from affcli.console import options
 from affcli.errors import UsageError
-from affcli.extraction import Recorder, Task
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
+from affcli.jobs.job import Recorder, Task
 from affcli.schema import VISUAL, visual_schema
 
 DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
@@ -98,10 +98,11 @@ def command(
 
     from affcli.media.drawings import Drawings
     from affcli.media.showing import PictureTimes, Show
-    from affcli.models import runtime, visual_features
-    from affcli.models.encoders import VisualEncoder
+    from affcli.models.encoders.visual_encoder import VisualEncoder
+    from affcli.models.extract import visual_features
+    from affcli.models.runtime import devices
 
-    run = runtime.choose(device, precision)
+    run = devices.choose(device, precision)
     encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
     drawings = None if debug_faces is None else Drawings(debug_faces)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from affcli import options
+from affcli.console import options
 from affcli.errors import AffcliError
 
 _SAFETENSORS_HEADER = 8  # bytes that say how long the JSON header is
@@ -55,7 +55,7 @@ def _beginning(file: str) -> bytes:
 
 
 def _calibration(file: str) -> dict[str, Any]:
-    from affcli.calibration import read_calibration
+    from affcli.predictions.calibration import read_calibration
 
     try:
         read_calibration(file)
@@ -65,7 +65,7 @@ def _calibration(file: str) -> dict[str, Any]:
 
 
 def _encoder(folder: str) -> dict[str, Any]:
-    from affcli.cards import read_encoder_card
+    from affcli.files.encoder_card import read_encoder_card
 
     card = read_encoder_card(Path(folder))
     return {"folder": folder, "parameters": _model(str(Path(folder) / "model.safetensors"))["parameters"], **card}
@@ -94,7 +94,7 @@ def _product(shape: list[int]) -> int:
 
 
 def _table(file: str) -> dict[str, Any]:
-    from affcli.tables import TableReader
+    from affcli.tables.reader import TableReader
 
     with TableReader(file) as table:
         facts: dict[str, Any] = {"file": table.name, "kind": "table without affcli metadata", **table.metadata}

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from affcli import options, terminal
-from affcli.commands import extracting
+from affcli.commands.shared import extracting
+from affcli.console import options, terminal
 from affcli.errors import PartialError, counted
-from affcli.extraction import Summary
-from affcli.smoothing import METHODS, Filter
+from affcli.jobs.job import Summary
+from affcli.predictions.smooth import METHODS, Filter
 
 
 @click.command("label")
@@ -63,11 +63,11 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
 
-    from affcli import labelling
+    from affcli.jobs import labelling
 
     labelling.refuse_no_folder(folder)
 
-    from affcli.models.chain import Chain, ChainOptions
+    from affcli.models.label.chain import Chain, ChainOptions
 
     chain = Chain(ChainOptions(smoothing=smoothing, **given))
     chain.note_alignment(inputs)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
 
 if TYPE_CHECKING:
-    from affcli.columns import ColumnNames
+    from affcli.predictions.columns import ColumnNames
 
 
 @click.command("overlay")
@@ -45,10 +45,10 @@ def command(
     Examples:
       affcli overlay clips/clip.mp4 S.parquet --faces V.parquet -o clip-labelled.mp4
     """
-    from affcli.labelled import LabelledTable
-    from affcli.outputs import refuse_existing
-    from affcli.overlaying import check_output, overlay, people_in
-    from affcli.terminal import counting
+    from affcli.console.terminal import counting
+    from affcli.files.outputs import refuse_existing
+    from affcli.views.labelled_video import LabelledTable
+    from affcli.views.overlay.run import check_output, overlay, people_in
 
     check_output(output)
     refuse_existing(output, force=force)

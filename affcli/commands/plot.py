@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
 from affcli.errors import AffcliError, UsageError, listed
 
 if TYPE_CHECKING:
-    from affcli.annotations import VideoLabels
-    from affcli.columns import ColumnNames
-    from affcli.labelled import LabelledTable
+    from affcli.labels.reader import VideoLabels
+    from affcli.predictions.columns import ColumnNames
+    from affcli.views.labelled_video import LabelledTable
 
 
 @click.command("plot")
@@ -56,9 +56,9 @@ def command(
       affcli plot S.parquet --labels Validation_Set -o timelines/ --format svg
       affcli plot S.parquet --labels Validation_Set --confusion -o confusion.svg
     """
-    from affcli.annotations import read_labels
-    from affcli.outputs import refuse_existing, refuse_full_folder, refuse_other_suffix, write_bytes, write_folder
-    from affcli.plots import SUFFIXES
+    from affcli.files.outputs import refuse_existing, refuse_full_folder, refuse_other_suffix, write_bytes, write_folder
+    from affcli.labels.reader import read_labels
+    from affcli.views.plot import SUFFIXES
 
     suffix = Path(output).suffix.lower()
     if confusion and (labels is None or suffix not in SUFFIXES):
@@ -72,7 +72,7 @@ def command(
     if confusion and truth is not None:
         write_bytes(output, _confusion(source, columns, label_column, truth, suffix))
         return
-    from affcli.labelled import LabelledTable
+    from affcli.views.labelled_video import LabelledTable
 
     with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
         videos = _chosen(table, chosen)
@@ -97,10 +97,10 @@ def _chosen(table: LabelledTable, chosen: str | None) -> tuple[str, ...]:
 def _pictures(
     table: LabelledTable, videos: tuple[str, ...], truth: Mapping[str, VideoLabels] | None, suffix: str
 ) -> Iterator[tuple[str, bytes]]:
-    from affcli.plots import COLUMNS, timeline_picture
-    from affcli.scoring import truth_of
-    from affcli.terminal import counting
-    from affcli.timelines import timeline
+    from affcli.console.terminal import counting
+    from affcli.labels.matching import truth_of
+    from affcli.views.plot import COLUMNS, timeline_picture
+    from affcli.views.timeline import timeline
 
     with counting("plot", len(videos), shown=len(videos) > 1) as progress:
         for name in videos:
@@ -115,10 +115,10 @@ def _confusion(
 ) -> bytes:
     from dataclasses import replace
 
-    from affcli.logits import LogitTable
-    from affcli.metrics import compare
-    from affcli.plots import confusion_picture
-    from affcli.scoring import Rules, tally
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.scoring.metrics import compare
+    from affcli.scoring.tally import Rules, tally
+    from affcli.views.plot import confusion_picture
 
     columns = replace(columns, label=label_column or columns.label)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:

@@ -9,17 +9,17 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from affcli import options, terminal
+from affcli.console import options, terminal
 from affcli.errors import AffcliError, UsageError
-from affcli.features import open_stream, refuse_other_encoder
-from affcli.joins import JoinedFeatures, note_other_alignment
+from affcli.features.joined import JoinedFeatures, note_other_alignment
+from affcli.features.stream import open_stream, refuse_other_encoder
 from affcli.schema import AUDIO, VISUAL, WINDOWED, windowed_schema, with_metadata
-from affcli.writing import TableWriter
+from affcli.tables.writer import TableWriter
 
 if TYPE_CHECKING:
-    from affcli.joins import VideoFeatures
-    from affcli.models.inference import WindowedLogits
-    from affcli.models.model_file import ModelCard
+    from affcli.features.joined import VideoFeatures
+    from affcli.models.fusion.inference import WindowedLogits
+    from affcli.models.fusion.model_file import ModelCard
 
 
 @click.command("predict")
@@ -61,10 +61,11 @@ def command(
     if visual is None and audio is None:
         raise UsageError("give --visual, --audio or both.")
 
-    from affcli.models import inference, runtime
-    from affcli.models.model_file import find_model, load_model
+    from affcli.models.fusion import inference
+    from affcli.models.fusion.model_file import find_model, load_model
+    from affcli.models.runtime import devices
 
-    run = runtime.choose(device, precision, small=True)
+    run = devices.choose(device, precision, small=True)
     network, card = load_model(find_model(model))
     network.to(run.device)
     sliding = card.sliding(window, stride)

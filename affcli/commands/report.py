@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
 from affcli.errors import AffcliError, PartialError, UsageError, counted
 
 if TYPE_CHECKING:
-    from affcli.columns import ColumnNames
-    from affcli.folders import VideoFiles
+    from affcli.predictions.columns import ColumnNames
+    from affcli.views.report_folder import VideoFiles
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ def command(
     Examples:
       affcli report labels/ --videos clips/ -o report.html
     """
-    from affcli.folders import Folder, Reading, page_video, sentences
-    from affcli.outputs import STANDARD_OUTPUT, refuse_existing, write_text
-    from affcli.pages import page
-    from affcli.terminal import counting
+    from affcli.console.terminal import counting
+    from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, write_text
+    from affcli.views.report_folder import Folder, Reading, page_video, sentences
+    from affcli.views.report_page import page
 
     if source == "-":
         raise UsageError("a page is made of a folder or a file of tables, not of standard input.")
@@ -82,7 +82,7 @@ def command(
 
 def _video_files(source: str, folder: str | None) -> VideoFiles:
     """Those of the named folder; without one, those that lie beside the tables, if any do."""
-    from affcli.folders import VideoFiles
+    from affcli.views.report_folder import VideoFiles
 
     if folder is not None:
         return VideoFiles(folder)

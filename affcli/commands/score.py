@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
 from affcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from affcli.annotations import VideoLabels
-    from affcli.columns import ColumnNames
-    from affcli.metrics import Compared, Tally
-    from affcli.scoring import Rules
+    from affcli.labels.reader import VideoLabels
+    from affcli.predictions.columns import ColumnNames
+    from affcli.scoring.metrics import Compared, Tally
+    from affcli.scoring.tally import Rules
 
 _log = logging.getLogger(__name__)
 
@@ -66,10 +66,10 @@ def command(
       affcli score k1.parquet k11.parquet k101.parquet --labels Validation_Set
     """
     # Imported here, with numpy and pyarrow, so that --help does without them.
-    from affcli.annotations import read_labels
-    from affcli.metrics import compare
-    from affcli.outputs import STANDARD_STREAM, refuse_existing
-    from affcli.scoring import Rules
+    from affcli.files.outputs import STANDARD_STREAM, refuse_existing
+    from affcli.labels.reader import read_labels
+    from affcli.scoring.metrics import compare
+    from affcli.scoring.tally import Rules
 
     refuse_existing(output, force=force)
     sources = sources or (STANDARD_STREAM,)
@@ -84,9 +84,9 @@ def command(
 
 def _write(found: Sequence[Compared], output: str, *, as_json: bool, per_video: bool, force: bool) -> None:
     """The report, as JSON or text; what speaks against trusting its figures goes to standard error."""
-    from affcli.outputs import STANDARD_STREAM, write_text
-    from affcli.printing import show
-    from affcli.reports import as_object, as_text, cautions, reasons, report
+    from affcli.console.printing import as_text, show
+    from affcli.files.outputs import STANDARD_STREAM, write_text
+    from affcli.scoring.report import as_object, cautions, reasons, report
 
     for caution in [*cautions(found), *(reasons(found) if as_json else [])]:
         _log.warning("%s", caution)
@@ -99,8 +99,8 @@ def _write(found: Sequence[Compared], output: str, *, as_json: bool, per_video: 
 
 
 def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], rules: Rules) -> Tally:
-    from affcli.logits import LogitTable
-    from affcli.scoring import tally
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.scoring.tally import tally
 
     columns = replace(columns, label=rules.label_column or columns.label)
     with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
-from affcli.terminal import counting
+from affcli.console import options
+from affcli.console.terminal import counting
 
 if TYPE_CHECKING:
-    from affcli.columns import ColumnNames
+    from affcli.predictions.columns import ColumnNames
 
 METHODS = ("median", "mean", "gaussian", "mode")
 
@@ -56,10 +56,10 @@ def command(
       affcli vote W.parquet | affcli smooth -k 101 --missing exclude -o S.parquet
       affcli smooth predictions.csv -o smooth.csv
     """
-    from affcli.logits import LogitTable
-    from affcli.outputs import refuse_existing
-    from affcli.smoothing import Filter, Smooth
-    from affcli.writing import TableWriter
+    from affcli.files.outputs import refuse_existing
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.predictions.smooth import Filter, Smooth
+    from affcli.tables.writer import TableWriter
 
     chosen = Filter(kernel, method, exclude_faceless=missing == "exclude")
     refuse_existing(output, force=force)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from affcli import options, terminal
-from affcli.annotations import VideoLabels, read_labels
-from affcli.commands.epochs import EpochLines, already_made, figures, log_option
+from affcli.commands.shared.epoch_lines import EpochLines, already_made, figures, log_option
+from affcli.console import options, terminal
 from affcli.errors import UsageError, counted, listed
-from affcli.features import open_stream
-from affcli.folds import Fold
-from affcli.joins import JoinedFeatures
-from affcli.outputs import refuse_existing
+from affcli.features.joined import JoinedFeatures
+from affcli.features.stream import open_stream
+from affcli.files.outputs import refuse_existing
+from affcli.labels.folds import Fold
+from affcli.labels.reader import VideoLabels, read_labels
 from affcli.schema import AUDIO, VISUAL, recording_of
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def command(
     annotations = read_labels(labels), read_labels(val_labels) if val_labels else {}
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
 
-    from affcli.models import runtime
-    from affcli.models.fusion import FusionConfig
-    from affcli.models.ranks import joined_ranks
-    from affcli.models.tasks import TrainingTask, made_before
-    from affcli.models.training import TrainingOptions
+    from affcli.models.fusion.network import FusionConfig
+    from affcli.models.fusion.task import TrainingTask, made_before
+    from affcli.models.fusion.trainer import TrainingOptions
+    from affcli.models.runtime import devices
+    from affcli.models.runtime.ranks import joined_ranks
 
     before = made_before(output, force=given["force"])
-    run = runtime.choose_for_training(given["device"], given["precision"])
+    run = devices.choose_for_training(given["device"], given["precision"])
     with JoinedFeatures(*tables, sizes=(0, 0)) as joined, joined_ranks(run.device) as ranks:
         if not ranks.first:
             terminal.set_verbosity(-1)

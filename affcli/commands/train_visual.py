@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from affcli import options, terminal
-from affcli.commands.encoder_folder import EncoderFolder
-from affcli.commands.epochs import EpochLines, figures, log_option
 from affcli.commands.extract_visual import DEFAULT_MODEL
-from affcli.commands.faces import Faces, face_options
+from affcli.commands.shared.encoder_folder import EncoderFolder
+from affcli.commands.shared.epoch_lines import EpochLines, figures, log_option
+from affcli.commands.shared.face_pictures import Faces, face_options
+from affcli.console import options, terminal
 from affcli.errors import UsageError, counted
-from affcli.outputs import refuse_existing
-from affcli.shares import Share
+from affcli.files.outputs import refuse_existing
+from affcli.jobs.shares import Share
 
 if TYPE_CHECKING:
     from affcli.facesets.inventory import Inventory
     from affcli.facesets.pictures import FaceData
-    from affcli.models.picture_tasks import PictureTask
+    from affcli.models.face_training.task import PictureTask
 
 RATE = click.FloatRange(0, 1)
 BELOW_1 = click.FloatRange(0, 1, max_open=True)
@@ -124,12 +124,12 @@ def _draw(sheet: str, model: str, faces: Faces, *, strength: float, seed: int) -
     from affcli.facesets.loading import sampled
     from affcli.facesets.preparing import Preparation
     from affcli.facesets.sheet import write_sheet
-    from affcli.models import checkpoints
-    from affcli.models.augmentation import samples
-    from affcli.models.preprocessing import PicturePreprocessing
+    from affcli.models.encoders import find_checkpoint
+    from affcli.models.encoders.preprocessing import PicturePreprocessing
+    from affcli.models.face_training.augmentation import samples
     from affcli.schema import CLASSES
 
-    preprocessing = PicturePreprocessing.of(checkpoints.find(model, mini="visual", bare=True))
+    preprocessing = PicturePreprocessing.of(find_checkpoint.find(model, mini="visual", bare=True))
     how = Preparation(preprocessing.input_size, faces.align, preprocessing.resample)
     pictures = sampled(faces.listing, _SHOWN, how, class_power=faces.class_power, seed=seed)
     names = [
@@ -143,17 +143,17 @@ def _draw(sheet: str, model: str, faces: Faces, *, strength: float, seed: int) -
 def _train(
     output: str, model: str, faces: Faces, cache: str | None, log_file: str | None, given: dict[str, Any]
 ) -> None:
-    from affcli.models import runtime
-    from affcli.models.classifiers import Classifier
-    from affcli.models.picture_tasks import PictureTask
-    from affcli.models.picture_training import PictureOptions
+    from affcli.models.encoders.classifier import Classifier
+    from affcli.models.face_training.task import PictureTask
+    from affcli.models.face_training.trainer import PictureOptions
+    from affcli.models.runtime import devices
 
     if log_file is not None:
         refuse_existing(log_file, force=True)
     folder = EncoderFolder.named(output, force=given["force"])
     chosen = PictureOptions(**{field.name: given[field.name] for field in fields(PictureOptions)})
     folder.refuse_other({"stage": given["stage"], **asdict(chosen)})
-    run = runtime.choose_for_training(given["device"], given["precision"], small=False)
+    run = devices.choose_for_training(given["device"], given["precision"], small=False)
     classifier = Classifier.load(model, drop_path=chosen.drop_path, seed=chosen.seed)
     task = PictureTask(classifier, chosen, run, given["stage"], faces.listing.sources, faces.align)
     inventory = faces.inventory()
@@ -177,8 +177,8 @@ def _train_on(
     prints: dict[str, str],
     log_file: str | None,
 ) -> None:
-    from affcli.models.progress import Progress
-    from affcli.models.ranks import joined_ranks
+    from affcli.models.runtime.ranks import joined_ranks
+    from affcli.models.training.saved_state import Progress
 
     with joined_ranks(task.run.device) as ranks:
         if not ranks.first:

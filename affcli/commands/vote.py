@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affcli import options
+from affcli.console import options
+from affcli.console.terminal import counting
 from affcli.errors import UsageError
-from affcli.terminal import counting
 
 if TYPE_CHECKING:
-    from affcli.calibration import Calibration
-    from affcli.columns import ColumnNames
+    from affcli.predictions.calibration import Calibration
+    from affcli.predictions.columns import ColumnNames
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, given: str | None) -> list[float] | None:
@@ -26,7 +26,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: str | None) -> l
 def _read_calibration(source: str | None) -> Calibration | None:
     if source is None:
         return None
-    from affcli.calibration import read_calibration
+    from affcli.predictions.calibration import read_calibration
 
     return read_calibration(source)
 
@@ -72,10 +72,10 @@ def command(
       affcli predict --model model.safetensors --visual V.parquet | affcli vote -o F.parquet
       affcli vote a.parquet b.parquet c.csv --weights 2,1,1 -o ensemble.parquet
     """
-    from affcli.logits import LogitTable
-    from affcli.outputs import STANDARD_STREAM, refuse_existing
-    from affcli.voting import PER_FRAME, SHARES, Vote
-    from affcli.writing import TableWriter
+    from affcli.files.outputs import STANDARD_STREAM, refuse_existing
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.predictions.vote import PER_FRAME, SHARES, Vote
+    from affcli.tables.writer import TableWriter
 
     if tables.count(STANDARD_STREAM) > 1:
         raise UsageError("only one INPUT can be standard input.")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from affcli import terminal
+from affcli.console import terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -133,7 +133,7 @@ def logit_columns(command: Command) -> Command:
         frame_offset: int,
         **others: Any,
     ) -> Any:
-        from affcli.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
+        from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
 
         columns = ColumnNames(video_column, frame_column, classes, renamed, logits, frame_offset)
         return command(*arguments, columns=columns, **others)

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from affcli.reports import Grid, Report, as_text
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts: the first column is named by its rows, the others hold numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Report = Sequence[str | Grid]
 
 
 def show(report: Report) -> None:
@@ -32,3 +44,20 @@ def _table(grid: Grid) -> object:
     for row in grid.rows:
         table.add_row(*row)
     return table
+
+
+def as_text(parts: Report) -> str:
+    """The report as aligned plain text, ending in a newline."""
+    return "\n\n".join(part if isinstance(part, str) else _aligned(part) for part in parts) + "\n"
+
+
+def _aligned(grid: Grid) -> str:
+    rows = [grid.header, *grid.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    title = [grid.title] if grid.title else []
+    return "\n".join([*title, *(_padded(row, widths) for row in rows)])
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
+    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+    return "  ".join([row[0].ljust(widths[0]), *numbers]).rstrip()

@@ -9,15 +9,15 @@ from typing import Final
 
 import numpy as np
 
-from affcli.annotations import VideoLabels, read_labels
 from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.facesets.listing import HOLDOUT, NOTHING, Labelled, Listing, Origin, joined
 from affcli.facesets.loading import load
 from affcli.facesets.mixing import CLASS_POWER
 from affcli.facesets.pictures import FaceData
 from affcli.facesets.preparing import BILINEAR, Preparation
-from affcli.folds import Fold
-from affcli.inputs import MediaInput, find_inputs, numbered_pictures
+from affcli.files.inputs import MediaInput, find_inputs, numbered_pictures
+from affcli.labels.folds import Fold
+from affcli.labels.reader import VideoLabels, read_labels
 from affcli.schema import CLASSES, NOT_ANNOTATED, recording_of
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from affcli.console.printing import Grid
 from affcli.errors import counted, listed
-from affcli.reports import Grid
 from affcli.schema import CLASSES
 
 TRAIN, HELD_OUT, TEST = "train", "held out", "test"

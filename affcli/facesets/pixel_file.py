@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli import outputs
 from affcli.errors import AffcliError
+from affcli.files import outputs
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from affcli import outputs
+from affcli.files import outputs
 
 _CELL: Final = 112  # pixels
 _MARGIN, _WORDS = 6, 14

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, UsageError, listed
-from affcli.facesets import affectnet, class_folders, ferplus, rafdb, searching
 from affcli.facesets.listing import HELD_OUT, HOLDOUT, NOTHING, TEST, TRAIN, Labelled, Listing, Shelf, joined
 from affcli.facesets.loading import load
 from affcli.facesets.mixing import CLASS_POWER
 from affcli.facesets.pictures import FaceData
 from affcli.facesets.preparing import BILINEAR, Preparation
+from affcli.facesets.readers import affectnet, class_folders, ferplus, rafdb, searching
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
-from affcli.features import Stream, StreamFeatures, no_features
+from affcli.features.stream import Stream, StreamFeatures, no_features
 from affcli.schema import base_names
 
 log = logging.getLogger(__name__)

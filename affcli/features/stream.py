@@ -1,4 +1,4 @@
-"""Feature tables of one stream, pictures or sound, read video by video. (Their join is in `joins.py`.)"""
+"""Feature tables of one stream, pictures or sound, read video by video. (Their join is in `joined.py`.)"""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
-from affcli.grouping import RowsByVideo
-from affcli.outputs import STANDARD_STREAM
+from affcli.files.outputs import STANDARD_STREAM
 from affcli.schema import AUDIO, VISUAL
-from affcli.tables import TableReader, tables_in
+from affcli.tables.by_video import RowsByVideo
+from affcli.tables.reader import TableReader, tables_in
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Chunks of unfinished work: small Parquet files, each complete under its name and with what going on after it needs.
 
 A chunk holds rows of one or more videos, a row group for each call of `write`; nothing is buffered and no thread runs,
-however many videos there are. They are no tables of ours (those are in `tables.py`): nothing else reads them.
+however many videos there are. They are no tables of ours (those are in tables/): nothing else reads them.
 """
 
 from __future__ import annotations

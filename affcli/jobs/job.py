@@ -19,14 +19,14 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from affcli.errors import AffcliError
-from affcli.grouping import RowsByVideo
-from affcli.inputs import MediaInput, digest, identity
-from affcli.outputs import refuse_existing, remove_leftovers
-from affcli.resume import Part, Parts, PartWriter
+from affcli.files.inputs import MediaInput, digest, identity
+from affcli.files.outputs import refuse_existing, remove_leftovers
+from affcli.jobs.parts import Part, Parts, PartWriter
+from affcli.jobs.shares import ALONE, Share
 from affcli.schema import with_metadata
-from affcli.shares import ALONE, Share
-from affcli.tables import TableReader
-from affcli.writing import TableWriter
+from affcli.tables.by_video import RowsByVideo
+from affcli.tables.reader import TableReader
+from affcli.tables.writer import TableWriter
 
 log = logging.getLogger(__name__)
 

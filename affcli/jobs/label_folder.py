@@ -16,11 +16,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from affcli.errors import AffcliError
-from affcli.labelled import LabelledTable
 from affcli.schema import FRAMES, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
-from affcli.summaries import summary_row, summary_schema
-from affcli.tables import metadata_in
-from affcli.writing import TableWriter
+from affcli.tables.reader import metadata_in
+from affcli.tables.writer import TableWriter
+from affcli.views.labelled_video import LabelledTable
+from affcli.views.summary import summary_row, summary_schema
 
 _SUFFIX: Final = ".parquet"
 _LONGEST_NAME: Final = 180  # bytes; file systems take 255, and a temporary name is longer

@@ -1,6 +1,6 @@
 """Videos → a folder of frame tables: the whole chain, an input at a time, with what is done kept and failures named.
 
-This module decides; seeing, hearing and naming are the work of a `Labeller` (in `models/chain.py`). Pictures of several
+This module decides; seeing, hearing and naming are the work of a `Labeller` (in models/label/). Pictures of several
 inputs are worked on together, so that batches run across their borders; when an input's pictures are done, its sound
 is encoded, both are joined, and its tables are written. Until then its features lie in parts beside the tables, so
 that work that was ended goes on from there.
@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
-from affcli.extraction import Fingerprints, Recording, Summary
-from affcli.inputs import MediaInput
-from affcli.label_folder import LabelFolder, Source
+from affcli.files.inputs import MediaInput
+from affcli.jobs.job import Fingerprints, Recording, Summary
+from affcli.jobs.label_folder import LabelFolder, Source
+from affcli.jobs.stream_features import PartFeatures
+from affcli.jobs.stream_work import Marks, StreamKind, StreamWork
 from affcli.media.video import NO_PICTURE
-from affcli.part_features import PartFeatures
-from affcli.stream_work import Marks, StreamKind, StreamWork
 
 log = logging.getLogger(__name__)
 

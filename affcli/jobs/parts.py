@@ -29,8 +29,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from affcli.chunks import Chunk, ChunkWriter, chunks_in, keep_only
 from affcli.errors import AffcliError
+from affcli.jobs.chunks import Chunk, ChunkWriter, chunks_in, keep_only
 
 log = logging.getLogger(__name__)
 

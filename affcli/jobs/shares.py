@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from affcli.errors import UsageError
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.features import StreamFeatures, finite, no_features
-from affcli.resume import Part
+from affcli.features.stream import StreamFeatures, finite, no_features
+from affcli.jobs.parts import Part
 
 
 class PartFeatures:

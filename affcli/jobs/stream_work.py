@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from affcli.errors import AffcliError
-from affcli.extraction import Fingerprints
-from affcli.inputs import MediaInput, identity
-from affcli.part_features import PartFeatures
-from affcli.resume import Parts, PartWriter
+from affcli.files.inputs import MediaInput, identity
+from affcli.jobs.job import Fingerprints
+from affcli.jobs.parts import Parts, PartWriter
+from affcli.jobs.stream_features import PartFeatures
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.annotations import VideoLabels
 from affcli.errors import AffcliError
+from affcli.labels.reader import VideoLabels
 from affcli.schema import CLASSES, recording_of
 
 

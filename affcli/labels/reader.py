@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.tables import TableReader
+from affcli.tables.reader import TableReader
 
 _BOM = b"\xef\xbb\xbf"
 _LAST_FRAME = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column

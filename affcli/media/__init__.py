@@ -1,0 +1,1 @@
+"""Images and sound from media files, their times, and the faces in them."""

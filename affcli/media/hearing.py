@@ -11,18 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.features import Stream, open_features
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
 from affcli.media.audio import SoundPiece, open_sound
-from affcli.media.ffmpeg import MediaError
 from affcli.media.video import frame_centres, open_frame_times
-from affcli.schema import base_names
 
 Floats = NDArray[np.float64]
 
@@ -183,46 +180,6 @@ class GivenFrames:
 
     def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[None]]:
         return self.frames, nullcontext()
-
-
-class FrameSource:
-    """A Source: finds frames in a feature table, in the picture beside the sound, or at a frame rate."""
-
-    def __init__(self, *, fps: float | None, table: str | None) -> None:
-        self._fps = fps
-        self._table = open_features(table) if table else None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What a table's metadata says of it (no path)."""
-        return {"fps": self._fps, "frames_from": "a table" if self._table else "the files"}
-
-    def beside(self, item: MediaInput) -> bytes:
-        """What the item's rows depend on besides its own content: the times that the table lists."""
-        return self._listed_times(item.video, self._table).tobytes() if self._table else b""
-
-    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
-        if self._table is not None:
-            return ShownFrames(self._listed_times(item.video, self._table)), nullcontext()
-        frames = ShownFrames(known.times_s, complete=known.complete)
-        if known.complete and len(known.times_s):  # none are known where they follow from a rate
-            return frames, nullcontext()
-        try:
-            return frames, FrameReader(item, len(known.times_s))
-        except MediaError as error:
-            if self._fps is not None:
-                return RegularFrames(self._fps), nullcontext()
-            raise AffcliError(f"{error}; for sound without a picture give --fps F or --frames-from TABLE.") from error
-
-    def _listed_times(self, video: str, table: Stream) -> Floats:
-        """Times of the video, or of the longest of its parts (`X_left`, `X_right`, `X#1`)."""
-        names = [video] if video in table else [name for name in table.videos if video in base_names(name)]
-        if not names:
-            raise AffcliError(f"{table.name} (--frames-from) has no video '{video}'.")
-        times_s = table.read_times(max(names, key=table.frames))
-        if np.isnan(times_s).any():
-            raise AffcliError(f"{table.name} (--frames-from) has no times for '{video}': leave --frames-from away.")
-        return times_s
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.inputs import MediaInput, digest, find_inputs
+from affcli.files.inputs import MediaInput, digest, find_inputs
 from affcli.media.drawings import Drawings
 from affcli.media.faces import LONG_SIDE, TEMPLATE_SIZE, FaceDetector
 from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
-from affcli.inputs import numbered_pictures
+from affcli.files.inputs import numbered_pictures
 from affcli.media.ffmpeg import Clock, Decoder, MediaError, Stamp, why_unreadable
 
 Pixels = NDArray[np.uint8]

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.columns import is_number
 from affcli.errors import AffcliError
-from affcli.logits import VideoRows
+from affcli.predictions.columns import is_number
+from affcli.predictions.logit_table import VideoRows
 from affcli.schema import FRAMES, class_fields, with_metadata
 
 

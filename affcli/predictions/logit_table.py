@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.columns import ColumnNames, Layout, is_list, layout_of, without_logits
 from affcli.errors import AffcliError, counted, listed
-from affcli.grouping import RowsByVideo
+from affcli.predictions.columns import ColumnNames, Layout, is_list, layout_of, without_logits
 from affcli.schema import FRAMES, WINDOWED
-from affcli.tables import TableReader, plain_type, tables_in
+from affcli.tables.by_video import RowsByVideo
+from affcli.tables.reader import TableReader, plain_type, tables_in
 
 __all__ = ["ColumnNames", "LogitTable", "VideoRows"]
 

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.errors import AffcliError, UsageError, counted
-from affcli.frames import faces, frame_rows, frame_schema, largest
-from affcli.logits import LogitTable, VideoRows
-from affcli.medians import window_medians
+from affcli.predictions.frame_table import faces, frame_rows, frame_schema, largest
+from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.medians import window_medians
 from affcli.schema import CLASSES
-from affcli.tables import plain_type
+from affcli.tables.reader import plain_type
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.errors import AffcliError, UsageError, counted, listed
-from affcli.frames import frame_rows, frame_schema, largest
-from affcli.logits import LogitTable, VideoRows
+from affcli.predictions.frame_table import frame_rows, frame_schema, largest
+from affcli.predictions.logit_table import LogitTable, VideoRows
 
 LOGITS, PROBABILITIES, SHARES = "logits", "probabilities", "shares"
 
 if TYPE_CHECKING:
-    from affcli.calibration import Calibration
+    from affcli.predictions.calibration import Calibration
 
 # Columns of the input that belong to the frame, not to the row, with their types.
 PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_()}

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from affcli.console.printing import Grid, Report
 from affcli.errors import counted, listed
-from affcli.metrics import ClassScore, Compared, Difference, Interval, Score, Tally
 from affcli.schema import CLASSES
+from affcli.scoring.metrics import ClassScore, Compared, Difference, Interval, Score, Tally
 
 JSON_VERSION: Final = 1
 # Below these an interval from resampled videos says little: a resampling may lack a class altogether.
 FEW_VIDEOS: Final = 20
 FEW_VIDEOS_OF_A_CLASS: Final = 5
 
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of texts: the first column is named by its rows, the others hold numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-Report = Sequence[str | Grid]
 
 FIGURES: Final = {"macro_f1": "macro F1", "accuracy": "accuracy"}
 
@@ -58,23 +47,6 @@ def _differences(tables: Sequence[Compared], figure: str) -> Grid:
         for i, one in enumerate(tables)
     )
     return Grid("", (FIGURES[figure], "score", "95 % interval", "to the first", "95 % interval, paired"), rows)
-
-
-def as_text(parts: Report) -> str:
-    """The report as aligned plain text, ending in a newline."""
-    return "\n\n".join(part if isinstance(part, str) else _aligned(part) for part in parts) + "\n"
-
-
-def _aligned(grid: Grid) -> str:
-    rows = [grid.header, *grid.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    title = [grid.title] if grid.title else []
-    return "\n".join([*title, *(_padded(row, widths) for row in rows)])
-
-
-def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
-    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-    return "  ".join([row[0].ljust(widths[0]), *numbers]).rstrip()
 
 
 def calibration_report(tables: Sequence[Compared], offsets: Mapping[str, float]) -> Report:

@@ -10,12 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.annotations import VideoLabels, class_numbers
 from affcli.errors import AffcliError, UsageError, counted, listed
-from affcli.frames import faces, largest
-from affcli.logits import LogitTable, VideoRows
-from affcli.metrics import Counts, Tally, confusion
+from affcli.labels.matching import matching_rows
+from affcli.labels.reader import VideoLabels, class_numbers
+from affcli.predictions.frame_table import faces, largest
+from affcli.predictions.logit_table import LogitTable, VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.scoring.metrics import Counts, Tally, confusion
 
 # Aff-Wild2's label files have up to two lines more than their video has frames (302 of 317 have none to two).
 TRAILING_LABELS: Final = 2
@@ -111,29 +112,6 @@ def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, s
 
 def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:
     return np.flatnonzero(labels != NOT_ANNOTATED) + 1
-
-
-def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, trailing: int = 0) -> NDArray[np.int64]:
-    """For each wanted frame number the index of the row that has it, -1 where none; both ascending, without repeats.
-
-    Up to `trailing` frames past the last row take the last row, whether it holds a prediction or not.
-    """
-    if not frame.size:
-        return np.full(wanted.size, -1, np.int64)
-    at = np.minimum(np.searchsorted(frame, wanted), frame.size - 1)
-    last = frame[-1]
-    found = (frame[at] == wanted) | ((wanted > last) & (wanted <= last + trailing))
-    return np.where(found, at, -1)
-
-
-def truth_of(labels: Mapping[str, VideoLabels], video: str, frame: NDArray[np.int64]) -> Numbers | None:
-    """The class numbers of a video's frames [n], -1 where nobody judged; None for a video without labels."""
-    if video not in labels:
-        return None
-    known = labels[video].labels
-    return np.where(
-        frame <= known.size, np.append(known, NOT_ANNOTATED)[np.minimum(frame - 1, known.size)], NOT_ANNOTATED
-    )
 
 
 # --- which column is the prediction ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.errors import AffcliError
-from affcli.tables import TableReader
+from affcli.tables.reader import TableReader
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Opens tables: Parquet, CSV/TSV and Arrow, from files, pipes and standard input. No other module does.
 
 Whatever its format, an open table is read in pieces, so that its size does not matter: CSV and Arrow streams are
-first turned into a temporary Arrow file. (Writing is in `writing.py`, and offered here too.)
+first turned into a temporary Arrow file. (Writing is in `writer.py`, and offered here too.)
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from affcli.delimited import read_csv
 from affcli.errors import AffcliError, UsageError, listed
-from affcli.outputs import STANDARD_STREAM
+from affcli.files.outputs import STANDARD_STREAM
 from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, metadata_of
-from affcli.submissions import is_submission, read_submission
-from affcli.writing import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
+from affcli.tables.abaw_submission import is_submission, read_submission
+from affcli.tables.delimited import read_csv
+from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
 PARQUET_READERS = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
 

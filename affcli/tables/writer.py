@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from affcli.delimited import csv_header, csv_lines
 from affcli.errors import AffcliError, UsageError
-from affcli.outputs import STANDARD_OUTPUT, refuse_existing, temporary_name
+from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, temporary_name
+from affcli.tables.delimited import csv_header, csv_lines
 
 ROWS_PER_GROUP = 65_536
 _BYTES_OF_LISTS = 4 << 20

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as Xml
 
-from affcli.captions import clock, milliseconds
-from affcli.labelled import LabelledVideo, require_times
-from affcli.segments import Segments, gaps_of
+from affcli.views.labelled_video import LabelledVideo, require_times
+from affcli.views.segments import Segments, gaps_of
+from affcli.views.webvtt import clock, milliseconds
 
 EXPRESSION: Final = "expression"
 HEADER: Final = ("Tier", "Begin Time", "End Time", "Duration", "Annotation")

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.annotations import VideoLabels
 from affcli.errors import AffcliError, UsageError, counted, listed
-from affcli.labelled import LabelledTable, LabelledVideo, require_times
-from affcli.logits import LogitTable
-from affcli.outputs import write_folder
+from affcli.files.outputs import write_folder
+from affcli.labels.reader import VideoLabels
+from affcli.predictions.logit_table import LogitTable
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.scoring import predictor
-from affcli.segments import Segments, confidences, segments_of
-from affcli.submissions import HEADER, Locations
+from affcli.scoring.tally import predictor
+from affcli.tables.abaw_submission import HEADER, Locations
+from affcli.views.labelled_video import LabelledTable, LabelledVideo, require_times
+from affcli.views.segments import Segments, confidences, segments_of
 
 # For a listed video without any prediction; a video with at least one has a nearest frame to take the class from.
 FALLBACK: Final = CLASSES.index("Neutral")

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.annotations import class_numbers
-from affcli.columns import ColumnNames, is_number
 from affcli.errors import AffcliError, listed
-from affcli.frames import flags, largest
-from affcli.logits import LogitTable, VideoRows
+from affcli.labels.reader import class_numbers
+from affcli.predictions.columns import ColumnNames, is_number
+from affcli.predictions.frame_table import flags, largest
+from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.vote import PROBABILITIES, in_space
 from affcli.schema import BOX_COLUMNS, CLASSES
-from affcli.scoring import predictor, refuse_duplicates
-from affcli.voting import PROBABILITIES, in_space
+from affcli.scoring.tally import predictor, refuse_duplicates
 
 NO_LABEL: Final = -1
 # How long a video of a single frame is shown, where nothing tells.

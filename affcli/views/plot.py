@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from affcli.errors import AffcliError, counted
-from affcli.metrics import Score
 from affcli.palette import EMPTY, GAP, INK, MUTED, RULE, colours_of, text_on
 from affcli.schema import CLASSES
-from affcli.segments import runs
-from affcli.timelines import Timeline, bands, gap_bands
+from affcli.scoring.metrics import Score
+from affcli.views.segments import runs
+from affcli.views.timeline import Timeline, bands, gap_bands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from affcli.timelines import Floats
+    from affcli.views.timeline import Floats
 
 SUFFIXES: Final = (".png", ".svg")
 WIDTH_MM: Final = 180  # a page's text

@@ -12,15 +12,15 @@ from urllib.parse import quote
 
 import numpy as np
 
-from affcli.columns import ColumnNames
 from affcli.errors import AffcliError, counted, listed
-from affcli.inputs import VIDEO_SUFFIXES, shown_name
-from affcli.labelled import NO_LABEL, LabelledTable, LabelledVideo
-from affcli.pages import MOST_SEGMENTS, PageVideo
+from affcli.files.inputs import VIDEO_SUFFIXES, shown_name
+from affcli.predictions.columns import ColumnNames
 from affcli.schema import AUDIO, VISUAL, WINDOWED, base_names
-from affcli.segments import confidences, segments_of
-from affcli.tables import TableReader, tables_in
-from affcli.timelines import timeline
+from affcli.tables.reader import TableReader, tables_in
+from affcli.views.labelled_video import NO_LABEL, LabelledTable, LabelledVideo
+from affcli.views.report_page import MOST_SEGMENTS, PageVideo
+from affcli.views.segments import confidences, segments_of
+from affcli.views.timeline import timeline
 
 # No screen is wider than the timeline at this many columns, two pixels each, and two hours take 20 kB.
 COLUMNS: Final = 720

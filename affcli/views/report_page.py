@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from affcli import __version__
 from affcli.errors import counted
 from affcli.palette import EMPTY, colours_of, text_on
-from affcli.timelines import Timeline, bands, gap_bands
+from affcli.views.timeline import Timeline, bands, gap_bands
 
 UNKNOWN: Final = 255  # of labels and probabilities; these are from 0 to 254
 MOST_SEGMENTS: Final = 300
@@ -73,7 +73,7 @@ def one_line(text: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("affcli") / "assets" / name).read_text(encoding="utf-8")
+    return (files("affcli.views") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash_of(text: str) -> str:

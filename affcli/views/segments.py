@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.labelled import NO_LABEL, LabelledVideo
+from affcli.views.labelled_video import NO_LABEL, LabelledVideo
 
 _TICKS: Final = 1_000_000  # a second's; lengths are compared in whole microseconds, as times are known
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affcli.labelled import LabelledVideo
 from affcli.schema import CLASSES
-from affcli.segments import Segments, segments_of
+from affcli.views.labelled_video import LabelledVideo
+from affcli.views.segments import Segments, segments_of
 
 _DIGITS: Final = 6  # of seconds and shares: what is behind them is rounding of binary numbers
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.labelled import NO_LABEL, LabelledVideo
-from affcli.segments import Segments, runs
+from affcli.views.labelled_video import NO_LABEL, LabelledVideo
+from affcli.views.segments import Segments, runs
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]

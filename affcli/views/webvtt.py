@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from affcli.labelled import LabelledVideo, require_times
-from affcli.segments import Segments
+from affcli.views.labelled_video import LabelledVideo, require_times
+from affcli.views.segments import Segments
 
 # The characters that begin markup, or end a cue's timing line (W3C WebVTT, section 4.1).
 _ESCAPES: Final = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}

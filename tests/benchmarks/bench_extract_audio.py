@@ -23,15 +23,16 @@ import torch
 from measure import in_folder, medians, verdict
 from transformers import WavLMConfig, WavLMModel
 
-from affcli.extraction import Task, run
-from affcli.inputs import find_inputs
+from affcli.features.frame_times import FrameSource
+from affcli.files.inputs import find_inputs
+from affcli.jobs.job import Task, run
 from affcli.media.audio import CONTEXT_S, PIECE_S
 from affcli.media.ffmpeg import executable
-from affcli.media.hearing import FrameSource
-from affcli.models import audio_features, runtime
-from affcli.models.encoders import AudioEncoder
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.extract import audio_features
+from affcli.models.runtime import devices
 from affcli.schema import AUDIO, VISUAL, audio_schema, visual_schema, with_metadata
-from affcli.writing import TableWriter
+from affcli.tables.writer import TableWriter
 
 SECONDS, FPS, RATE = 60, 25, 16_000
 PIECES_S = [PIECE_S + CONTEXT_S] * (SECONDS // PIECE_S)  # the two at the ends, each with one neighbour
@@ -73,7 +74,7 @@ def times(folder: Path, video: str) -> Path:
     return path
 
 
-def bare(encoder: AudioEncoder, chosen: runtime.Runtime) -> Callable[[], object]:
+def bare(encoder: AudioEncoder, chosen: devices.Runtime) -> Callable[[], object]:
     """The model alone on random samples that are ready."""
     pieces = [torch.randn(1, seconds * RATE) * 0.1 for seconds in PIECES_S]
 
@@ -96,7 +97,7 @@ def ours(encoder: AudioEncoder, source: FrameSource, path: Path, output: Path) -
 
 def main(folder: Path) -> bool:
     """Prints the ratios; true where the targets are met."""
-    chosen = runtime.choose("cpu")
+    chosen = devices.choose("cpu")
     encoder = AudioEncoder(str(checkpoint(folder)), chosen)
     sound, video = clip(folder, "sound.wav"), clip(folder, "video.mp4")
     from_table = FrameSource(fps=None, table=str(times(folder, "video")))

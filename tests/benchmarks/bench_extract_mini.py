@@ -16,13 +16,13 @@ from measure import in_folder, medians, verdict
 from affcli.media.faces import FaceDetector
 from affcli.media.sightings import watch_faces
 from affcli.media.video import open_video
-from affcli.models import runtime
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.runtime import devices
 
 
 def main(folder: Path) -> bool:
     """Prints the ratio; true where the target is met."""
-    path, chosen = clip(folder, "480p"), runtime.choose("cpu")
+    path, chosen = clip(folder, "480p"), devices.choose("cpu")
     encoder = VisualEncoder("mini", chosen, batch_size=BATCH)
     watch = watch_faces(FaceDetector(threads=1), "largest", encoder.preprocessing.input_size)
 

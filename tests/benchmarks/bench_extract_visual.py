@@ -21,14 +21,15 @@ from measure import in_folder, medians, verdict
 from PIL import Image
 from transformers import BeitConfig, BeitModel
 
-from affcli.extraction import Task, run
-from affcli.inputs import find_inputs
+from affcli.files.inputs import find_inputs
+from affcli.jobs.job import Task, run
 from affcli.media.faces import FaceDetector
 from affcli.media.ffmpeg import executable
 from affcli.media.showing import Show
 from affcli.media.video import open_video
-from affcli.models import runtime, visual_features
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.extract import visual_features
+from affcli.models.runtime import devices
 from affcli.schema import VISUAL, visual_schema
 
 FRAMES, USUAL_FRAMES, BATCH = 160, 24, 32
@@ -60,7 +61,7 @@ def checkpoint(folder: Path) -> Path:
     return path
 
 
-def bare(encoder: VisualEncoder, chosen: runtime.Runtime) -> Callable[[], object]:
+def bare(encoder: VisualEncoder, chosen: devices.Runtime) -> Callable[[], object]:
     """The model alone on random pictures that are ready."""
     pictures = torch.randn(BATCH, 3, 224, 224)
 
@@ -99,7 +100,7 @@ def usual(path: Path, folder: Path, encoder: VisualEncoder) -> Callable[[], obje
 
 def main(folder: Path) -> bool:
     """Prints the ratios; true where all targets are met."""
-    chosen = runtime.choose("cpu")
+    chosen = devices.choose("cpu")
     encoder = VisualEncoder(str(checkpoint(folder)), chosen, batch_size=BATCH)
     clips = {name: clip(folder, name) for name in SIZES}
     works = [bare(encoder, chosen), usual(clips["480p"], checkpoint(folder), encoder)]

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from measure import in_folder, medians, verdict
 from tables import lengths
 
-from affcli.features import FeatureTable
-from affcli.joins import JoinedFeatures
-from affcli.models.storage import MEMORY
-from affcli.models.windows import Frames
+from affcli.features.joined import JoinedFeatures
+from affcli.features.stream import FeatureTable
+from affcli.models.fusion.feature_storage import MEMORY
+from affcli.models.fusion.windows import Frames
 from affcli.schema import VISUAL, visual_schema, with_metadata
-from affcli.writing import TableWriter
+from affcli.tables.writer import TableWriter
 
 FRAMES, SIZE = 1_000_000, 768
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from measure import affcli, in_folder, medians, run, verdict
 
 from affcli.media.ffmpeg import executable
-from affcli.models.fusion import FusionConfig, FusionNetwork
-from affcli.models.model_file import ModelCard, save_model
+from affcli.models.fusion.model_file import ModelCard, save_model
+from affcli.models.fusion.network import FusionConfig, FusionNetwork
 
 CLIPS, SECONDS, FPS = 2, 15, 25
 FACE = Path(__file__).parent.parent / "data" / "astronaut.jpg"

@@ -27,11 +27,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import WavLMConfig, WavLMModel
 
-from affcli.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_inputs
+from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, find_inputs
 from affcli.media.audio import PIECE_S, open_sound
-from affcli.models import runtime
-from affcli.models.audio_features import StepMeans, _proper_steps
-from affcli.models.encoders import AudioEncoder
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.extract.audio_features import StepMeans, _proper_steps
+from affcli.models.runtime import devices
 
 SECONDS, RATE, NEAR_S = 90, 16_000, 1.0
 CENTRES_S = (np.arange(SECONDS * 25) + 0.5) / 25
@@ -56,7 +56,7 @@ def speech(clips: Path) -> NDArray[np.float32]:
 
 
 def checkpoint(folder: Path, name: str) -> Path:
-    runtime.transformers()  # makes it quiet
+    devices.transformers()  # makes it quiet
     torch.manual_seed(0)
     WavLMModel(WavLMConfig(**CONFIGS[name])).save_pretrained(folder / name)
     facts = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": RATE, "do_normalize": False}
@@ -73,7 +73,7 @@ def frames(encoder: AudioEncoder, pieces: list[tuple[NDArray[np.float64], NDArra
 
 
 def report(model: str, samples: NDArray[np.float32], file: Path) -> None:
-    encoder = AudioEncoder(model, runtime.choose("cpu", "fp32"))
+    encoder = AudioEncoder(model, devices.choose("cpu", "fp32"))
     with open_sound(file, sample_rate_hz=RATE) as sound:
         in_pieces = frames(encoder, [_proper_steps(encoder, piece) for piece in sound])
     steps = encoder.encode(samples)

@@ -16,8 +16,8 @@ from measure import affcli, in_folder, medians, python, run, verdict
 from scipy.ndimage import median_filter
 from tables import frame_logits
 
+from affcli.predictions.smooth import median
 from affcli.schema import CLASSES
-from affcli.smoothing import median
 
 PANDAS = """
 import sys

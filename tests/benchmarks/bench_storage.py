@@ -18,14 +18,14 @@ import pyarrow as pa
 import torch
 from measure import in_folder, medians, peak, verdict
 
-from affcli.models import runtime
-from affcli.models.dataset import LabelledFrames, TrainingSet
-from affcli.models.fusion import FusionConfig
-from affcli.models.storage import MappedRows, Storage
-from affcli.models.training import Trainer, TrainingOptions
-from affcli.models.windows import Frames, Windows
+from affcli.models.fusion.dataset import LabelledFrames, TrainingSet
+from affcli.models.fusion.feature_storage import MappedRows, Storage
+from affcli.models.fusion.network import FusionConfig
+from affcli.models.fusion.trainer import Trainer, TrainingOptions
+from affcli.models.fusion.windows import Frames, Windows
+from affcli.models.runtime import devices
 from affcli.schema import AUDIO, CLASSES, VISUAL, audio_schema, visual_schema, with_metadata
-from affcli.writing import TableWriter
+from affcli.tables.writer import TableWriter
 
 SIZE, FRAMES, VIDEO = 768, 32_768, 2_048  # numbers in a feature, frames in all, frames in a video
 SMALL = FusionConfig(visual_size=SIZE, audio_size=SIZE, dim=64, layers=1, heads=4)
@@ -105,7 +105,7 @@ def gathering(memory: TrainingSet, disk: TrainingSet) -> None:
 
 
 def epochs(memory: TrainingSet, disk: TrainingSet) -> bool:
-    run = runtime.choose("cpu", small=True)
+    run = devices.choose("cpu", small=True)
     one, other = (Trainer(SMALL, OPTIONS, data, None, run) for data in (memory, disk))
     memory_s, disk_s = medians(lambda: one.epoch(1), lambda: other.epoch(1))
     return verdict(f"epoch from disk {disk_s:.2f} s / from memory {memory_s:.2f} s", disk_s / memory_s, most=1.25)

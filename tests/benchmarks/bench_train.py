@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from measure import medians, verdict
 
-from affcli.features import StreamFeatures
-from affcli.joins import VideoFeatures
-from affcli.models import runtime
-from affcli.models.dataset import LabelledFrames, TrainingSet
-from affcli.models.fusion import FusionConfig, FusionNetwork, focal_loss
-from affcli.models.inference import windowed_logits
-from affcli.models.training import Trainer, TrainingOptions
-from affcli.models.windows import Frames, Windows
+from affcli.features.joined import VideoFeatures
+from affcli.features.stream import StreamFeatures
+from affcli.models.fusion.dataset import LabelledFrames, TrainingSet
+from affcli.models.fusion.inference import windowed_logits
+from affcli.models.fusion.network import FusionConfig, FusionNetwork, focal_loss
+from affcli.models.fusion.trainer import Trainer, TrainingOptions
+from affcli.models.fusion.windows import Frames, Windows
+from affcli.models.runtime import devices
 
 CONFIG = FusionConfig(visual_size=768, audio_size=768)
 FRAMES, BATCH = 2_048, 32
@@ -46,7 +46,7 @@ def stream(random: np.random.Generator) -> StreamFeatures:
     return StreamFeatures(features, random.random(FRAMES) > 0.05, np.arange(FRAMES) / 30)
 
 
-def training(video: VideoFeatures, run: runtime.Runtime) -> bool:
+def training(video: VideoFeatures, run: devices.Runtime) -> bool:
     frames = Frames.of(video)
     labels = torch.randint(-1, 8, (FRAMES,))
     data = TrainingSet(LabelledFrames(frames, labels), Windows.over(frames.offsets, length=64, stride=8))
@@ -70,7 +70,7 @@ def training(video: VideoFeatures, run: runtime.Runtime) -> bool:
     return verdict(what, bare_s / ours_s, least=0.9)
 
 
-def prediction(video: VideoFeatures, run: runtime.Runtime) -> bool:
+def prediction(video: VideoFeatures, run: devices.Runtime) -> bool:
     network = FusionNetwork(CONFIG).eval()
     frames = Frames.of(video)
     windows = Windows.over(frames.offsets, length=64, stride=8)
@@ -94,8 +94,8 @@ def main() -> bool:
     """Prints the ratios; true where all targets are met."""
     random = np.random.default_rng(0)
     video = VideoFeatures("v", stream(random), stream(random))
-    met = [training(video, runtime.choose("cpu", small=True))]
-    met += [prediction(video, runtime.choose("cpu", precision)) for precision in ("fp32", "bf16")]
+    met = [training(video, devices.choose("cpu", small=True))]
+    met += [prediction(video, devices.choose("cpu", precision)) for precision in ("fp32", "bf16")]
     return all(met)
 
 

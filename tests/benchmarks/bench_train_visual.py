@@ -21,10 +21,10 @@ from measure import medians, verdict
 from transformers import BeitConfig
 
 from affcli.facesets.pictures import FaceData, Pictures
-from affcli.models import runtime
-from affcli.models.classifiers import Classifier
-from affcli.models.losses import soft_focal_loss
-from affcli.models.picture_training import PictureOptions, PictureTrainer
+from affcli.models.encoders.classifier import Classifier
+from affcli.models.face_training.trainer import PictureOptions, PictureTrainer
+from affcli.models.runtime import devices
+from affcli.models.training.losses import soft_focal_loss
 
 PICTURES, BATCH, SIZE = 1024, 128, 112
 OPTIONS = PictureOptions(
@@ -65,7 +65,7 @@ def faces(folder: Path) -> FaceData:
     return FaceData(Pictures(pixels, targets, even, ("random",), zeros), None, None, "")
 
 
-def bare(model: str, run: runtime.Runtime) -> Callable[[], None]:
+def bare(model: str, run: devices.Runtime) -> Callable[[], None]:
     """As many steps as an epoch has, all on the same batch."""
     network = Classifier.load(model, drop_path=OPTIONS.drop_path, seed=0).network.to(run.device).train()
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
@@ -90,10 +90,10 @@ def main() -> bool:
     """Prints the ratios; true where the target is met."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model, run = str(recipe(folder)), runtime.choose_for_training(small=False)
+        model, run = str(recipe(folder)), devices.choose_for_training(small=False)
         classifier = Classifier.load(model, drop_path=OPTIONS.drop_path, seed=0)
         trainer = PictureTrainer(classifier, OPTIONS, faces(folder), run)
-        others = [runtime.Runtime(run.device, precision) for precision in ("fp32", "bf16")]
+        others = [devices.Runtime(run.device, precision) for precision in ("fp32", "bf16")]
         works = [bare(model, one) for one in (run, *others)]
         bare_s, fp32_s, bf16_s, ours_s = medians(*works, lambda: trainer.epoch(1))
     print(f"     bare loop: fp32 {PICTURES / fp32_s:.1f} pictures/s, bf16 {PICTURES / bf16_s:.1f} ({run.device.type})")

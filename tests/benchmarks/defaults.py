@@ -18,8 +18,8 @@ import torch
 from experiments import Data, Figures, predicted, trained
 from parts import KERNEL, NETWORK, OPTIONS, STRIDE, spread
 
-from affcli.models.fusion import FusionConfig
-from affcli.models.training import TrainingOptions
+from affcli.models.fusion.network import FusionConfig
+from affcli.models.fusion.trainer import TrainingOptions
 
 BASE = "lr 1e-3, 12 epochs, batch 32, dropout 0.1, weight decay 0.01"
 SETTINGS: dict[str, tuple[FusionConfig, TrainingOptions]] = {

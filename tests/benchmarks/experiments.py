@@ -11,21 +11,21 @@ import torch
 from numpy.typing import NDArray
 from synthetic import FRAMES, RARE, SIZE, VIDEOS, World, write
 
-from affcli import metrics
-from affcli.annotations import read_labels
-from affcli.features import FeatureTable
-from affcli.joins import JoinedFeatures
-from affcli.models import runtime
-from affcli.models.dataset import TrainingSet, ValidationSet
-from affcli.models.fusion import FusionConfig, FusionNetwork
-from affcli.models.inference import voted
-from affcli.models.training import Trainer, TrainingOptions
+from affcli.features.joined import JoinedFeatures
+from affcli.features.stream import FeatureTable
+from affcli.labels.reader import read_labels
+from affcli.models.fusion.dataset import TrainingSet, ValidationSet
+from affcli.models.fusion.inference import voted
+from affcli.models.fusion.network import FusionConfig, FusionNetwork
+from affcli.models.fusion.trainer import Trainer, TrainingOptions
+from affcli.models.runtime import devices
+from affcli.predictions.smooth import median
 from affcli.schema import CLASSES
-from affcli.smoothing import median
+from affcli.scoring import metrics
 
 # Twice as many videos to test on as to train on: they cost little, and rare classes need them.
 SETS = {"Train_Set": {"count": VIDEOS, "frames": FRAMES}, "Test_Set": {"count": VIDEOS, "frames": FRAMES}}
-CPU = runtime.Runtime(torch.device("cpu"), "fp32")
+CPU = devices.Runtime(torch.device("cpu"), "fp32")
 BATCH = 256  # windows at a time in prediction
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from experiments import Data, Figures, network_of, predicted, trained
 
-from affcli.models.fusion import FusionConfig
-from affcli.models.training import TrainingOptions
+from affcli.models.fusion.network import FusionConfig
+from affcli.models.fusion.trainer import TrainingOptions
 
 STRIDE, KERNEL = 32, 11  # windows of training every 32 frames: epochs are short, and there are more of them
 NETWORK = network_of(dim=32, layers=1, heads=2)

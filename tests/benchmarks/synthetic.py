@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.schema import AUDIO, CLASSES, NOT_ANNOTATED, VISUAL, audio_schema, visual_schema, with_metadata
-from affcli.writing import TableWriter
+from affcli.tables.writer import TableWriter
 
 # Of Aff-Wild2's training videos: the share in which a class occurs.
 SHARE_OF_VIDEOS = np.array([0.81, 0.13, 0.08, 0.06, 0.66, 0.13, 0.28, 0.45])

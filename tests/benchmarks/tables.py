@@ -61,7 +61,7 @@ def windowed_logits(folder: Path) -> Path:
 
 def frame_logits(folder: Path) -> Path:
     """A table of frame logits as `vote` writes it, 1.56 million rows; made once."""
-    from affcli.frames import frame_schema
+    from affcli.predictions.frame_table import frame_schema
 
     path = folder / "F.parquet"
     if not path.exists():

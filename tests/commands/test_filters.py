@@ -16,8 +16,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from affcli import terminal
 from affcli.cli import run
+from affcli.console import terminal
 from affcli.schema import CLASSES
 
 FILTERS = ("vote", "smooth", "score")

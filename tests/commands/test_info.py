@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import Affcli
-from feature_tables import write_visual
+from helpers.feature_tables import write_visual
+from helpers.runners import Affcli
 
-from affcli.models.fusion import FusionConfig, FusionNetwork
-from affcli.models.model_file import ModelCard, save_model
+from affcli.models.fusion.model_file import ModelCard, save_model
+from affcli.models.fusion.network import FusionConfig, FusionNetwork
 
 
 def test_a_model_shows_its_card(tmp_path: Path, affcli: Affcli) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Affcli
-from feature_tables import class_features, write_audio, write_labels, write_visual
-from media_fixtures import H264, astronaut, ffmpeg, write_frames
-from warm import AFFCLI, Warm
+from helpers.feature_tables import class_features, write_audio, write_labels, write_visual
+from helpers.media_fixtures import H264, astronaut, ffmpeg, write_frames
+from helpers.runners import Affcli
+from helpers.warm import AFFCLI, Warm
 
 LABELS = {"a": [4] * 40, "b": [0] * 40, "c": [5] * 20 + [1] * 20}
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def shell(script: str, folder: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Affcli
+from helpers.runners import Affcli
 
 from affcli.cli import COMMANDS
 
@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-MAN = Path(__file__).parent.parent / "man"
+MAN = Path(__file__).parents[2] / "man"
 
 
 def plain(roff: str) -> str:

@@ -18,7 +18,7 @@ FRAMES = 1200
 
 @pytest.fixture(scope="module")
 def sequences() -> ModuleType:
-    path = Path(__file__).parent.parent / "examples" / "mini_sequences.py"
+    path = Path(__file__).parents[2] / "examples" / "mini_sequences.py"
     spec = importlib.util.spec_from_file_location("mini_sequences", path)
     assert spec is not None
     assert spec.loader is not None

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from face_sets import fer2013_text, ferplus_votes, numbered_folders, picture
+from helpers.face_sets import fer2013_text, ferplus_votes, numbered_folders, picture
+from helpers.media_fixtures import Pixels, astronaut
 from hypothesis import given
 from hypothesis import strategies as st
-from media_fixtures import Pixels, astronaut
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -269,7 +269,7 @@ def test_killed_while_it_decodes(tmp_path: Path) -> None:
     paths = [picture(tmp_path / f"{value:03d}.png", value % 256) for value in range(400)]
     code = f"""
         import sys, time
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
         from pathlib import Path
         from test_face_data import SMALL, listed
         from affcli.facesets import decoding

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from face_sets import (
+from helpers.face_sets import (
     fer2013_text,
     ferplus_pictures,
     ferplus_votes,
@@ -19,11 +19,11 @@ from face_sets import (
     rafdb_list,
 )
 
+from affcli.console.printing import as_text
 from affcli.errors import AffcliError, UsageError
-from affcli.facesets.ferplus import soft_label
 from affcli.facesets.listing import Labelled
+from affcli.facesets.readers.ferplus import soft_label
 from affcli.facesets.static import held_out_rows, list_static
-from affcli.reports import as_text
 from affcli.schema import CLASSES
 
 NAMES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")

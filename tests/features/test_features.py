@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feature_tables import TOY, write_audio, write_visual
+from helpers.feature_tables import TOY, write_audio, write_visual
 
 from affcli.errors import AffcliError
-from affcli.features import FeatureTable, no_features, open_stream, refuse_other_encoder
-from affcli.joins import JoinedFeatures, note_other_alignment
+from affcli.features.joined import JoinedFeatures, note_other_alignment
+from affcli.features.stream import FeatureTable, no_features, open_stream, refuse_other_encoder
 from affcli.schema import AUDIO, VISUAL
 
 NAN = np.nan

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from affcli.errors import AffcliError, UsageError
-from affcli.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput, digest, find_inputs, numbered_pictures, read_names
+from affcli.files.inputs import (
+    SOUND_SUFFIXES,
+    VIDEO_SUFFIXES,
+    MediaInput,
+    digest,
+    find_inputs,
+    numbered_pictures,
+    read_names,
+)
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from affcli import schema
-from affcli.writing import TableWriter
+from affcli.tables.writer import TableWriter
 
 Features = Mapping[str, np.ndarray]  # video → [n, size], rows of NaN where the stream is missing
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from affcli import terminal
 from affcli.cli import run
+from affcli.console import terminal
 from affcli.schema import CLASSES, FRAMES, with_metadata
 
 

@@ -64,13 +64,13 @@ def showinfo_times(path: Path) -> list[float]:
 @cache
 def astronaut() -> Pixels:
     """A photograph with one face, uint8 [512, 512, 3]."""
-    with Image.open(Path(__file__).parent / "data" / "astronaut.jpg") as picture:
+    with Image.open(Path(__file__).parents[1] / "data" / "astronaut.jpg") as picture:
         return np.array(picture.convert("RGB"))
 
 
 def shared_clip(name: str) -> Path:
     """A real clip of the folder `AFFCLI_SHARED` (else `shared` beside the repository); skips the test without it."""
-    folder = Path(os.environ.get("AFFCLI_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "clips"
+    folder = Path(os.environ.get("AFFCLI_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "clips"
     if not (folder / name).is_file():
         pytest.skip("the shared clips are not here")
     return folder / name

@@ -24,8 +24,8 @@ _HEAVY = (
     "transformers.models.beit.modeling_beit",
     "transformers.models.wavlm.modeling_wavlm",
     "affcli.commands.label",
-    "affcli.models.classifiers",
-    "affcli.models.tasks",
+    "affcli.models.encoders.classifier",
+    "affcli.models.fusion.task",
 )
 
 _server = multiprocessing.get_context("forkserver")

@@ -13,20 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Affcli
-from extracting import BLANK, SMALL
-from feature_tables import write_labels
+from helpers.extracting import BLANK, SMALL
+from helpers.feature_tables import write_labels
+from helpers.media_fixtures import ffmpeg, write_frames
+from helpers.runners import Affcli
+from helpers.warm import Warm
 from hypothesis import given
 from hypothesis import strategies as st
-from media_fixtures import ffmpeg, write_frames
-from warm import Warm
 
-from affcli import resume
-from affcli.label_folder import LabelFolder, table_name
-from affcli.labelled import LabelledVideo
-from affcli.resume import PartWriter
+from affcli.jobs import parts
+from affcli.jobs.label_folder import LabelFolder, table_name
+from affcli.jobs.parts import PartWriter
 from affcli.schema import BOX_COLUMNS, CLASSES, metadata_of
-from affcli.summaries import summary_row
+from affcli.views.labelled_video import LabelledVideo
+from affcli.views.summary import summary_row
 
 Label = Callable[..., str]
 
@@ -36,8 +36,9 @@ FLAGS = ("--precision", "fp32", "--batch-size", 4)
 DIES = """
 import os, sys
 from pathlib import Path
-from affcli import cli, resume
-resume.KEEP_EVERY_S = 0
+from affcli import cli
+from affcli.jobs import parts
+parts.KEEP_EVERY_S = 0
 replace = Path.replace
 Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name == "NAME" else replace(one, other)
 cli.main(sys.argv[1:])
@@ -280,7 +281,7 @@ def test_fail_fast_stops_and_keeps_what_is_done(here: Path, label: Label) -> Non
 def test_a_file_that_changes_while_it_is_read_has_failed(
     here: Path, label: Label, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affcli.models.chain import Chain
+    from affcli.models.label.chain import Chain
 
     hear = Chain.hear
 
@@ -351,12 +352,12 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     command = ("label", *FLAGS, "--model", "model.safetensors", "clips", *options, "-o")
     affcli(*command, "whole")
-    from affcli.models.chain import Chain
+    from affcli.models.label.chain import Chain
 
     stops = [(PartWriter, "keep", 3), (Chain, "name", 1), (LabelFolder, "write", 2), (Chain, "hear", 2)]
     for owner, name, number in [*stops, (LabelFolder, "sum_up", 1)]:
         with monkeypatch.context() as patch:
-            patch.setattr(resume, "KEEP_EVERY_S", 0)
+            patch.setattr(parts, "KEEP_EVERY_S", 0)
             patch.setattr(owner, name, interrupted(getattr(owner, name), number))
             affcli(*command, "out", status=130)
         assert not (here / "out" / "summary.parquet").exists()
@@ -390,7 +391,7 @@ def test_killed_before_any_file_gets_its_name(here: Path, label: Label) -> None:
 
 
 def test_what_is_done_is_not_done_again(here: Path, label: Label, monkeypatch: pytest.MonkeyPatch) -> None:
-    from affcli.models.chain import Chain
+    from affcli.models.label.chain import Chain
 
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "name", interrupted(Chain.name, 3))  # the pictures of the third clip are done by then

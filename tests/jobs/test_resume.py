@@ -14,23 +14,23 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Extract
-from extracting import BLANK, SMALL, column
-from media_fixtures import H264, ffmpeg, write_frames, write_pattern
+from helpers.extracting import BLANK, SMALL, column
+from helpers.media_fixtures import H264, ffmpeg, write_frames, write_pattern
+from helpers.runners import Extract
+from helpers.warm import Warm
 from PIL import Image
-from warm import Warm
 
-from affcli import chunks, extraction, resume
-from affcli.chunks import ChunkWriter, chunks_in
 from affcli.errors import AffcliError
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
+from affcli.jobs import chunks, job, parts
+from affcli.jobs.chunks import ChunkWriter, chunks_in
+from affcli.jobs.parts import Parts, PartWriter
 from affcli.media.hearing import FrameReader, MoreFrames
-from affcli.models.encoders import AudioEncoder
-from affcli.resume import Parts, PartWriter
+from affcli.models.encoders.audio_encoder import AudioEncoder
 
 SCHEMA = pa.schema([pa.field("video", pa.string()), pa.field("frame", pa.int32())])
 # Runs affcli with chunks kept every so many seconds, in a process that can be killed.
-KEEPS = "import sys; from affcli import cli, resume; resume.KEEP_EVERY_S = float(sys.argv[1]); cli.main(sys.argv[2:])"
+KEEPS = "import sys; from affcli import cli, resume; parts.KEEP_EVERY_S = float(sys.argv[1]); cli.main(sys.argv[2:])"
 # The same, and kills itself where a file would get the name NAME.
 DIES = f"""
 import os
@@ -59,7 +59,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
                 raise KeyboardInterrupt
             keep(part, state)
 
-        monkeypatch.setattr(resume, "KEEP_EVERY_S", 0)
+        monkeypatch.setattr(parts, "KEEP_EVERY_S", 0)
         monkeypatch.setattr(PartWriter, "keep", counted)
 
     return arm
@@ -106,7 +106,7 @@ def test_a_long_video_goes_on_from_its_last_chunk(
 def test_frames_that_are_done_are_not_encoded_again(
     tmp_path: Path, visual: Extract, interrupt_at: Interrupt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affcli.media import faces
+    from affcli.predictions.frame_table import faces
 
     write_frames(tmp_path / "x.mkv", two_people(20))
     interrupt_at(11)
@@ -146,7 +146,7 @@ def test_a_video_that_was_kept_to_its_last_frame_is_only_finished(
 ) -> None:
     write_frames(tmp_path / "x.mkv", [SMALL] * 4)
     visual("x.mkv", output="whole.parquet")
-    monkeypatch.setattr(resume, "KEEP_EVERY_S", 0)
+    monkeypatch.setattr(parts, "KEEP_EVERY_S", 0)
     finish = PartWriter.finish
     monkeypatch.setattr(PartWriter, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     visual("x.mkv", status=130)
@@ -285,20 +285,20 @@ def test_a_file_that_changes_while_it_is_read_has_failed(
 ) -> None:
     for name in ("a.mkv", "b.mkv"):
         write_frames(tmp_path / name, [SMALL] * 4)
-    finish = extraction.Recorder.finish
+    finish = job.Recorder.finish
 
-    def late(recorder: extraction.Recorder, item: MediaInput, problem: str | None) -> None:
+    def late(recorder: job.Recorder, item: MediaInput, problem: str | None) -> None:
         if item.video == "a":
             with item.path.open("ab") as file:
                 file.write(b"x" * grow)
             os.utime(item.path)
         finish(recorder, item, problem)
 
-    monkeypatch.setattr(extraction.Recorder, "finish", late)
+    monkeypatch.setattr(job.Recorder, "finish", late)
     said = visual("a.mkv", "b.mkv", status=3)
     assert said.splitlines()[0] == "affcli extract-visual: a.mkv: the file changed while it was read"
     assert column(tmp_path / "V.parquet", "video") == ["b"] * 4
-    monkeypatch.setattr(extraction.Recorder, "finish", finish)
+    monkeypatch.setattr(job.Recorder, "finish", finish)
     visual("a.mkv", "b.mkv", "--update")
     assert column(tmp_path / "V.parquet", "video") == ["a"] * 4 + ["b"] * 4
 
@@ -324,7 +324,7 @@ def test_two_processes_do_not_make_one_table(tmp_path: Path, visual: Extract) ->
     write_frames(tmp_path / "a.mkv", [SMALL])
     code = """
 import sys, time, pyarrow as pa
-from affcli.resume import Parts
+from affcli.jobs.parts import Parts
 parts = Parts(sys.argv[1], {"kind": "x"}, pa.schema([]))
 print("here", flush=True)
 time.sleep(60)
@@ -378,7 +378,7 @@ def test_an_output_folder_that_may_not_be_written_is_one_line(
 
 def test_the_clock_says_when_a_chunk_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = SimpleNamespace(monotonic=lambda: clock_s)
-    monkeypatch.setattr(resume, "time", now)
+    monkeypatch.setattr(parts, "time", now)
     clock_s = 100.0
     part = PartWriter(tmp_path / "x", "", "", SCHEMA)
     clock_s = 129.9

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Extract
-from extracting import SMALL, column
+from helpers.extracting import SMALL, column
+from helpers.media_fixtures import write_frames
+from helpers.runners import Extract
+from helpers.warm import TORCHRUN, Warm, two_ranks
 from hypothesis import given
 from hypothesis import strategies as st
-from media_fixtures import write_frames
-from warm import TORCHRUN, Warm, two_ranks
 
 from affcli.errors import UsageError
-from affcli.inputs import MediaInput, find_inputs
-from affcli.models import visual_features
+from affcli.files.inputs import MediaInput, find_inputs
+from affcli.jobs.shares import Share
+from affcli.models.extract import visual_features
 from affcli.schema import metadata_of
-from affcli.shares import Share
-from affcli.tables import TableReader
+from affcli.tables.reader import TableReader
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_every_input_is_in_one_share_and_no_share_has_more_than_one_input_too_mu
     inputs = [MediaInput(f"v{number:02}", Path(f"v{number}"), "file") for number in range(len(sizes))]
     bytes_of = {item: sizes[number] for number, item in enumerate(inputs)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("affcli.shares._size", bytes_of.__getitem__)
+        patch.setattr("affcli.jobs.shares._size", bytes_of.__getitem__)
         shares = [Share(rank, size).of(inputs) for rank in range(size)]
     assert sorted(item.video for share in shares for item in share) == [item.video for item in inputs]
     assert all(share == sorted(share, key=lambda item: item.video) for share in shares)
@@ -161,7 +161,7 @@ def test_an_output_is_not_replaced_by_several_processes(
 def test_a_file_that_changes_is_named_by_its_own_process_and_known_to_the_other(
     tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affcli.extraction import Recorder
+    from affcli.jobs.job import Recorder
 
     finish = Recorder.finish
 

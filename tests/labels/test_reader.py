@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.annotations import read_labels
 from affcli.errors import AffcliError
+from affcli.labels.reader import read_labels
 from affcli.schema import CLASSES
 
 HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"

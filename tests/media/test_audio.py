@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.media_fixtures import H264, ffmpeg, write_click
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_fixtures import H264, ffmpeg, write_click
 
 from affcli.media.audio import SoundPiece, SoundPieces, open_sound
 from affcli.media.ffmpeg import MediaError

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Affcli
-from media_fixtures import LOSSLESS, Pixels, astronaut, write_frames
+from helpers.media_fixtures import LOSSLESS, Pixels, astronaut, write_frames
+from helpers.runners import Affcli
 from PIL import Image
 
 from affcli.media import drawings
@@ -18,8 +18,8 @@ from affcli.media.drawings import Drawings, drawing
 from affcli.media.faces import ARCFACE_TEMPLATE, LONG_SIDE, Face, FaceDetector, align
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, take_pictures, watch_faces
 from affcli.media.video import Frame, open_video
-from affcli.models import runtime
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.runtime import devices
 from affcli.schema import metadata_of
 
 SMALL = astronaut()[::2, ::2]  # 256 × 256, the face about 60 pixels wide
@@ -99,7 +99,7 @@ def test_of_aligned_pictures_smaller_scales_are_the_middle_and_larger_ones_refus
     picture = Image.fromarray(SMALL[:112, 60:172])
     picture.save(tmp_path / "faces" / "x" / "00001.png")
     visual("faces", "--crop-scale", "0.5,1")
-    encoder = VisualEncoder(str(tiny_beit), runtime.choose("cpu", "fp32"), batch_size=4)
+    encoder = VisualEncoder(str(tiny_beit), devices.choose("cpu", "fp32"), batch_size=4)
     views = [encoder.preprocessing.fitted(shown) for shown in (picture.crop((28, 28, 84, 84)), picture)]
     stored = np.array(pq.read_table(tmp_path / "V.parquet")["feature"].to_pylist())
     assert np.array_equal(stored, encoder.encode(np.stack([views])))

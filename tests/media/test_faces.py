@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.media_fixtures import Pixels, astronaut, write_frames
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from media_fixtures import Pixels, astronaut, write_frames
 from PIL import Image
 
 from affcli.media.faces import ARCFACE_TEMPLATE, LONG_SIDE, FaceDetector, align, overlap, similarity

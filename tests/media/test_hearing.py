@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.media_fixtures import H264, write_pattern
 from hypothesis import given
 from hypothesis import strategies as st
-from media_fixtures import H264, write_pattern
 
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
 from affcli.media.ffmpeg import MediaError
 from affcli.media.hearing import FrameReader, MoreFrames, ShownFrames
 from affcli.media.video import read_frame_times

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from media_fixtures import Pixels, astronaut, shared_clip
+from helpers.media_fixtures import Pixels, astronaut, shared_clip
 from PIL import Image
 
 from affcli.media.faces import ARCFACE_TEMPLATE, Face, FaceDetector

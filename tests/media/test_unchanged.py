@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Extract
-from extracting import BLANK, SMALL
-from media_fixtures import LOSSLESS, Pixels, ffmpeg, write_frames
+from helpers.extracting import BLANK, SMALL
+from helpers.media_fixtures import LOSSLESS, Pixels, ffmpeg, write_frames
+from helpers.runners import Extract
 from PIL import Image
 
 from affcli.media import sightings
 from affcli.media.faces import FaceDetector
 from affcli.media.showing import Closed, Opened
 from affcli.media.sightings import SeenFrame, Sighting, same_pixels
-from affcli.models.batches import encoded
-from affcli.models.encoders import Encoded, VisualEncoder
+from affcli.models.encoders.visual_encoder import Encoded, VisualEncoder
+from affcli.models.extract.face_batches import encoded
 
 
 class Counted:

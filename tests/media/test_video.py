@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_fixtures import H264, astronaut, ffmpeg, shared_clip, showinfo_times, write_frames, write_pattern
+from helpers.media_fixtures import H264, astronaut, ffmpeg, shared_clip, showinfo_times, write_frames, write_pattern
 from PIL import Image
 
 from affcli.errors import AffcliError

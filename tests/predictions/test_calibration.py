@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from frame_tables import call, write_labels
+from helpers.frame_tables import call, write_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from affcli import calibration
-from affcli.calibration import Calibration, Judged, classified, cross_validated, fit, read_calibration
 from affcli.errors import AffcliError
-from affcli.metrics import confusion
-from affcli.reports import signed
+from affcli.predictions.calibration import Calibration, read_calibration
 from affcli.schema import CLASSES
+from affcli.scoring import fit_calibration
+from affcli.scoring.fit_calibration import Judged, classified, cross_validated, fit
+from affcli.scoring.metrics import confusion
+from affcli.scoring.report import signed
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_search_along_one_class_equals_brute_force_ties_included(data):
     offsets = np.array(data.draw(st.lists(halves, min_size=3, max_size=3)))
     number, grid = data.draw(st.integers(0, 2)), np.arange(-3, 3.5, 0.5)
     judged = Judged(logits, truth, np.zeros(count, int), ("v",))
-    found = calibration._confusions(judged, offsets, number, grid)
+    found = fit_calibration._confusions(judged, offsets, number, grid)
     for value, matrix in zip(grid, found, strict=True):
         tried = offsets.copy()
         tried[number] = value
@@ -84,7 +85,7 @@ def test_fitting_never_loses_on_the_frames_it_is_fitted_to(seed, count):
 
 def test_an_offset_of_nothing_is_0(monkeypatch):
     best = np.array([0.1, 0.2, 0.3])  # 0.2 less their mean is -2.8e-17
-    monkeypatch.setattr(calibration, "_best_offset", lambda judged, offsets, number, grid: (best[number], 0.0))
+    monkeypatch.setattr(fit_calibration, "_best_offset", lambda judged, offsets, number, grid: (best[number], 0.0))
     few = frames(20)
     found = fit(Judged(few.logits[:3], few.truth % 3, few.video, few.videos))
     assert found.tolist() == [-0.1, 0, 0.1]
@@ -122,7 +123,7 @@ def test_a_video_is_judged_without_its_own_labels():
 
 def test_each_fold_is_fitted_to_all_other_videos(monkeypatch):
     seen = []
-    monkeypatch.setattr(calibration, "fit", lambda judged: seen.append(set(judged.video)) or np.zeros(8))
+    monkeypatch.setattr(fit_calibration, "fit", lambda judged: seen.append(set(judged.video)) or np.zeros(8))
     cross_validated(frames(videos=7), folds=3, seed=0)
     assert sorted(map(len, seen)) == [4, 5, 5]
     assert sorted(video for fold in seen for video in set(range(7)) - fold) == list(range(7))

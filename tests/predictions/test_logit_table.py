@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli import grouping
-from affcli.columns import ColumnNames
 from affcli.errors import AffcliError, UsageError
-from affcli.logits import LogitTable
+from affcli.predictions.columns import ColumnNames
+from affcli.predictions.logit_table import LogitTable
 from affcli.schema import CLASSES, VISUAL, visual_schema, with_metadata
+from affcli.tables import by_video
 
 VIDEOS = ["b", "b", "a", "a", "10", "9"]
 FRAMES = [2, 1, 1, 2, 1, 1]
@@ -78,7 +78,7 @@ def save(rows: pa.Table, file: Path) -> Path:
 def test_every_format_and_row_order_reads_the_same(
     tmp_path: Path, suffix: str, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grouping, "MOST_PASSES", passes)  # 0: sorted in memory; 100: piece by piece
+    monkeypatch.setattr(by_video, "MOST_PASSES", passes)  # 0: sorted in memory; 100: piece by piece
     assert read(save(table(), tmp_path / f"t{suffix}")) == EXPECTED
     order = np.random.default_rng(1).permutation(6)
     shuffled = read(save(table().take(pa.array(order)), tmp_path / f"u{suffix}"))
@@ -98,7 +98,7 @@ def test_videos_may_begin_and_end_anywhere_in_a_row_group(
     file = tmp_path_factory.mktemp("groups") / "t.parquet"
     pq.write_table(pa.table({"video": videos, "frame": frame, "A": number, "B": -number}), file, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "MOST_PASSES", passes)
+        patch.setattr(by_video, "MOST_PASSES", passes)
         with LogitTable(str(file)) as logits:
             rows = list(logits.videos())
     assert [len(video.frame) for video in rows] == sizes
@@ -305,7 +305,7 @@ def test_other_columns_are_carried_or_those_that_are_wanted(tmp_path: Path) -> N
 
 def test_a_sorted_table_is_held_one_video_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(table().sort_by("video"), tmp_path / "t.parquet", row_group_size=2)
-    monkeypatch.setattr(grouping.TableReader, "read", None)  # the whole table is never asked for
+    monkeypatch.setattr(by_video.TableReader, "read", None)  # the whole table is never asked for
     assert read(tmp_path / "t.parquet") == EXPECTED
 
 

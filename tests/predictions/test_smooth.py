@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from affcli import smoothing
 from affcli.errors import AffcliError, UsageError
-from affcli.logits import LogitTable
+from affcli.predictions import smooth
+from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.smooth import Filter
 from affcli.schema import FRAMES, metadata_of
-from affcli.smoothing import Filter
 
 ODD = st.integers(0, 12).map(lambda half: 2 * half + 1)
 
@@ -52,7 +52,7 @@ def by_hand(values: np.ndarray, kernel: int, seen: np.ndarray, weights: np.ndarr
 @given(values=series(), kernel=ODD)
 @settings(deadline=None)
 def test_median_equals_scipy_exactly(values: np.ndarray, kernel: int) -> None:
-    found = smoothing.median(values, kernel, np.ones_like(values, bool))
+    found = smooth.median(values, kernel, np.ones_like(values, bool))
     assert found.dtype == values.dtype
     # In two dimensions: scipy 1.15 and 1.16 are wrong, or crash, in one where the kernel is longer than the array.
     assert np.array_equal(found, ndimage.median_filter(values, size=(1, kernel), mode="nearest"))
@@ -64,11 +64,11 @@ def test_every_method_equals_scipy_for_kernels_longer_and_shorter_than_the_video
     values = np.random.default_rng(kernel).normal(size=(8, frames))
     seen = np.ones_like(values, bool)
     size = (1, kernel)
-    assert np.array_equal(smoothing.median(values, kernel, seen), ndimage.median_filter(values, size, mode="nearest"))
+    assert np.array_equal(smooth.median(values, kernel, seen), ndimage.median_filter(values, size, mode="nearest"))
     mean = ndimage.uniform_filter(values, size, mode="nearest")
-    np.testing.assert_allclose(smoothing.mean(values, kernel, seen), mean, atol=1e-12)
+    np.testing.assert_allclose(smooth.mean(values, kernel, seen), mean, atol=1e-12)
     gaussian = ndimage.gaussian_filter1d(values, kernel / 6, axis=1, mode="nearest", radius=kernel // 2)
-    np.testing.assert_allclose(smoothing.gaussian(values, kernel, seen), gaussian, atol=1e-12)
+    np.testing.assert_allclose(smooth.gaussian(values, kernel, seen), gaussian, atol=1e-12)
 
 
 @given(values=series(), kernel=ODD, seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
@@ -78,31 +78,29 @@ def test_what_is_not_seen_is_left_out_of_every_window(values: np.ndarray, kernel
     values = np.where(seen, values, values.dtype.type(np.nan))  # whatever stands there must not matter
     own = np.nan_to_num(values, nan=5.0)
     expected = by_hand(own, kernel, seen)
-    assert np.array_equal(smoothing.median(own, kernel, seen).astype(np.float32), expected.astype(np.float32))
+    assert np.array_equal(smooth.median(own, kernel, seen).astype(np.float32), expected.astype(np.float32))
     flat = by_hand(own, kernel, seen, weights=np.ones(kernel))
-    np.testing.assert_allclose(smoothing.mean(own, kernel, seen), flat, atol=1e-9)
+    np.testing.assert_allclose(smooth.mean(own, kernel, seen), flat, atol=1e-9)
     bell = np.exp(-0.5 * (np.arange(-(kernel // 2), kernel // 2 + 1) / (kernel / 6)) ** 2)
-    np.testing.assert_allclose(
-        smoothing.gaussian(own, kernel, seen), by_hand(own, kernel, seen, weights=bell), atol=1e-9
-    )
+    np.testing.assert_allclose(smooth.gaussian(own, kernel, seen), by_hand(own, kernel, seen, weights=bell), atol=1e-9)
 
 
 def test_an_even_count_takes_the_mean_of_the_two_middle_values() -> None:
     values = np.array([[1.0, 100.0, 4.0, 2.0, 3.0]], np.float32)
     seen = np.array([[True, False, True, True, True]])
-    assert smoothing.median(values, 5, seen).tolist() == [[1, 1.5, 2.5, 3, 3]]
+    assert smooth.median(values, 5, seen).tolist() == [[1, 1.5, 2.5, 3, 3]]
 
 
 def test_the_repeats_of_an_end_that_is_not_seen_are_not_seen_either() -> None:
     values, seen = np.array([[9.0, 1.0, 2.0]]), np.array([[False, True, True]])
-    assert smoothing.median(values, 3, seen).tolist() == [[1, 1.5, 2]]
+    assert smooth.median(values, 3, seen).tolist() == [[1, 1.5, 2]]
 
 
 def test_infinite_logits_are_ordinary_values_of_a_median() -> None:
     values = np.array([[-np.inf, np.inf, 1.0, np.inf, np.inf]])
     seen = np.array([[True, True, True, False, True]])
-    assert smoothing.median(values, 3, np.ones_like(seen)).tolist() == [[-np.inf, 1, np.inf, np.inf, np.inf]]
-    assert smoothing.median(values, 3, seen)[0, 4] == np.inf
+    assert smooth.median(values, 3, np.ones_like(seen)).tolist() == [[-np.inf, 1, np.inf, np.inf, np.inf]]
+    assert smooth.median(values, 3, seen)[0, 4] == np.inf
 
 
 @given(st.lists(st.sampled_from([-np.inf, np.inf, -3e38, 0.5, 1.0, 2.0]), min_size=1, max_size=30), ODD, st.booleans())
@@ -113,7 +111,7 @@ def test_infinite_and_huge_logits_count_in_their_own_windows_only(row: list[floa
     seen = np.arange(len(row))[None] % 3 > 0 if hide else np.ones_like(values, bool)
     bell = np.exp(-0.5 * (np.arange(-(kernel // 2), kernel // 2 + 1) / (kernel / 6)) ** 2)
     for method, weights in (("median", None), ("mean", np.ones(kernel)), ("gaussian", bell)):
-        found = smoothing.FILTERS[method](values, kernel, seen)
+        found = smooth.FILTERS[method](values, kernel, seen)
         np.testing.assert_allclose(found, by_hand(values, kernel, seen, weights), atol=1e-9, err_msg=method)
 
 
@@ -137,7 +135,7 @@ def mode_by_hand(own: np.ndarray, kernel: int, seen: np.ndarray, classes: int) -
 def test_mode_equals_brute_force(labels: list[int], kernel: int, seed: int) -> None:
     own = np.array(labels)
     seen = (own >= 0) & (np.random.default_rng(seed).random(len(own)) > 0.3)
-    shares, winner = smoothing.mode(own, kernel, seen, 4, known=own >= 0)
+    shares, winner = smooth.mode(own, kernel, seen, 4, known=own >= 0)
     expected_shares, expected = mode_by_hand(own, kernel, seen, 4)
     assert winner.tolist() == expected.tolist()
     np.testing.assert_array_equal(shares, expected_shares)
@@ -145,9 +143,9 @@ def test_mode_equals_brute_force(labels: list[int], kernel: int, seed: int) -> N
 
 def test_mode_ties_keep_the_own_label_else_take_the_lowest_class() -> None:
     own = np.array([2, 1, 1, 2, 0])
-    _, winner = smoothing.mode(own, 5, np.ones(5, bool), 3, known=np.ones(5, bool))
+    _, winner = smooth.mode(own, 5, np.ones(5, bool), 3, known=np.ones(5, bool))
     assert winner.tolist() == [2, 2, 1, 0, 0]  # 2 2 2 1 1 | 2 2 1 1 2 | 2 1 1 2 0, a tie | 1 1 2 0 0 | 1 2 0 0 0
-    _, winner = smoothing.mode(np.array([1, 0, 2, 1, 2]), 5, np.ones(5, bool), 3, known=np.ones(5, bool))
+    _, winner = smooth.mode(np.array([1, 0, 2, 1, 2]), 5, np.ones(5, bool), 3, known=np.ones(5, bool))
     assert winner[1] == 1
 
 
@@ -167,8 +165,8 @@ def write(file: Path, **columns: object) -> str:
 
 def smoothed(source: str, kernel: int = 3, **options: object) -> pa.Table:
     with LogitTable(source) as table:
-        smooth = smoothing.Smooth(table, Filter(kernel, **options))  # type: ignore[arg-type]
-        return pa.concat_tables([rows.cast(smooth.schema) for rows in smooth.frames()])
+        filtered = smooth.Smooth(table, Filter(kernel, **options))  # type: ignore[arg-type]
+        return pa.concat_tables([rows.cast(filtered.schema) for rows in filtered.frames()])
 
 
 def test_windows_never_reach_across_a_videos_border(tmp_path: Path) -> None:
@@ -193,7 +191,7 @@ def test_null_logits_stay_null_unless_missing_ones_are_excluded(tmp_path: Path) 
     assert filled["label"].to_pylist() == ["A"] * 4
 
 
-@pytest.mark.parametrize("method", smoothing.METHODS)
+@pytest.mark.parametrize("method", smooth.METHODS)
 def test_frames_without_a_face_take_their_value_from_their_neighbours(tmp_path: Path, method: str) -> None:
     logits = {"A": [1.0, 0, 1, 0], "B": [0.0, 7, 0, 7]}
     face = [True, False, True, False]

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli import voting
-from affcli.columns import ColumnNames
 from affcli.errors import AffcliError, UsageError
-from affcli.logits import LogitTable
+from affcli.predictions import vote
+from affcli.predictions.columns import ColumnNames
+from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.vote import PER_FRAME, Vote
 from affcli.schema import FRAMES, metadata_of, windowed_schema, with_metadata
-from affcli.voting import PER_FRAME, Vote
 
 CLASSES = ("A", "B", "C")
 Row = tuple[str, int, list[float]]  # video, frame, logits with NaN for missing ones
@@ -142,7 +142,7 @@ def test_a_span_votes_for_every_frame_in_it(
         for frame in range(min(frames), max(frames) + 1):
             expected.setdefault((video, frame), ([math.nan] * 3, 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voting, "SPREAD_ROWS", piece)
+        patch.setattr(vote, "SPREAD_ROWS", piece)
         assert_same(voted(str(file)), expected)
 
 

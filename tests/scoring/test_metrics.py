@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from affcli import metrics
-from affcli.metrics import Tally, confusion, resampled_figures, score
+from affcli.scoring import metrics
+from affcli.scoring.metrics import Tally, confusion, resampled_figures, score
 
 pairs = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from frame_tables import call, predictions, write_labels, write_ours
+from helpers.frame_tables import call, predictions, write_labels, write_ours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from affcli.cli import run
+from affcli.labels.matching import matching_rows
 from affcli.schema import CLASSES
-from affcli.scoring import matching_rows
 
 CONTRACT = [
     *("version", "frames", "videos", "classes_present", "coverage", "accuracy", "macro_f1"),
@@ -522,7 +522,7 @@ def test_several_tables_print_a_row_each(tmp_path, affcli):
 
 def test_the_example_shows_the_curve_over_kernels(tmp_path):
     files, labels = three_tables(tmp_path)
-    script = Path(__file__).parents[1] / "examples" / "smoothing-curve.sh"
+    script = Path(__file__).parents[2] / "examples" / "smoothing-curve.sh"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = ["bash", str(script), str(files[0]), str(labels), "1", "3"]
     done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)

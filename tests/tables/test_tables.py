@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.delimited import csv_lines
 from affcli.errors import AffcliError, UsageError
-from affcli.outputs import refuse_existing, temporary_name
+from affcli.files.outputs import refuse_existing, temporary_name
 from affcli.schema import feature_field
-from affcli.tables import TableReader, plain_type
-from affcli.writing import TableWriter, rows_per_group
+from affcli.tables.delimited import csv_lines
+from affcli.tables.reader import TableReader, plain_type
+from affcli.tables.writer import TableWriter, rows_per_group
 
 ROWS = pa.table({"video": ["a", "b"], "frame": pa.array([1, 2], pa.int32()), "x": [0.5, None], "face": [True, False]})
 
@@ -86,7 +86,7 @@ def test_pandas_reads_our_csv_as_it_was(rows: list[tuple[str, float | None, int 
 
 
 def test_a_type_holds_for_the_whole_csv_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("affcli.delimited.BLOCK_BYTES", 256)
+    monkeypatch.setattr("affcli.tables.delimited.BLOCK_BYTES", 256)
     lines = [f"{i},{i},{i},true,NA," for i in range(200)] + ["200,0.5,word,false,7,"]
     (tmp_path / "t.csv").write_text("\n".join(["int,float,text,bool,late,none", *lines]) + "\n")
     found = read(tmp_path / "t.csv")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from frame_tables import call, predictions, write_ours
+from helpers.frame_tables import call, predictions, write_ours
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.captions import clock, escaped
+from affcli.views.webvtt import clock, escaped
 
 webvtt = pytest.importorskip("webvtt", reason="webvtt-py is not installed")
 Eaf = pytest.importorskip("pympi", reason="pympi-ling is not installed").Elan.Eaf

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from frame_tables import call, predictions, write_labels, write_ours
+from helpers.frame_tables import call, predictions, write_labels, write_ours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.annotations import VideoLabels, read_labels
-from affcli.exports import all_locations, fill, label_text
+from affcli.labels.reader import VideoLabels, read_labels
 from affcli.schema import CLASSES
-from affcli.submissions import HEADER, read_locations
+from affcli.tables.abaw_submission import HEADER, read_locations
+from affcli.views.export import all_locations, fill, label_text
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Affcli
-from media_fixtures import H264, LOSSLESS, ffmpeg, showinfo_times, write_frames, write_pattern
+from helpers.media_fixtures import H264, LOSSLESS, ffmpeg, showinfo_times, write_frames, write_pattern
+from helpers.runners import Affcli
 from PIL import Image
 
 from affcli.media.ffmpeg import executable
-from affcli.media.overlays import Found, Painter
 from affcli.media.video import open_video, read_frame_times
 from affcli.palette import PALETTE, channels
 from affcli.schema import CLASSES
+from affcli.views.overlay.painter import Found, Painter
 
 NOISE = ("-f", "lavfi", "-i", "anoisesrc=seed=1:duration=2:sample_rate=44100:amplitude=0.3")
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")

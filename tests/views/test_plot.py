@@ -12,14 +12,14 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 import pandas as pd
 import pytest
-from frame_tables import call, predictions, write_labels
+from helpers.frame_tables import call, predictions, write_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from affcli.labelled import LabelledVideo, lengths_s
 from affcli.palette import PALETTE, channels
-from affcli.timelines import bands, gap_bands, timeline
+from affcli.views.labelled_video import LabelledVideo, lengths_s
+from affcli.views.timeline import bands, gap_bands, timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -15,10 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from browser import CHROMIUM, Page, browser
-from conftest import Affcli
-from frame_tables import predictions, write_ours
-from media_fixtures import ffmpeg, write_pattern
+from helpers.browser import CHROMIUM, Page, browser
+from helpers.frame_tables import predictions, write_ours
+from helpers.media_fixtures import ffmpeg, write_pattern
+from helpers.runners import Affcli
 
 from affcli.schema import CLASSES, VISUAL, visual_schema, with_metadata
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.labelled import LabelledVideo, lengths_s
 from affcli.schema import CLASSES
-from affcli.segments import confidences, gaps_of, runs, segments_of
+from affcli.views.labelled_video import LabelledVideo, lengths_s
+from affcli.views.segments import confidences, gaps_of, runs, segments_of
 
 
 def video(labels: list[int], frame: list[int] | None = None, times_s: list[float] | None = None) -> LabelledVideo:

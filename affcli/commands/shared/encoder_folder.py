@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affcli.cards import ENCODER_CARD, read_encoder_card
-from affcli.commands.epochs import already_made
+from affcli.commands.shared.epoch_lines import already_made
 from affcli.errors import AffcliError
-from affcli.outputs import complete_folder, remove_leftovers
+from affcli.files.encoder_card import ENCODER_CARD, read_encoder_card
+from affcli.files.outputs import complete_folder, remove_leftovers
 
 if TYPE_CHECKING:
     from affcli.facesets.inventory import Inventory

@@ -10,11 +10,11 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from affcli import terminal
+from affcli.console import terminal
 from affcli.errors import AffcliError
 
 if TYPE_CHECKING:
-    from affcli.models.progress import EpochReport
+    from affcli.models.training.saved_state import EpochReport
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from affcli import extraction, terminal
+from affcli.console import terminal
 from affcli.errors import PartialError, UsageError, counted
-from affcli.inputs import MediaInput, find_inputs, read_names
-from affcli.shares import Share
+from affcli.files.inputs import MediaInput, find_inputs, read_names
+from affcli.jobs import job
+from affcli.jobs.shares import Share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -72,9 +73,9 @@ def _listed(from_file: str | None, *, nul: bool) -> list[str]:
 
 
 def run(
-    task: extraction.Task,
+    task: job.Task,
     inputs: Sequence[MediaInput],
-    extract: Callable[[Sequence[MediaInput], extraction.Recorder, Callable[[int, int], None]], None],
+    extract: Callable[[Sequence[MediaInput], job.Recorder, Callable[[int, int], None]], None],
     *,
     command: str,
 ) -> None:
@@ -90,7 +91,7 @@ def run(
             frames += more
             counter.advance(videos, frames=more)
 
-        summary = extraction.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance), share)
+        summary = job.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance), share)
     seconds = time.perf_counter() - began
     speed = f"{seconds:.1f} s; {frames / seconds:.1f} frames/s" if frames else "no new frames"
     if summary.outcome == "nothing to do":

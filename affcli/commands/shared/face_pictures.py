@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from affcli import terminal
+from affcli.console import terminal
 from affcli.errors import UsageError
-from affcli.shares import Share
+from affcli.jobs.shares import Share
 
 if TYPE_CHECKING:
     from affcli.facesets.inventory import Inventory
@@ -106,7 +106,7 @@ class Faces:
 
     def show_counts(self) -> None:
         """Pictures of each class, set by set, on standard output."""
-        from affcli.printing import show
+        from affcli.console.printing import show
 
         show([self.listing.table()])
 

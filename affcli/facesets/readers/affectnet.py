@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from affcli.errors import AffcliError, listed
-from affcli.facesets import class_folders, searching
 from affcli.facesets.listing import HELD_OUT, OTHER, TRAIN, Origin, Shelf
+from affcli.facesets.readers import class_folders, searching
 from affcli.schema import CLASSES
 
 # Expressions 0 to 6, from the set's own readme; 7 is Contempt; 8 to 10 are none, uncertain and no face.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from affcli.errors import AffcliError, listed
-from affcli.facesets import searching
 from affcli.facesets.listing import OTHER, TRAIN, Origin, Shelf
+from affcli.facesets.readers import searching
 from affcli.schema import CLASSES
 
 # How face sets and people spell the eight classes.

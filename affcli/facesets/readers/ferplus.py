@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
-from affcli.facesets import searching
 from affcli.facesets.listing import HELD_OUT, OTHER, TEST, TRAIN, Origin, Shelf
+from affcli.facesets.readers import searching
 from affcli.schema import CLASSES
 
 _VOTES, _PIXELS = "fer2013new.csv", "fer2013.csv"

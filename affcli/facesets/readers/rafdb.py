@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from affcli.errors import AffcliError
-from affcli.facesets import class_folders, searching
 from affcli.facesets.listing import TEST, TRAIN, Origin, Shelf
+from affcli.facesets.readers import class_folders, searching
 from affcli.schema import CLASSES
 
 # Labels 1 to 7, from the set's own readme.

@@ -9,7 +9,7 @@ from typing import Final
 
 from affcli.errors import AffcliError, listed
 from affcli.facesets.listing import HELD_OUT, TEST, TRAIN
-from affcli.inputs import PICTURE_SUFFIXES
+from affcli.files.inputs import PICTURE_SUFFIXES
 
 _DEPTH: Final = 3  # folders below the given one that are searched: `RAF-DB/basic/EmoLabel/`
 _JUNK: Final = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from affcli import __version__
-from affcli.cards import ENCODER_CARD, VISUAL_ENCODER
 from affcli.errors import AffcliError, listed
-from affcli.models import checkpoints, runtime
-from affcli.models.checkpoints import CONFIG, PREPROCESSOR, Checkpoint
-from affcli.models.preprocessing import PicturePreprocessing
-from affcli.outputs import write_bytes
+from affcli.files.encoder_card import ENCODER_CARD, VISUAL_ENCODER
+from affcli.files.outputs import write_bytes
+from affcli.models.encoders import find_checkpoint
+from affcli.models.encoders.find_checkpoint import CONFIG, PREPROCESSOR, Checkpoint
+from affcli.models.encoders.preprocessing import PicturePreprocessing
+from affcli.models.runtime import devices
 from affcli.schema import CLASSES
 
 _WAY_ON = "Make one with affcli train-visual, or leave --logits out."
@@ -41,9 +42,9 @@ class Classifier:
 
         A folder without weights is a recipe: its encoder begins at random. Raises AffcliError for what cannot be used.
         """
-        checkpoint = checkpoints.find(model, mini="visual", bare=True)
+        checkpoint = find_checkpoint.find(model, mini="visual", bare=True)
         preprocessing = PicturePreprocessing.of(checkpoint)
-        library = runtime.transformers()
+        library = devices.transformers()
         try:
             config = library.AutoConfig.from_pretrained(
                 checkpoint.folder, local_files_only=True, trust_remote_code=False
@@ -96,7 +97,7 @@ class ClassHead:
     """
 
     def __init__(self, checkpoint: Checkpoint, encoder: Any) -> None:
-        library = runtime.transformers()
+        library = devices.transformers()
         config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
         order = head_order(config) if checkpoint.weights else None
         if order is None:

@@ -57,7 +57,7 @@ def find(model: str, *, mini: str, bare: bool = False) -> Checkpoint:
     `bare` also takes a folder without weights, for a network that is to be trained from the beginning.
     """
     if model == MINI:
-        own = Path(__file__).parent / "mini" / mini
+        own = Path(__file__).parents[1] / "mini" / mini
         return Checkpoint(MINI, own)
     folder = Path(model)
     if folder.is_dir():

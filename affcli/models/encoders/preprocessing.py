@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affcli.errors import AffcliError
-from affcli.models import runtime
-from affcli.models.checkpoints import CONFIG, Checkpoint
+from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
+from affcli.models.runtime import devices
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _image_processor(checkpoint: Checkpoint) -> Any:
 
 def _pillow_processor(facts: Mapping[str, Any], model_type: str | None) -> Any:
     """The class that the file names, else that of the model's type, as transformers' AutoImageProcessor chooses it."""
-    runtime.transformers()
+    devices.transformers()
     # AutoImageProcessor itself, and this module by any other way, ask for torchvision in transformers before 5.17.
     known = importlib.import_module("transformers.models.auto.image_processing_auto")
     older = str(facts.get("feature_extractor_type", "")).replace("FeatureExtractor", "ImageProcessor")

@@ -13,7 +13,7 @@ from typing import Final
 
 from affcli.media.showing import Event
 from affcli.media.sightings import SeenFrame, Sighting
-from affcli.models.encoders import Encoded, EncodedFaces, VisualEncoder
+from affcli.models.encoders.visual_encoder import Encoded, EncodedFaces, VisualEncoder
 
 _MOST_WAITING: Final = 4096  # frames held back while a batch fills; then it is encoded as it is
 

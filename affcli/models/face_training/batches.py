@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from affcli.facesets.pictures import Pictures
-from affcli.models.augmentation import Augmenter, Changes, mix
-from affcli.models.losses import smoothed
-from affcli.models.ranks import Ranks
+from affcli.models.face_training.augmentation import Augmenter, Changes, mix
+from affcli.models.runtime.ranks import Ranks
+from affcli.models.training.losses import smoothed
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 from affcli.facesets.pictures import FaceData
 from affcli.facesets.preparing import Preparation
-from affcli.models import epochs
-from affcli.models.classifiers import Classifier
-from affcli.models.epochs import Outcome
-from affcli.models.picture_training import PictureOptions, PictureTrainer, Tell
-from affcli.models.progress import EpochReport, Progress, fingerprint
-from affcli.models.ranks import Ranks
-from affcli.models.runtime import Runtime
+from affcli.models.encoders.classifier import Classifier
+from affcli.models.face_training.trainer import PictureOptions, PictureTrainer, Tell
+from affcli.models.runtime.devices import Runtime
+from affcli.models.runtime.ranks import Ranks
+from affcli.models.training import loop
+from affcli.models.training.loop import Outcome
+from affcli.models.training.saved_state import EpochReport, Progress, fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class PictureTask:
         """All epochs; goes on where an interrupted run has ended."""
         trainer = PictureTrainer(self.classifier, self.options, data, self.run, ranks, tell=tell)
         limits = {"epochs": self.options.epochs, "patience": self.options.patience}
-        return epochs.run(trainer, progress, **limits, report=report, ranks=ranks)
+        return loop.run(trainer, progress, **limits, report=report, ranks=ranks)
 
     def save(self, folder: Path, trained: Outcome, prints: Mapping[str, str]) -> None:
         """Writes the encoder and its card, with these fingerprints, into a folder that exists."""

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from affcli import metrics
 from affcli.errors import AffcliError
 from affcli.facesets.pictures import FaceData, Pictures
-from affcli.models.augmentation import Augmenter
-from affcli.models.classifiers import Classifier
-from affcli.models.epochs import LARGEST_GRADIENT, learning_rate
-from affcli.models.losses import soft_focal_loss
-from affcli.models.optimizing import OPTIMIZERS, Average, parameter_groups, set_rate
-from affcli.models.picture_batches import Batch, Mixing, TrainingBatches
-from affcli.models.progress import EpochReport, State, Tensors
-from affcli.models.ranks import Ranks
-from affcli.models.runtime import Runtime
+from affcli.models.encoders.classifier import Classifier
+from affcli.models.face_training.augmentation import Augmenter
+from affcli.models.face_training.batches import Batch, Mixing, TrainingBatches
+from affcli.models.runtime.devices import Runtime
+from affcli.models.runtime.ranks import Ranks
+from affcli.models.training.loop import LARGEST_GRADIENT, learning_rate
+from affcli.models.training.losses import soft_focal_loss
+from affcli.models.training.optimizers import OPTIMIZERS, Average, parameter_groups, set_rate
+from affcli.models.training.saved_state import EpochReport, State, Tensors
+from affcli.scoring import metrics
 
 Tell = Callable[[float, int], None]  # epochs done, fractions included; pictures since it was last told
 

@@ -11,17 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affcli import metrics
-from affcli.annotations import VideoLabels
 from affcli.errors import AffcliError
-from affcli.joins import JoinedFeatures, no_common_videos
-from affcli.models.fusion import FusionNetwork
-from affcli.models.inference import voted
-from affcli.models.runtime import Runtime
-from affcli.models.storage import MEMORY, Storage
-from affcli.models.windows import Frames, Windows
+from affcli.features.joined import JoinedFeatures, no_common_videos
+from affcli.labels.matching import matching_rows
+from affcli.labels.reader import VideoLabels
+from affcli.models.fusion.feature_storage import MEMORY, Storage
+from affcli.models.fusion.inference import voted
+from affcli.models.fusion.network import FusionNetwork
+from affcli.models.fusion.windows import Frames, Windows
+from affcli.models.runtime.devices import Runtime
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.scoring import TRAILING_LABELS, matching_rows
+from affcli.scoring import metrics
+from affcli.scoring.tally import TRAILING_LABELS
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # visual, its mask, audio, its mask, labels
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affcli.joins import VideoFeatures
-from affcli.models.fusion import FusionNetwork
-from affcli.models.runtime import Runtime
-from affcli.models.windows import Frames, Windows
+from affcli.features.joined import VideoFeatures
+from affcli.models.fusion.network import FusionNetwork
+from affcli.models.fusion.windows import Frames, Windows
+from affcli.models.runtime.devices import Runtime
 
 _FRAMES_AT_ONCE = 16_384  # projected together
 

@@ -15,9 +15,9 @@ from safetensors.torch import save
 
 from affcli import __version__
 from affcli.errors import AffcliError, UsageError
-from affcli.models.checkpoints import MINI
-from affcli.models.fusion import FusionConfig, FusionNetwork
-from affcli.outputs import write_bytes
+from affcli.files.outputs import write_bytes
+from affcli.models.encoders.find_checkpoint import MINI
+from affcli.models.fusion.network import FusionConfig, FusionNetwork
 from affcli.schema import CLASSES, METADATA_KEY
 
 KIND = "fusion model"
@@ -70,7 +70,7 @@ def find_model(name: str) -> str:
     """The file that `--model` names; `mini` is the trained network that comes inside the package."""
     if name != MINI:
         return name
-    return str(Path(__file__).parent / "mini" / "fusion" / "model.safetensors")
+    return str(Path(__file__).parents[1] / "mini" / "fusion" / "model.safetensors")
 
 
 def fingerprint_of(path: str) -> str:

@@ -7,21 +7,21 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from affcli.annotations import VideoLabels
 from affcli.errors import AffcliError
-from affcli.folds import Fold
-from affcli.joins import JoinedFeatures
-from affcli.models import epochs, training
-from affcli.models.dataset import TrainingSet, ValidationSet
-from affcli.models.epochs import Outcome
-from affcli.models.fusion import FusionConfig
-from affcli.models.model_file import ModelCard, load_model, save_model
-from affcli.models.progress import EpochReport, Progress, fingerprint
-from affcli.models.ranks import Ranks
-from affcli.models.runtime import Runtime
-from affcli.models.storage import Storage
-from affcli.models.training import TrainingOptions
-from affcli.outputs import refuse_existing
+from affcli.features.joined import JoinedFeatures
+from affcli.files.outputs import refuse_existing
+from affcli.labels.folds import Fold
+from affcli.labels.reader import VideoLabels
+from affcli.models.fusion.dataset import TrainingSet, ValidationSet
+from affcli.models.fusion.feature_storage import Storage
+from affcli.models.fusion.model_file import ModelCard, load_model, save_model
+from affcli.models.fusion.network import FusionConfig
+from affcli.models.fusion.trainer import Tell, Trainer, TrainingOptions, made_from
+from affcli.models.runtime.devices import Runtime
+from affcli.models.runtime.ranks import Ranks
+from affcli.models.training import loop
+from affcli.models.training.loop import Outcome
+from affcli.models.training.saved_state import EpochReport, Progress, fingerprint
 
 Labels = Mapping[str, VideoLabels]
 
@@ -65,19 +65,19 @@ class TrainingTask:
     @cached_property
     def made_from(self) -> str:
         """Fingerprint of everything that the model's bytes depend on, its card's included, but for the machine."""
-        learnt = training.made_from(self.config, self.options, self.data, self.validation, self.run)
+        learnt = made_from(self.config, self.options, self.data, self.validation, self.run)
         return fingerprint(learnt, self.joined.encoders, self.joined.alignment, self._parts, self.held_out)
 
-    def train(self, report: Callable[[EpochReport], None], ranks: Ranks, *, tell: training.Tell) -> Outcome:
+    def train(self, report: Callable[[EpochReport], None], ranks: Ranks, *, tell: Tell) -> Outcome:
         """Goes on where an interrupted run has ended; the first of several processes writes the model.
 
         `report` gets every epoch, `tell` every step.
         """
         progress = Progress(self.output, self.made_from)
         data = self.data, self.validation
-        trainer = training.Trainer(self.config, self.options, *data, self.run, ranks, tell=tell)
+        trainer = Trainer(self.config, self.options, *data, self.run, ranks, tell=tell)
         limits = {"epochs": self.options.epochs, "patience": self.options.patience}
-        trained = epochs.run(trainer, progress, **limits, report=report, ranks=ranks)
+        trained = loop.run(trainer, progress, **limits, report=report, ranks=ranks)
         if ranks.first:
             save_model(self.output, trained.weights, self._card(trained))
             progress.remove()

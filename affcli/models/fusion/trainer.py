@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affcli import metrics
 from affcli.errors import AffcliError
-from affcli.models.dataset import TrainingSet, ValidationSet
-from affcli.models.epochs import LARGEST_GRADIENT, learning_rate
-from affcli.models.fusion import FusionConfig, FusionNetwork, focal_loss, hide_streams
-from affcli.models.progress import EpochReport, State, Tensors, fingerprint
-from affcli.models.ranks import Ranks
-from affcli.models.runtime import Runtime
+from affcli.models.fusion.dataset import TrainingSet, ValidationSet
+from affcli.models.fusion.network import FusionConfig, FusionNetwork, focal_loss, hide_streams
+from affcli.models.runtime.devices import Runtime
+from affcli.models.runtime.ranks import Ranks
+from affcli.models.training.loop import LARGEST_GRADIENT, learning_rate
+from affcli.models.training.saved_state import EpochReport, State, Tensors, fingerprint
+from affcli.scoring import metrics
 
 Tell = Callable[[float, int], None]  # epochs done, fractions included; windows since it was last told
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affcli.joins import JoinedFeatures, VideoFeatures
-from affcli.models.storage import Rows, Storage
+from affcli.features.joined import JoinedFeatures, VideoFeatures
+from affcli.models.fusion.feature_storage import Rows, Storage
 
 _ROWS_AT_ONCE = 2_048  # read together by the fingerprint
 

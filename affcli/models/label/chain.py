@@ -15,23 +15,26 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.extraction import Recording
-from affcli.features import is_encoder
-from affcli.frames import frame_schema
-from affcli.inputs import MediaInput
-from affcli.joins import JoinedFeatures, note_alignment
-from affcli.labelling import DEFAULT_FPS, Advance
+from affcli.features.joined import JoinedFeatures, note_alignment
+from affcli.features.stream import is_encoder
+from affcli.files.inputs import MediaInput
+from affcli.jobs.job import Recording
+from affcli.jobs.labelling import DEFAULT_FPS, Advance
+from affcli.jobs.stream_features import PartFeatures
+from affcli.jobs.stream_work import StreamKind
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.showing import PictureTimes, Show
 from affcli.media.tracks import Rule
-from affcli.models import audio_features, checkpoints, runtime, visual_features
-from affcli.models.encoders import AudioEncoder, VisualEncoder
-from affcli.models.model_file import ModelCard, find_model, fingerprint_of, load_model
-from affcli.models.naming import CARRIED, FACE_COLUMNS, FrameNamer
-from affcli.part_features import PartFeatures
+from affcli.models.encoders import find_checkpoint
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.extract import audio_features, visual_features
+from affcli.models.fusion.model_file import ModelCard, find_model, fingerprint_of, load_model
+from affcli.models.label.frame_namer import CARRIED, FACE_COLUMNS, FrameNamer
+from affcli.models.runtime import devices
+from affcli.predictions.frame_table import frame_schema
+from affcli.predictions.smooth import Filter
 from affcli.schema import AUDIO, VISUAL, audio_schema, visual_schema
-from affcli.smoothing import Filter
-from affcli.stream_work import StreamKind
 
 Encoder = TypeVar("Encoder", VisualEncoder, AudioEncoder)
 
@@ -66,7 +69,7 @@ class Chain:
         path = find_model(chosen.model)
         network, self._card = load_model(path)
         sliding = self._card.sliding(chosen.window, chosen.stride)
-        run, network_run = (runtime.choose(chosen.device, chosen.precision, small=small) for small in (False, True))
+        run, network_run = (devices.choose(chosen.device, chosen.precision, small=small) for small in (False, True))
         self._chosen = chosen
         layers, self._context_s = _layers_and_context(self._card)
         self._eye = _loaded(
@@ -153,7 +156,7 @@ def _layers_and_context(card: ModelCard) -> tuple[int, float]:
 def _loaded(chosen: ChainOptions, card: ModelCard, stream: str, load: Callable[[str], Encoder]) -> Encoder:
     """The encoder of a stream that the user names, else the one that the model's card names, else `mini`."""
     option = _option_of(chosen, stream)
-    name = option or card.encoders[stream].get("name") or checkpoints.MINI
+    name = option or card.encoders[stream].get("name") or find_checkpoint.MINI
     try:
         return load(name)
     except AffcliError as error:

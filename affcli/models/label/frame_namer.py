@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affcli.joins import VideoFeatures
-from affcli.logits import VideoRows
-from affcli.models.fusion import FusionNetwork
-from affcli.models.inference import windowed_logits
-from affcli.models.runtime import Runtime
+from affcli.features.joined import VideoFeatures
+from affcli.models.fusion.inference import windowed_logits
+from affcli.models.fusion.network import FusionNetwork
+from affcli.models.runtime.devices import Runtime
+from affcli.predictions.logit_table import VideoRows
+from affcli.predictions.smooth import Filter, smooth_logits
+from affcli.predictions.vote import means_of
 from affcli.schema import BOX_COLUMNS
-from affcli.smoothing import Filter, smooth_logits
-from affcli.voting import means_of
 
 FACE_COLUMNS: Final = ("score", *BOX_COLUMNS)
 # What a frame's row holds beside its key, its logits and its label.

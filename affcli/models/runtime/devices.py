@@ -15,8 +15,8 @@ from types import ModuleType
 import torch
 
 from affcli.errors import AffcliError, UsageError
-from affcli.models.casting import cast_once
-from affcli.models.packing import pack_once
+from affcli.models.runtime.cast_weights import cast_once
+from affcli.models.runtime.pack_weights import pack_once
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from affcli.models.progress import EpochReport, Progress, State, Tensors
-from affcli.models.ranks import Ranks
+from affcli.models.runtime.ranks import Ranks
+from affcli.models.training.saved_state import EpochReport, Progress, State, Tensors
 
 log = logging.getLogger(__name__)
 

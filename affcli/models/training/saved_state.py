@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from affcli.outputs import write_bytes
+from affcli.files.outputs import write_bytes
 from affcli.schema import METADATA_KEY
 
 log = logging.getLogger(__name__)

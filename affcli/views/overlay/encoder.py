@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.media.ffmpeg import Clock, MediaError, environment, executable, input_options
-from affcli.media.matroska import TICKS, before_picture, header
+from affcli.views.overlay.matroska import TICKS, before_picture, header
 
 FORMAT_OF_SUFFIX: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Visually lossless at a size near the source's; fast enough that decoding and drawing set the pace.

@@ -12,14 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, PartialError, UsageError, counted, listed
-from affcli.grouping import RowsByVideo
-from affcli.labelled import LabelledTable, LabelledVideo
-from affcli.media.encoding import FORMAT_OF_SUFFIX, Encoder
-from affcli.media.overlays import Found, Painter
+from affcli.files.outputs import temporary_name
 from affcli.media.video import Frame, open_video
-from affcli.outputs import temporary_name
 from affcli.schema import BOX_COLUMNS, base_names
-from affcli.tables import TableReader
+from affcli.tables.by_video import RowsByVideo
+from affcli.tables.reader import TableReader
+from affcli.views.labelled_video import LabelledTable, LabelledVideo
+from affcli.views.overlay.encoder import FORMAT_OF_SUFFIX, Encoder
+from affcli.views.overlay.painter import Found, Painter
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from affcli.errors import AffcliError
-from affcli.models import runtime
-from affcli.models.encoders import AudioEncoder, VisualEncoder
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.runtime import devices
 
-CPU = runtime.choose("cpu", "fp32")
+CPU = devices.choose("cpu", "fp32")
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 
 Model = PreTrainedModel

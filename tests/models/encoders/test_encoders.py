@@ -19,10 +19,12 @@ from PIL import Image
 from transformers import AutoConfig, BeitModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
 
 from affcli.errors import AffcliError, UsageError
-from affcli.models import checkpoints, runtime
-from affcli.models.encoders import AudioEncoder, StepGrid, VisualEncoder
+from affcli.models.encoders import find_checkpoint
+from affcli.models.encoders.audio_encoder import AudioEncoder, StepGrid
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.runtime import devices
 
-CPU = runtime.choose("cpu", "fp32")
+CPU = devices.choose("cpu", "fp32")
 
 
 def pictures(count: int, size: int) -> np.ndarray:
@@ -46,7 +48,7 @@ def test_visual_features_equal_the_pooled_vector_of_transformers(tiny_beit: Path
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_feature_does_not_depend_on_its_batch_bit_for_bit(tiny_beit: Path, precision: str) -> None:
-    encoder = VisualEncoder(str(tiny_beit), runtime.choose("cpu", precision), batch_size=8)
+    encoder = VisualEncoder(str(tiny_beit), devices.choose("cpu", precision), batch_size=8)
     crops = pictures(8, 32)
     together = encoder.encode(crops)
     assert np.array_equal(encoder.encode(crops[5:6])[0], together[5])
@@ -78,7 +80,7 @@ def test_features_do_not_depend_on_the_number_of_threads(tmp_path: Path, precisi
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            encoder = AudioEncoder(str(tmp_path), runtime.choose("cpu", precision), layers=1)
+            encoder = AudioEncoder(str(tmp_path), devices.choose("cpu", precision), layers=1)
             found.append(encoder.encode(samples))
     finally:
         torch.set_num_threads(before)
@@ -109,7 +111,7 @@ def test_mini_is_an_image_encoder_and_a_speech_encoder() -> None:
 
 
 def test_mini_tells_expressions_it_was_not_trained_on(tmp_path: Path) -> None:
-    shared = Path(os.environ.get("AFFCLI_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus.tar"
+    shared = Path(os.environ.get("AFFCLI_SHARED", Path(__file__).parents[4] / "shared")) / "data" / "ferplus.tar"
     if not shared.is_file():
         pytest.skip("FERPlus is not here")
     with tarfile.open(shared) as archive:
@@ -192,22 +194,22 @@ def test_encoders_of_the_other_kind_are_refused(tiny_beit: Path, tiny_wavlm: Pat
 def test_a_hub_name_that_is_not_cached_names_the_ways_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(AffcliError, match=r"not in the local cache.*local folder.*--model mini") as caught:
-        checkpoints.find("affcli-tests/no-such-model", mini="visual")
+        find_checkpoint.find("affcli-tests/no-such-model", mini="visual")
     assert "\n" not in str(caught.value)
     for name in ("./nowhere", "/no/such/folder", "a b"):
         with pytest.raises(AffcliError, match="no such folder"):
-            checkpoints.find(name, mini="visual")
+            find_checkpoint.find(name, mini="visual")
     (tmp_path / "file").write_text("x")
     with pytest.raises(AffcliError, match="is a file"):
-        checkpoints.find(str(tmp_path / "file"), mini="visual")
+        find_checkpoint.find(str(tmp_path / "file"), mini="visual")
 
 
 def test_devices_that_are_not_there_are_wrong_usage() -> None:
     for device in ("cuda:99", "toaster", "meta"):
         with pytest.raises(UsageError, match=f"--device {device}"):
-            runtime.choose(device)
+            devices.choose(device)
     with pytest.raises(UsageError, match="fp16"):
-        runtime.choose("cpu", "fp16")
+        devices.choose("cpu", "fp16")
 
 
 def test_a_torchaudio_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
@@ -228,9 +230,9 @@ def test_a_torchaudio_that_cannot_be_imported_is_one_line(tmp_path: Path) -> Non
 
 
 def test_the_packaged_networks_are_small() -> None:
-    folder = checkpoints.find("mini", mini="visual").folder.parent
+    folder = find_checkpoint.find("mini", mini="visual").folder.parent
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 30_000_000
     for kind in ("visual", "audio"):
-        checkpoint = checkpoints.find("mini", mini=kind)
-        model = runtime.transformers().AutoModel.from_config(AutoConfig.from_pretrained(checkpoint.folder))
+        checkpoint = find_checkpoint.find("mini", mini=kind)
+        model = devices.transformers().AutoModel.from_config(AutoConfig.from_pretrained(checkpoint.folder))
         assert sum(parameter.numel() for parameter in model.parameters()) < 6_000_000

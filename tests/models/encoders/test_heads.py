@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import BEIT_PREPROCESSOR, Affcli
-from extracting import BLANK, SMALL
-from media_fixtures import write_frames
+from helpers.extracting import BLANK, SMALL
+from helpers.media_fixtures import write_frames
+from helpers.runners import BEIT_PREPROCESSOR, Affcli
 from transformers import (
     AutoModel,
     AutoModelForImageClassification,
@@ -23,11 +23,11 @@ from transformers import (
 )
 
 from affcli.errors import AffcliError
-from affcli.models import runtime
-from affcli.models.encoders import VisualEncoder
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.runtime import devices
 from affcli.schema import CLASSES
 
-CPU = runtime.choose("cpu", "fp32")
+CPU = devices.choose("cpu", "fp32")
 SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 SIZES |= {"image_size": 32, "patch_size": 8}
 

@@ -20,9 +20,9 @@ NAME, COMMIT = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
 FIND = """
 import sys
 from affcli.errors import AffcliError
-from affcli.models import checkpoints
+from affcli.models.encoders import find_checkpoint
 try:
-    print(checkpoints.find(sys.argv[1], mini="audio").folder)
+    print(find_checkpoint.find(sys.argv[1], mini="audio").folder)
 except AffcliError as error:
     sys.exit(str(error))
 """

@@ -17,8 +17,8 @@ from transformers.models.convnext.image_processing_pil_convnext import ConvNextI
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from affcli.errors import AffcliError
-from affcli.models.checkpoints import Checkpoint
-from affcli.models.preprocessing import PicturePreprocessing
+from affcli.models.encoders.find_checkpoint import Checkpoint
+from affcli.models.encoders.preprocessing import PicturePreprocessing
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 

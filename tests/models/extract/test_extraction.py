@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from extracting import BLANK, SMALL, column
-from media_fixtures import H264, ffmpeg, write_click, write_frames, write_pattern
+from helpers.extracting import BLANK, SMALL, column
+from helpers.media_fixtures import H264, ffmpeg, write_click, write_frames, write_pattern
 from PIL import Image
 from transformers import BeitModel
 
@@ -19,9 +19,9 @@ from affcli.media.audio import open_sound
 from affcli.media.faces import FaceDetector, align
 from affcli.media.hearing import RegularFrames, ShownFrames
 from affcli.media.video import frame_centres, open_video
-from affcli.models import runtime
-from affcli.models.audio_features import StepMeans
-from affcli.models.encoders import AudioEncoder
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.extract.audio_features import StepMeans
+from affcli.models.runtime import devices
 from affcli.schema import AUDIO, VISUAL, metadata_of
 
 
@@ -260,7 +260,7 @@ def test_each_frame_has_the_mean_of_the_steps_around_its_centre(tmp_path: Path, 
     assert metadata_of(table.schema)["kind"] == AUDIO
     times = table["time_s"].to_numpy()
     assert len(times) == 30
-    encoder = AudioEncoder(str(tiny_wavlm), runtime.choose("cpu", "fp32"), layers=2)
+    encoder = AudioEncoder(str(tiny_wavlm), devices.choose("cpu", "fp32"), layers=2)
     with open_sound(tmp_path / "clip.mkv", sample_rate_hz=16_000) as sound:
         [piece] = sound
     steps = encoder.encode(piece.samples)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Extract
-from extracting import BLANK, SMALL, column
-from media_fixtures import H264, ffmpeg, write_click, write_frames, write_pattern
+from helpers.extracting import BLANK, SMALL, column
+from helpers.media_fixtures import H264, ffmpeg, write_click, write_frames, write_pattern
+from helpers.runners import Extract
 from PIL import Image
 
 ENCODERS = {"visual": "beit", "audio": "wavlm"}

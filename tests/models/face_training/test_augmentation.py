@@ -11,10 +11,10 @@ from PIL import Image
 from scipy import ndimage
 
 from affcli.facesets.pictures import Pictures
-from affcli.models import augmentation
-from affcli.models.augmentation import Augmenter, Changes
-from affcli.models.picture_batches import Mixing, TrainingBatches, drawn
-from affcli.models.ranks import Ranks
+from affcli.models.face_training import augmentation
+from affcli.models.face_training.augmentation import Augmenter, Changes
+from affcli.models.face_training.batches import Mixing, TrainingBatches, drawn
+from affcli.models.runtime.ranks import Ranks
 
 CPU = torch.device("cpu")
 SIZE = 40

@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BEIT_PREPROCESSOR, Affcli
+from helpers.runners import BEIT_PREPROCESSOR, Affcli
+from helpers.warm import Warm, two_ranks
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, Dinov2Config, ViTConfig
-from warm import Warm, two_ranks
 
 from affcli.errors import AffcliError
 from affcli.facesets import preparing
-from affcli.models import runtime
-from affcli.models.classifiers import Classifier
-from affcli.models.encoders import VisualEncoder
-from affcli.models.picture_training import PictureTrainer
+from affcli.models.encoders.classifier import Classifier
+from affcli.models.encoders.visual_encoder import VisualEncoder
+from affcli.models.face_training.trainer import PictureTrainer
+from affcli.models.runtime import devices
 from affcli.schema import CLASSES
 
-CPU = runtime.choose("cpu", "fp32")
+CPU = devices.choose("cpu", "fp32")
 FAST = ("--precision", "fp32", "--batch-size", 16, "--lr", 3e-3, "--layer-decay", 1, "--no-align")
 PLAIN = ("--mixup", 0, "--label-smoothing", 0, "--augment", 0, "--drop-path", 0)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Affcli
-from feature_tables import class_features, write_audio, write_labels, write_visual
-from warm import Warm
+from helpers.feature_tables import class_features, write_audio, write_labels, write_visual
+from helpers.runners import Affcli
+from helpers.warm import Warm
 
 from affcli.errors import AffcliError
-from affcli.features import FeatureTable
-from affcli.joins import JoinedFeatures
-from affcli.models import storage
-from affcli.models.storage import MappedRows, Storage
-from affcli.models.windows import Frames
+from affcli.features.joined import JoinedFeatures
+from affcli.features.stream import FeatureTable
+from affcli.models.fusion import feature_storage
+from affcli.models.fusion.feature_storage import MappedRows, Storage
+from affcli.models.fusion.windows import Frames
 
 LABELS = {"a": [0] * 30 + [4] * 30, "b": [4] * 25 + [5] * 25, "c": [1] * 20}
 SMALL = ("--dim", 16, "--layers", 1, "--heads", 2, "--window", 16, "--stride", 4, "--lr", 3e-3, "--epochs", 2)
@@ -101,7 +101,7 @@ def test_features_of_more_than_half_the_free_memory_go_to_disk_with_a_note(
     processes: int,
     mapped: bool,
 ) -> None:
-    monkeypatch.setattr(storage, "free_memory", lambda: free)
+    monkeypatch.setattr(feature_storage, "free_memory", lambda: free)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     with caplog.at_level(logging.WARNING):
         rows = Storage("auto", tmp_path).room(100, (12, 8))  # 100 · 20 · 2 bytes = 4000
@@ -124,9 +124,9 @@ def test_free_memory_is_the_least_that_the_system_and_the_groups_around_the_proc
     (tmp_path / "root" / "a" / "b").mkdir(parents=True)
     (tmp_path / "root" / "a" / "memory.max").write_text("5000\n")
     (tmp_path / "root" / "a" / "b" / "memory.max").write_text("max\n")
-    assert storage._group_limit(tmp_path / "root", own) == 5000
-    assert storage._group_limit(tmp_path / "root", tmp_path / "absent") is None
-    assert 0 < storage.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert feature_storage._group_limit(tmp_path / "root", own) == 5000
+    assert feature_storage._group_limit(tmp_path / "root", tmp_path / "absent") is None
+    assert 0 < feature_storage.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def mapped_mb() -> float:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from affcli.models.fusion import (
+from affcli.models.fusion.network import (
     FusionConfig,
     FusionNetwork,
     Gate,

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from feature_tables import class_features, write_audio, write_labels, write_visual
+from helpers.feature_tables import class_features, write_audio, write_labels, write_visual
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from affcli.annotations import read_labels
-from affcli.features import FeatureTable
-from affcli.joins import JoinedFeatures
-from affcli.models import runtime
-from affcli.models.dataset import TrainingSet
-from affcli.models.fusion import FusionConfig, focal_loss
-from affcli.models.training import Trainer, TrainingOptions, balanced_weights
+from affcli.features.joined import JoinedFeatures
+from affcli.features.stream import FeatureTable
+from affcli.labels.reader import read_labels
+from affcli.models.fusion.dataset import TrainingSet
+from affcli.models.fusion.network import FusionConfig, focal_loss
+from affcli.models.fusion.trainer import Trainer, TrainingOptions, balanced_weights
+from affcli.models.runtime import devices
 
 LABELS = {"a": [0] * 500 + [4] * 300 + [1] * 200}
 CONFIG = FusionConfig(visual_size=6, audio_size=4, window=8, dim=8, layers=1, heads=2, dropout=0.0)
@@ -35,7 +35,7 @@ OPTIONS = TrainingOptions(
     batch_size=32,
     seed=0,
 )
-CPU = runtime.choose("cpu", "fp32")
+CPU = devices.choose("cpu", "fp32")
 
 
 def data_of(folder: Path, *, pictures: int = 0) -> TrainingSet:

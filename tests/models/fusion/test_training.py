@@ -11,24 +11,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import Affcli
-from feature_tables import TOY, class_features, write_audio, write_labels, write_visual
+from helpers.feature_tables import TOY, class_features, write_audio, write_labels, write_visual
+from helpers.runners import Affcli
+from helpers.warm import TORCHRUN, Warm
 from safetensors import safe_open
-from warm import TORCHRUN, Warm
 
-from affcli.annotations import VideoLabels, read_labels
 from affcli.errors import AffcliError, UsageError
-from affcli.features import FeatureTable
-from affcli.folds import Fold
-from affcli.joins import JoinedFeatures
-from affcli.models import runtime
-from affcli.models.dataset import TrainingSet
-from affcli.models.epochs import learning_rate
-from affcli.models.fusion import FusionConfig, FusionNetwork
-from affcli.models.inference import windowed_logits
-from affcli.models.model_file import ModelCard, load_model, save_model
-from affcli.models.progress import Progress
-from affcli.models.training import balanced_weights
+from affcli.features.joined import JoinedFeatures
+from affcli.features.stream import FeatureTable
+from affcli.labels.folds import Fold
+from affcli.labels.reader import VideoLabels, read_labels
+from affcli.models.fusion.dataset import TrainingSet
+from affcli.models.fusion.inference import windowed_logits
+from affcli.models.fusion.model_file import ModelCard, load_model, save_model
+from affcli.models.fusion.network import FusionConfig, FusionNetwork
+from affcli.models.fusion.trainer import balanced_weights
+from affcli.models.runtime import devices
+from affcli.models.training.loop import learning_rate
+from affcli.models.training.saved_state import Progress
 
 LABELS = {
     "a": [0] * 30 + [4] * 30 + [1] * 20,
@@ -37,7 +37,7 @@ LABELS = {
     "d": [5] * 40 + [0] * 37,
 }
 SMALL = ("--dim", 16, "--layers", 1, "--heads", 2, "--window", 16, "--stride", 4, "--batch-size", 8, "--lr", 3e-3)
-CPU = runtime.choose("cpu", "fp32")
+CPU = devices.choose("cpu", "fp32")
 
 
 @pytest.fixture
@@ -401,9 +401,9 @@ def test_a_loss_that_is_not_finite_ends_training_without_a_model(tables: Path, a
 
 def test_training_in_fp16_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="bf16 or fp32"):
-        runtime.choose_for_training("cpu", "fp16")
-    monkeypatch.setattr(runtime, "choose", lambda *_, **__: runtime.Runtime(torch.device("cuda"), "fp16"))
-    assert runtime.choose_for_training() == runtime.Runtime(torch.device("cuda"), "fp32")
+        devices.choose_for_training("cpu", "fp16")
+    monkeypatch.setattr(devices, "choose", lambda *_, **__: devices.Runtime(torch.device("cuda"), "fp16"))
+    assert devices.choose_for_training() == devices.Runtime(torch.device("cuda"), "fp32")
 
 
 def test_training_ends_when_it_gets_no_better(tables: Path, affcli: Affcli) -> None:

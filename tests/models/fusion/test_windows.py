@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.models.windows import Windows, window_starts
+from affcli.models.fusion.windows import Windows, window_starts
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from affcli.models.casting import cast_once
-from affcli.models.runtime import Runtime
+from affcli.models.runtime.cast_weights import cast_once
+from affcli.models.runtime.devices import Runtime
 
 BF16 = Runtime(torch.device("cpu"), "bf16")
 

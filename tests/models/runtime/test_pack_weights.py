@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from affcli.models import packing
-from affcli.models.casting import cast_once
-from affcli.models.packing import pack_once
-from affcli.models.runtime import Runtime
+from affcli.models.runtime import pack_weights
+from affcli.models.runtime.cast_weights import cast_once
+from affcli.models.runtime.devices import Runtime
+from affcli.models.runtime.pack_weights import pack_once
 
 BF16 = Runtime(torch.device("cpu"), "bf16")
 
@@ -31,7 +31,7 @@ def outcome(network: nn.Module, scale: float = 1.0) -> torch.Tensor:
         return network(pixel_values=values).last_hidden_state  # type: ignore[no-any-return]
 
 
-@pytest.mark.skipif(not packing._can_pack(), reason="this torch does not offer it")
+@pytest.mark.skipif(not pack_weights._can_pack(), reason="this torch does not offer it")
 def test_sorted_weights_give_the_same_bits_and_are_used(tiny_beit: Path) -> None:
     ours, bare = prepared(tiny_beit)
     assert pack_once(ours, lambda: outcome(ours))
@@ -44,20 +44,20 @@ def test_sorted_weights_give_the_same_bits_and_are_used(tiny_beit: Path) -> None
 
 def test_other_bits_leave_the_network_as_it_was(tiny_beit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, bare = prepared(tiny_beit)
-    monkeypatch.setattr(packing, "_can_pack", lambda: True)
-    monkeypatch.setattr(packing, "_packed", lambda product: lambda values: values @ product.weight.T * 1.1)
+    monkeypatch.setattr(pack_weights, "_can_pack", lambda: True)
+    monkeypatch.setattr(pack_weights, "_packed", lambda product: lambda values: values @ product.weight.T * 1.1)
     assert not pack_once(ours, lambda: outcome(ours))
     assert torch.equal(outcome(ours), outcome(bare))
 
     def fails(product: nn.Linear) -> None:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(packing, "_packed", fails)
+    monkeypatch.setattr(pack_weights, "_packed", fails)
     assert not pack_once(ours, lambda: outcome(ours))
     assert torch.equal(outcome(ours), outcome(bare))
 
 
 def test_a_torch_without_it_is_left_alone(tiny_beit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, _ = prepared(tiny_beit)
-    monkeypatch.setattr(packing, "_can_pack", lambda: False)
+    monkeypatch.setattr(pack_weights, "_can_pack", lambda: False)
     assert not pack_once(ours, lambda: pytest.fail("it was run"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from affcli.models.optimizing import MuonAndAdamW, parameter_groups, set_rate
+from affcli.models.training.optimizers import MuonAndAdamW, parameter_groups, set_rate
 
 
 def network() -> torch.nn.Module:

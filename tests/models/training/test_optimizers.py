@@ -17,9 +17,9 @@ from transformers import (
     ViTConfig,
 )
 
-from affcli.models.fusion import focal_loss
-from affcli.models.losses import smoothed, soft_focal_loss
-from affcli.models.optimizing import Average, depths, parameter_groups, set_rate
+from affcli.models.fusion.network import focal_loss
+from affcli.models.training.losses import smoothed, soft_focal_loss
+from affcli.models.training.optimizers import Average, depths, parameter_groups, set_rate
 
 SIZES = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 8, "image_size": 16}
 

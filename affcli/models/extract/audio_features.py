@@ -14,13 +14,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.extraction import Recording
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
+from affcli.jobs.job import Recording
+from affcli.jobs.parts import PartWriter, StorageError
 from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Event, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
-from affcli.models.encoders import AudioEncoder, EncoderCard
-from affcli.resume import PartWriter, StorageError
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.encoders.loading import EncoderCard
 from affcli.schema import audio_schema
 
 Features = NDArray[np.float32]

@@ -1,6 +1,6 @@
 """Videos → rows of a visual feature table. Decoding and detection run ahead in a thread while batches are encoded.
 
-Batches (`batches.py`) run across the borders of videos, so that many short clips are encoded as fast as one long film.
+Batches run across the borders of videos, so that many short clips are encoded as fast as one long film.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.extraction import Recording
-from affcli.inputs import MediaInput
+from affcli.files.inputs import MediaInput
+from affcli.jobs.job import Recording
+from affcli.jobs.parts import PartWriter
 from affcli.media.showing import Closed, Event, Opened
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
-from affcli.models.batches import encoded
-from affcli.models.encoders import Encoded, VisualEncoder
-from affcli.resume import PartWriter
+from affcli.models.encoders.visual_encoder import Encoded, VisualEncoder
+from affcli.models.extract.face_batches import encoded
 from affcli.schema import BOX_COLUMNS, visual_schema
 
 Shower = Callable[[MediaInput, Bookmark | None], Iterator[Event]]

@@ -1,0 +1,1 @@
+"""Feature tables: one stream, both joined, and the frames that a stream has."""

@@ -1,0 +1,1 @@
+"""Names on the command line become inputs; outputs appear only when complete."""

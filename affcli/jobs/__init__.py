@@ -1,0 +1,1 @@
+"""Resumable work: many inputs become outputs, interrupted or not."""

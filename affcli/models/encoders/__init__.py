@@ -1,0 +1,1 @@
+"""Pretrained encoders of images and speech, and heads on them."""

@@ -1,0 +1,94 @@
+"""From a checkpoint's folder to a model in eval mode, and the card that says which encoder it is."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from affcli.errors import AffcliError, listed
+from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
+from affcli.models.runtime import devices
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What a feature table and a model's card know of an encoder."""
+
+    name: str
+    fingerprint: str  # of configuration, preprocessing and weights: the same encoder under another name has the same
+    size: int  # numbers in a feature
+    feature: str  # which vector it is, such as "pooled" or "mean of last 4 hidden layers"
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def load(checkpoint: Checkpoint, device: torch.device) -> tuple[Any, list[str]]:
+    """The model in eval mode, and the names of its parameters that the checkpoint lacks.
+
+    Of a fine-tuned checkpoint that is the model below its head, of one for pictures and text its vision tower.
+    """
+    library = devices.transformers()
+    try:
+        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = getattr(config, "vision_config", None) or config
+        model, lacking = _pretrained(library, checkpoint, config)
+    except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AffcliError(f"--model {checkpoint.name}: transformers cannot load it: {reason}") from error
+    return model.eval().to(device), lacking
+
+
+def _pretrained(library: Any, checkpoint: Checkpoint, config: Any, **building: bool) -> tuple[Any, list[str]]:
+    model, about = library.AutoModel.from_pretrained(
+        checkpoint.folder,
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        weights_only=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **building,
+    )
+    # Data2Vec's vision model has a pooler only where it is asked for.
+    optional = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+    if optional and not building and any(map(of_pooler, about["unexpected_keys"])):
+        return _pretrained(library, checkpoint, config, add_pooling_layer=True)
+    return model, sorted(about["missing_keys"])
+
+
+def of_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")
+
+
+def refuse_lacking(checkpoint: Checkpoint, lacking: Sequence[str], *, but: Sequence[str]) -> None:
+    if missing := [name for name in lacking if name not in but]:
+        raise AffcliError(
+            f"--model {checkpoint.name}: the checkpoint lacks weights its config asks for: {listed(missing)}."
+        )
+
+
+def card_of(checkpoint: Checkpoint, model: Any, *, but: Sequence[str], size: int, feature: str) -> EncoderCard:
+    return EncoderCard(checkpoint.name, _fingerprint(checkpoint, model, but=but), size, feature)
+
+
+def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> str:
+    """16 hex digits over configuration, preprocessing and every weight, whatever the files are called.
+
+    `but` are parameters that the checkpoint lacks and no feature depends on: random, and others at each start.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for facts in (checkpoint.read(CONFIG), checkpoint.preprocessing()):
+        lasting = {key: value for key, value in facts.items() if not key.startswith(("_", "transformers"))}
+        digest.update(json.dumps(lasting, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if name not in but:
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

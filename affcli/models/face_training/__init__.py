@@ -1,0 +1,1 @@
+"""Training of an image encoder on labelled face pictures."""

@@ -1,0 +1,1 @@
+"""The fusion network: its file, its training and its predictions."""

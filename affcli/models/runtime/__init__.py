@@ -1,0 +1,1 @@
+"""Where and how torch computes: devices, transfers, processes, half precision."""

@@ -1,0 +1,1 @@
+"""What all trainings share: epochs, saved state, losses, optimizers."""

@@ -1,0 +1,1 @@
+"""Anyone's logits: which columns they are, and voting, smoothing and calibration of them."""

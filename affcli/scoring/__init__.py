@@ -1,0 +1,1 @@
+"""Predictions against labels: counts, figures, intervals, calibration."""

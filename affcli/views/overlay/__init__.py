@@ -1,0 +1,1 @@
+"""A video with its labels drawn in."""
