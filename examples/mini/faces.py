@@ -59,7 +59,7 @@ class Stage:
 
 
 SMALL: Final = Stage("small", 64, 8, 1e-3, 0.3, 0.0)
-LARGE: Final = Stage("large", 96, 5, 5e-4, 0.0, 0.2)
+LARGE: Final = Stage("large", 96, 6, 6e-4, 0.0, 0.2)
 
 
 @dataclass(frozen=True)
