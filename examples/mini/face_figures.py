@@ -2,8 +2,9 @@
 
     python examples/mini/face_figures.py MODEL FERPLUS [test]
 
-MODEL is `mini`, a folder or a hub name; FERPLUS a folder with fer2013new.csv and the pictures. Judges the validation part,
-with `test` the test part: the most probable class against the one with most votes, accuracy with a 95 % Wilson interval.
+MODEL is `mini`, a folder or a hub name; FERPLUS is a folder with fer2013new.csv and the pictures. Judged is the
+validation part, with `test` the test part: the most probable class against the one with most votes, with 95 % Wilson
+intervals.
 """
 
 from __future__ import annotations
