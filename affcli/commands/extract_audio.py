@@ -33,7 +33,10 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 @click.option(
     "--frames-from", metavar="TABLE|DIR", help="Take the frames' times from a visual feature table: no decoding."
 )
-@click.option("--fps", type=extracting.POSITIVE, help="Frame rate to use for sound files without a picture.")
+@click.option(
+    "--fps", type=extracting.POSITIVE, help="Frame rate of sound without a picture, and of raw video without times."
+)
+@extracting.tracks()
 @extracting.work
 @options.device
 @options.precision
@@ -73,13 +76,14 @@ def command(
 
     run = devices.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
-    source = FrameSource(fps=fps, table=frames_from)
+    choice = extracting.chosen_tracks(given, fps)
+    source = FrameSource(fps=fps, table=frames_from, choice=choice)
     # A model trained with another context refuses the table.
     card = audio_features.named_with_context(encoder.card, context)
-    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts}
+    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
     task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=source.beside, **given)
 
     def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
-        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance)
+        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance, choice=choice)
 
     extracting.run(task, inputs, extract, command="extract-audio")

@@ -39,7 +39,10 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 @options.feature_output("a visual feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "image encoder", mini="trained on FERPlus")
 @options.face
-@click.option("--fps", type=extracting.POSITIVE, help="Frame rate of folders of pictures, which do not know theirs.")
+@click.option(
+    "--fps", type=extracting.POSITIVE, help="Frame rate of folders of pictures and of raw video, which carry no times."
+)
+@extracting.tracks(sound=False)
 @click.option("--videos", metavar="DIR", help="The videos that folders of pictures were cut from: their frames' times.")
 @options.every
 @click.option(
@@ -105,12 +108,13 @@ def command(
     run = devices.choose(device, precision)
     encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
+    choice = extracting.chosen_tracks(given, times.fps)
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
     threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads)
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
-    facts = {**made_by, "face": face, "every": every, **times.facts}
+    facts = {**made_by, "face": face, "every": every, **times.facts, **choice.facts}
     if logits:
         facts["logits"] = list(encoder.classes)
     task = Task(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts, beside=times.beside, **given)

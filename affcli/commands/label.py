@@ -32,8 +32,9 @@ from affcli.predictions.smooth import METHODS, Filter
 @click.option(
     "--fps",
     type=extracting.POSITIVE,
-    help="Frame rate of folders of pictures and of sound without a picture.  [default for sound: 25]",
+    help="Frame rate of picture folders, raw video and sound without a picture.  [default for sound and raw video: 25]",
 )
+@extracting.tracks()
 @options.window
 @options.stride
 @options.kernel
@@ -62,6 +63,7 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     """
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
+    given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
     from affcli.jobs import labelling
 
