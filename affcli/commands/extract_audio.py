@@ -35,7 +35,10 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
     metavar="TABLE|DIR",
     help="Reuse the frame times of a visual feature table, so the video is not decoded twice.",
 )
-@click.option("--fps", type=extracting.POSITIVE, help="Frame rate for audio files, which have no frames.")
+@click.option(
+    "--fps", type=extracting.POSITIVE, help="Frame rate for audio files and raw video, which carry no frame times."
+)
+@extracting.tracks()
 @extracting.work
 @options.device
 @options.precision
@@ -74,13 +77,14 @@ def command(
 
     run = devices.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
-    source = FrameSource(fps=fps, table=frames_from)
+    choice = extracting.chosen_tracks(given, fps)
+    source = FrameSource(fps=fps, table=frames_from, choice=choice)
     # A model trained with another context refuses the table.
     card = audio_features.named_with_context(encoder.card, context)
-    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts}
+    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
     task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=source.beside, **given)
 
     def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
-        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance)
+        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance, choice=choice)
 
     extracting.run(task, inputs, extract, command="extract-audio")

@@ -39,7 +39,10 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 @options.feature_output("a visual feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "image encoder", mini="trained on FERPlus")
 @options.face
-@click.option("--fps", type=extracting.POSITIVE, help="Frame rate for image folders, which carry no timing.")
+@click.option(
+    "--fps", type=extracting.POSITIVE, help="Frame rate for image folders and raw video, which carry no timing."
+)
+@extracting.tracks(sound=False)
 @click.option(
     "--videos", metavar="DIR", help="Videos that the image folders were cut from; gives frame counts and times."
 )
@@ -108,12 +111,13 @@ def command(
     run = devices.choose(device, precision)
     encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
+    choice = extracting.chosen_tracks(given, times.fps)
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
     threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads)
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
-    facts = {**made_by, "face": face, "every": every, **times.facts}
+    facts = {**made_by, "face": face, "every": every, **times.facts, **choice.facts}
     if logits:
         facts["logits"] = list(encoder.classes)
     task = Task(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts, beside=times.beside, **given)

@@ -32,8 +32,9 @@ from affcli.predictions.smooth import METHODS, Filter
 @click.option(
     "--fps",
     type=extracting.POSITIVE,
-    help="Frame rate for image folders and audio files.  [default for audio files: 25]",
+    help="Frame rate for image folders, raw video and audio files.  [default for audio and raw video: 25]",
 )
+@extracting.tracks()
 @options.window
 @options.stride
 @options.kernel
@@ -62,6 +63,7 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     """
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
+    given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
     from affcli.jobs import labelling
 

@@ -13,6 +13,7 @@ from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
 from affcli.jobs import job
 from affcli.jobs.shares import Share
+from affcli.media.track_choice import TrackChoice
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,6 +37,45 @@ _WORK = (
     click.option("--update", is_flag=True, help="Add only new, changed or formerly failed inputs to the output."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
 )
+
+_VIDEO_TRACK = click.option(
+    "--video-track",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Which picture track of files that have several.  [default: the default-flagged, else the longest]",
+)
+
+
+class _AudioTrack(click.ParamType):
+    name = "audio track"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("first", "loudest"):
+            return value
+        if str(value).isdecimal() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"'{value}' is not a number from 1, 'first' or 'loudest'.", param, ctx)
+
+
+_AUDIO_TRACK = click.option(
+    "--audio-track",
+    type=_AudioTrack(),
+    default="first",
+    show_default=True,
+    metavar="N|first|loudest",
+    help="Which sound track of files that have several.",
+)
+
+
+def tracks(*, picture: bool = True, sound: bool = True) -> Callable[[Command], Command]:
+    """--video-track and --audio-track; `chosen_tracks` makes a TrackChoice of them."""
+    options = (*((_VIDEO_TRACK,) if picture else ()), *((_AUDIO_TRACK,) if sound else ()))
+    return lambda command: _decorated(command, options)
+
+
+def chosen_tracks(given: dict[str, Any], fps: float | None) -> TrackChoice:
+    """Takes the options of `tracks` out of the given ones."""
+    return TrackChoice(given.pop("video_track", None), given.pop("audio_track", "first"), fps)
 
 
 def media_inputs(command: Command) -> Command:
