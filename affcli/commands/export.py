@@ -61,8 +61,9 @@ def command(
 
     \b
     abaw      `<video>/00001.jpg,<class number>` for every frame of the sample list --like, else of every video. A frame
-              without a prediction gets that of the nearest frame of its video; a video without any, Neutral.
-    labels    a folder with a text a video: the class names, then a class number a frame, -1 without a prediction.
+              whose label is unsure gets its likeliest class, one without a prediction that of the nearest frame of its
+              video; a video without any, Neutral.
+    labels    a folder with a text a video: the class names, then a class number a frame, -1 without a label.
     csv       all columns as they are.
     segments  a table (-o picks the format) with a row a segment, a run of frames with one label: video, start and end
               (frames, both included), start_s, end_s, label, confidence (the mean probability of the label).
@@ -117,17 +118,19 @@ def _write_submission(
     from affcli.views.export import all_locations, submission_text
 
     listed = None if like is None else read_locations(Path(like))
-    predictions = _predictions(source, columns, label_column)
+    predictions = _predictions(source, columns, label_column, guess=True)
     write_text(output, submission_text(listed or all_locations(predictions), predictions), force=force)
 
 
-def _predictions(source: str, columns: ColumnNames, label_column: str | None) -> dict[str, VideoLabels]:
+def _predictions(
+    source: str, columns: ColumnNames, label_column: str | None, *, guess: bool = False
+) -> dict[str, VideoLabels]:
     from affcli.predictions.logit_table import LogitTable
     from affcli.views.export import predicted_labels
 
     columns = replace(columns, label=label_column or columns.label)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
-        found = predicted_labels(table, label_column)
+        found = predicted_labels(table, label_column, guess=guess)
         if not found:
             raise AffcliError(f"{table.name}: has no rows, so there is nothing to export.")
         return found
