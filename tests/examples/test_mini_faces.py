@@ -118,7 +118,7 @@ def test_changes_stay_in_range_and_follow_the_seed(example) -> None:  # type: ig
 
     def drawn(seed: int) -> list[np.ndarray]:  # type: ignore[type-arg]
         random = np.random.default_rng(seed)
-        return [changes.changed(picture, whole, whole, 64, random) for _ in range(100)]
+        return [changes.changed(picture, whole, whole, 64, changes.Amount(1, 0.3), random) for _ in range(100)]
 
     one, same, other = drawn(0), drawn(0), drawn(1)
     assert {made.dtype for made in one} == {np.dtype(np.float32)}
