@@ -16,6 +16,7 @@ import click
 from affcli import __version__
 from affcli.console import terminal
 from affcli.errors import AffcliError
+from affcli.files import outputs
 
 INTERRUPTED = 128 + signal.SIGINT  # 130
 BROKEN_PIPE = 128 + 13  # 141, what the shell shows for a filter whose reader has gone (SIGPIPE)
@@ -91,15 +92,14 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs affcli and ends the process with its exit status."""
     terminal.start("affcli")
+    outputs.secure_standard_output()
     # Ended by a batch system or a closed terminal: leave through the same door as Ctrl-C, so temporary files go.
     ending = _Ending()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
             signal.signal(getattr(signal, name), ending)
     status = run(arguments)
-    if status == BROKEN_PIPE:
-        # Python would try to flush into the broken pipe again while it shuts down, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    outputs.leave_standard_output()
     sys.exit(status)
 
 
@@ -107,7 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs affcli in this process and returns its exit status; whatever went wrong has been said in one line."""
     try:
         _invoke(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        outputs.flush_standard_output()
         return 0
     except click.exceptions.Exit as error:
         return error.exit_code

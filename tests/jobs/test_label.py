@@ -355,7 +355,7 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_bytes(
     from affcli.models.label.chain import Chain
 
     stops = [(PartWriter, "keep", 3), (Chain, "name", 1), (LabelFolder, "write", 2), (Chain, "hear", 2)]
-    for owner, name, number in [*stops, (LabelFolder, "sum_up", 1)]:
+    for owner, name, number in [*stops, (LabelFolder, "gather", 1)]:
         with monkeypatch.context() as patch:
             patch.setattr(parts, "KEEP_EVERY_S", 0)
             patch.setattr(owner, name, interrupted(getattr(owner, name), number))
