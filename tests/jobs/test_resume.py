@@ -114,7 +114,7 @@ def test_a_long_video_goes_on_from_its_last_chunk(
 def test_frames_that_are_done_are_not_encoded_again(
     tmp_path: Path, visual: Extract, interrupt_at: Interrupt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affcli.predictions.frame_table import faces
+    from affcli.media import faces
 
     write_frames(tmp_path / "x.mkv", two_people(20))
     interrupt_at(11)

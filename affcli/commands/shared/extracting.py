@@ -1,4 +1,4 @@
-"""What the two extract commands share: their inputs, the options about finished and failed work, the closing line."""
+"""Shared by the commands that read media: their inputs, the options for finished and failed work, the last line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from affcli.console import terminal
 from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
 from affcli.jobs.shares import Share
+from affcli.media.track_choice import TrackChoice
 
 if TYPE_CHECKING:
     from affcli.jobs import job
@@ -24,20 +25,61 @@ _BEGAN = "affcli.began"  # when the command began, in seconds of the clock that 
 
 _INPUTS = (
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
-    click.option("--from-file", metavar="LIST", help="Read names of inputs from a file, one a line; - is stdin."),
-    click.option("-0", "nul", is_flag=True, help="Names in LIST end with NUL, as `find -print0` writes them."),
+    click.option(
+        "--from-file", metavar="LIST", help="Read input names from a file, one per line; - is standard input."
+    ),
+    click.option("-0", "nul", is_flag=True, help="Names in LIST end with NUL, as written by find -print0."),
     click.option(
         "--names",
         type=click.Choice(["stem", "path"]),
         default="stem",
         show_default=True,
-        help="Video ids: file names, or paths in the given folder.",
+        help="Video ids: file names, or paths relative to the given folder.",
     ),
 )
 _WORK = (
     click.option("--update", is_flag=True, help="Add only new, changed or formerly failed inputs to the output."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
 )
+
+_VIDEO_TRACK = click.option(
+    "--video-track",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Which picture track of files that have several.  [default: the default-flagged, else the longest]",
+)
+
+
+class _AudioTrack(click.ParamType):
+    name = "audio track"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("first", "loudest"):
+            return value
+        if str(value).isdecimal() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"'{value}' is not a number from 1, 'first' or 'loudest'.", param, ctx)
+
+
+_AUDIO_TRACK = click.option(
+    "--audio-track",
+    type=_AudioTrack(),
+    default="first",
+    show_default=True,
+    metavar="N|first|loudest",
+    help="Which sound track of files that have several.",
+)
+
+
+def tracks(*, picture: bool = True, sound: bool = True) -> Callable[[Command], Command]:
+    """--video-track and --audio-track; `chosen_tracks` makes a TrackChoice of them."""
+    options = (*((_VIDEO_TRACK,) if picture else ()), *((_AUDIO_TRACK,) if sound else ()))
+    return lambda command: _decorated(command, options)
+
+
+def chosen_tracks(given: dict[str, Any], fps: float | None) -> TrackChoice:
+    """Takes the options of `tracks` out of the given ones."""
+    return TrackChoice(given.pop("video_track", None), given.pop("audio_track", "first"), fps)
 
 
 def media_inputs(command: Command) -> Command:
@@ -58,7 +100,7 @@ def _decorated(command: Command, decorators: Sequence[Callable[[Command], Comman
 
 def encoder_options(default: str, what: str, *, mini: str) -> Callable[[Command], Command]:
     """--model; `mini` says what the one in the package is."""
-    text = f"The {what}: hub name (NAME or NAME@REVISION), local folder, or mini (comes with affcli; {mini})."
+    text = f"Pretrained {what}: Hugging Face name (NAME or NAME@REVISION), folder, or mini (included, {mini})."
     return click.option("--model", default=default, show_default=True, metavar="NAME|DIR|mini", help=text)
 
 
@@ -69,7 +111,7 @@ def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
         terminal.mute_notes()
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
-        raise UsageError("name at least one video, sound file or folder, or give --from-file LIST.")
+        raise UsageError("name at least one video, audio file or folder, or give --from-file LIST.")
     return find_inputs(names, ids=given.pop("names"), **how)
 
 
@@ -86,7 +128,10 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
 
     share, frames = Share.given_by(), 0
     if to_do.force and share.size > 1:
-        raise UsageError("--force and several processes: one could not tell another's output from the old; remove it.")
+        raise UsageError(
+            "--force cannot be used with several processes, which could not tell a new output from the old one. "
+            "Remove the output instead."
+        )
     began_s = time.perf_counter()
     with terminal.counting(command, len(inputs), shown=share.rank == 0) as counter:
 
@@ -111,7 +156,7 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
 
 
 def _how_complete(summary: job.Summary) -> str:
-    return "holds what could be made" if summary.failed else "is complete"
+    return "holds all readable inputs" if summary.failed else "is complete"
 
 
 def _left_to_others(summary: job.Summary, output: str, speed: str) -> str:
@@ -131,4 +176,4 @@ def _tell_of_failures(summary: job.Summary, share: Share) -> None:
         text = f"{len(troubled)} of {counted(summary.inputs, 'input')} failed or are incomplete.{again}"
         if not share.by_torchrun:
             raise PartialError(text)
-        terminal.error(f"{text} (Status 0, since torchrun would start all again for 3.)")
+        terminal.error(f"{text} (Exit status 0, because torchrun treats any other as a crash.)")

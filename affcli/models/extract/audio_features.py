@@ -20,6 +20,7 @@ from affcli.jobs.parts import Parts, PartWriter
 from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.loading import EncoderCard
 from affcli.models.extract.event_loop import EventLoop
@@ -103,9 +104,10 @@ def extract(
     stream: str,
     context_s: float,
     advance: CountFrames,
+    choice: TrackChoice = FILES_OWN,
 ) -> Generator[Ended]:
     """Encodes the sound of each input, leaves a row for every frame in its parts, and tells of it as it ends."""
-    hear = Hear(source, encoder.preprocessing.sample_rate_hz)
+    hear = Hear(source, encoder.preprocessing.sample_rate_hz, choice)
     loop = EventLoop(
         parts, stream, audio_schema(encoder.card.size), lambda opened, part: _Track(opened, part, encoder, context_s)
     )

@@ -24,6 +24,7 @@ from affcli.jobs.parts import Parts
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.showing import PictureTimes, Show
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.tracks import Rule
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.audio_encoder import AudioEncoder
@@ -56,6 +57,7 @@ class ChainOptions:
     device: str = "auto"
     precision: str = "auto"
     batch_size: int = 32
+    tracks: TrackChoice = FILES_OWN
 
 
 class Chain:
@@ -93,7 +95,9 @@ class Chain:
         shown, chosen = self._eye.preprocessing, self._chosen
         scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
         times = PictureTimes(chosen.fps)
-        return Show(shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales)
+        return Show(
+            shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks
+        )
 
     def _facts(self) -> dict[str, Any]:
         """What of the user's choice stands in a table's metadata (no path)."""
@@ -103,6 +107,7 @@ class Chain:
             "every": chosen.every,
             "crop_scales": list(self._show.scales),
             "fps": chosen.fps,
+            **chosen.tracks.facts,
             "space": "shares" if chosen.smoothing.method == "mode" else "logits",
             "smoothed": [chosen.smoothing.facts],
         }
@@ -123,7 +128,14 @@ class Chain:
         at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
         frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
         [ended] = audio_features.extract(
-            self._ear, frames, [item], parts, stream=AUDIO_STREAM, context_s=self._context_s, advance=advance
+            self._ear,
+            frames,
+            [item],
+            parts,
+            stream=AUDIO_STREAM,
+            context_s=self._context_s,
+            advance=advance,
+            choice=self._chosen.tracks,
         )
         return ended
 
