@@ -117,7 +117,6 @@ class Process:
         self, kind: str, folder: Path, names: Iterable[str], *, dies_at: int = -1, holds_at: int = -1, **how: bool
     ):
         self._report = folder / f".report-{os.urandom(4).hex()}"
-        self.holds = folder / f".holds-{os.urandom(4).hex()}"
         self.pid = os.fork()
         if self.pid == 0:
             self._run(kind, folder, names, dies_at, holds_at, how)
@@ -140,7 +139,6 @@ class Process:
             nonlocal steps
             steps += 1
             if steps == holds_at:
-                self.holds.touch()
                 os.kill(os.getpid(), signal.SIGSTOP)
 
         try:
@@ -166,7 +164,6 @@ class Process:
         """The outcome, the name of the error, or `killed`."""
         if not getattr(self, "_ended", False):
             os.waitpid(self.pid, 0)
-        self.holds.unlink(missing_ok=True)
         if not self._report.exists():
             return "killed"
         told = json.loads(self._report.read_text())
