@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from affcli.predictions.calibration import Calibration
 
 # Columns of the input that belong to the frame, not to the row, with their types.
-PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_()}
+PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_(), "speech": pa.float32()}
 
 # Spans are spread over their frames in pieces of at most about this many rows, to bound the memory.
 SPREAD_ROWS = 1 << 20
@@ -64,7 +64,7 @@ class Vote:
         if calibration is not None:
             calibration.check(self._classes, space)
         self.videos = sorted({video for table in tables for video in table.ids})
-        known = {name for table in tables if not table.spans for name in table.carried_schema.names}
+        known = {field.name for table in tables if not table.spans for field in table.carried_schema if _is_ours(field)}
         self._carried = [name for name in PER_FRAME if name in known]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
         self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts())
@@ -98,6 +98,11 @@ class Vote:
         if self._calibration is not None:
             facts["calibration"] = self._calibration.by_class
         return facts
+
+
+def _is_ours(field: pa.Field) -> bool:
+    """Whether a column is of the kind that PER_FRAME means; a `speech` that holds a transcript is not."""
+    return field.name != "speech" or bool(pa.types.is_floating(field.type))
 
 
 def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[float]:
@@ -221,7 +226,7 @@ def _first_known(tables: Sequence[tuple[Mapping[str, pa.Array], np.ndarray]], na
 def _per_frame(name: str, carried: pa.Table, rows: np.ndarray) -> Mapping[str, pa.Array]:
     """The columns that belong to frames, from one row of each."""
     columns = {}
-    for column in carried.column_names:
+    for column in (field.name for field in carried.schema if _is_ours(field)):
         values = carried[column].combine_chunks().take(pa.array(rows))
         try:
             columns[column] = values.cast(PER_FRAME[column])

@@ -50,7 +50,7 @@ _VIDEO_TRACK = click.option(
 )
 
 
-class _AudioTrack(click.ParamType):
+class _AudioTrack(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
     name = "audio track"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

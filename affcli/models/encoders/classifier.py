@@ -145,6 +145,9 @@ def _give_head(config: Any, drop_path: float) -> None:
     config.label2id = {name: number for number, name in enumerate(CLASSES)}
     if hasattr(config, "drop_path_rate"):
         config.drop_path_rate = drop_path
+    # transformers' MobileNets call TensorFlow's keep probability (0.999, 0.8) `classifier_dropout_prob`.
+    if (kept := getattr(config, "classifier_dropout_prob", None) or 0.0) > 0.5:
+        config.classifier_dropout_prob = 1 - kept
 
 
 def _built(library: Any, checkpoint: Checkpoint, config: Any, *, whole: bool = False) -> Any:
