@@ -187,10 +187,11 @@ class LabelFolder:
 
     # --- what is made ------------------------------------------------------------------------------------------------
 
-    def write(self, origin: Origin, video: str, rows: pa.Table) -> None:
-        """One of the input's tables, when it is complete."""
+    def write(self, origin: Origin, video: str, rows: pa.Table, *, starts_s: float = 0.0) -> None:
+        """One of the input's tables, when it is complete; `starts_s` is when players show what has `time_s` 0."""
         path = self._path / table_name(video)
-        schema = with_metadata(rows.schema, kind=FRAMES, **self.settings, input=asdict(origin))
+        starts = {"starts_s": {origin.video: starts_s}} if starts_s else {}
+        schema = with_metadata(rows.schema, kind=FRAMES, **self.settings, **starts, input=asdict(origin))
         with TableWriter(str(path), schema, force=True) as writer:
             writer.write(rows)
 

@@ -97,6 +97,7 @@ class Labelling:
         """Writes the tables if there is a face or sound in any of them; which of the two there is."""
         videos = [item.video] if visual is None else visual.videos
         origin = Origin(item.video, fingerprint, tuple(videos), problem)
+        starts_s = next((stream.starts_s for stream in (visual, audio) if stream is not None), 0.0)
         face = sound = False
         waiting: list[tuple[str, pa.Table]] = []
         for video, rows in self.labeller.name(visual, audio):
@@ -105,7 +106,7 @@ class Labelling:
             waiting.append((video, rows))
             if face or sound:
                 for name, table in waiting:
-                    self.folder.write(origin, name, table)
+                    self.folder.write(origin, name, table, starts_s=starts_s)
                 waiting.clear()
         return face, sound
 

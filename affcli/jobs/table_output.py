@@ -24,7 +24,7 @@ from affcli.tables.writer import TableWriter
 log = logging.getLogger(__name__)
 
 STREAM: Final = "features"  # the one stream of each input's parts
-_OF_THE_INPUTS: Final = ("version", "inputs", "failed", "incomplete")  # metadata that tells of no settings
+_OF_THE_INPUTS: Final = ("version", "inputs", "failed", "incomplete", "starts_s")  # metadata that tells of no settings
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,26 @@ class TableOutput:
         self, plan: Plan, done: Mapping[MediaInput, End], failed: Mapping[str, Failure], parts: Parts
     ) -> tuple[int, int]:
         """Writes the rows of all videos, sorted by video id."""
-        problems = {item.video: end.problem for item, end in done.items() if end.problem}
         for item, end in done.items():
             if end.problem:
                 log.error("%s: %s; the rows of its decodable frames are kept.", item.path, end.problem)
+        problems = {item.video: end.problem for item, end in done.items() if end.problem}
+        made = {item: part for item in done if (part := parts.find(item, STREAM)) is not None}
         with _KeptRows(self.name, plan) as kept:
-            made = {**plan.kept, **{item.video: end.fingerprint for item, end in done.items()}}
+            starts_s = {item.video: part.facts["starts_s"] for item, part in made.items() if "starts_s" in part.facts}
             facts = {
-                **self.facts,
-                "inputs": dict(sorted(made.items())),
+                "inputs": {**plan.kept, **{item.video: end.fingerprint for item, end in done.items()}},
                 "failed": {video: failure.fingerprint for video, failure in failed.items()},
-                "incomplete": dict(sorted({**kept.problems, **problems}.items())),
+                "incomplete": {**kept.known("incomplete"), **problems},
             }
+            if starts_s := {**kept.known("starts_s"), **starts_s}:
+                facts["starts_s"] = starts_s
+            in_order = {name: dict(sorted(by_video.items())) for name, by_video in facts.items()}
             sources = kept.videos
-            for item in done:
-                if (part := parts.find(item, STREAM)) is not None:
-                    sources.update({video: partial(part.tables, video) for video in part.videos})
-            with TableWriter(self.name, with_metadata(self.schema, kind=self.kind, **facts), force=True) as writer:
+            for part in made.values():
+                sources.update({video: partial(part.tables, video) for video in part.videos})
+            schema = with_metadata(self.schema, kind=self.kind, **self.facts, **in_order)
+            with TableWriter(self.name, schema, force=True) as writer:
                 for video in sorted(sources):
                     for rows in sources[video]():
                         writer.write(rows)
@@ -105,16 +108,18 @@ class _KeptRows:
     """The rows of the table that is there which stay in the new one."""
 
     def __init__(self, name: str, plan: Plan) -> None:
-        self.problems: dict[str, str] = {}
         self.videos: dict[str, Callable[[], Iterator[pa.Table]]] = {}
-        self._reader = TableReader(name) if plan.kept else None
+        self._kept, self._reader = plan.kept, TableReader(name) if plan.kept else None
         if self._reader is not None:
-            problems = self._reader.metadata["incomplete"]
-            self.problems = {video: why for video, why in problems.items() if video in plan.kept}
             by_video = RowsByVideo(self._reader, "video", self._reader.columns)
-            known = self._reader.metadata["inputs"]
-            kept = [video for video in by_video.ids if _owner(video, known) in plan.kept]
+            inputs = self._reader.metadata["inputs"]
+            kept = [video for video in by_video.ids if _owner(video, inputs) in plan.kept]
             self.videos = {video: partial(_rows_of, by_video, video) for video in kept}
+
+    def known(self, name: str) -> dict[str, Any]:
+        """What the metadata tell by input, of those that stay."""
+        known = {} if self._reader is None else self._reader.metadata.get(name, {})
+        return {video: fact for video, fact in known.items() if video in self._kept}
 
     def __enter__(self) -> _KeptRows:
         return self

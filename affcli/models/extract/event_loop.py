@@ -52,7 +52,8 @@ class EventLoop:
                 yield Ended(item, failure=str(error))
                 continue
             if part is None:
-                yield Ended(item)
+                done = self.parts.find(item, self.stream)
+                yield Ended(item, None if done is None else done.problem)
                 continue
             self._writers[item] = part
             yield from events_of(item, part.states)
@@ -82,7 +83,7 @@ class EventLoop:
             if failure is None:
                 assert rows is not None
                 advance(rows.finish(closed))
-                part.finish(closed.problem)
+                part.finish(closed.problem, **({"starts_s": closed.starts_s} if closed.starts_s else {}))
         except StorageError:
             raise
         except AffcliError as error:
