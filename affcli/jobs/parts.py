@@ -21,10 +21,9 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -33,18 +32,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 from affcli import __version__
-from affcli.errors import BusyError, ForeignError, StorageError
+from affcli.errors import BusyError, ForeignError
 from affcli.files.inputs import MediaInput
-from affcli.jobs.chunks import Chunk, ChunkWriter, chunk_path, chunks_in, last_digest
 from affcli.jobs.fingerprints import Fingerprints, Mark
 from affcli.jobs.locks import Locks
 from affcli.jobs.sealed import DamagedError, read_sealed, write_sealed
+from affcli.jobs.stream_part import END, Part, PartWriter, finished_part, storage
 
 log = logging.getLogger(__name__)
 
-KEEP_EVERY_S = 30.0
-
-_ABOUT, _LOCK, _BEGUN, _END, _SETTINGS_0_1 = "about.json", "lock", "begun.json", "end.json", "settings.json"
+_ABOUT, _LOCK, _BEGUN, _SETTINGS_0_1 = "about.json", "lock", "begun.json", "settings.json"
 _FORMAT: Final = 2  # of the folder; version 0.1.0 had another one
 _OURS: Final = re.compile(r"(begun|end|\w+\.(end|\d+))\.json|\w+\.\d+\.parquet|\..+\.[0-9a-f]{16}\.tmp")
 _INPUT: Final = re.compile(r"[0-9a-f]{24}")
@@ -71,103 +68,6 @@ class End:
     failure: str | None = None  # why there are none
 
 
-@dataclass(frozen=True)
-class Part:
-    """One stream of an input, done: its rows, in `chunks`."""
-
-    chunks: tuple[Chunk, ...] = ()
-    problem: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)  # more that is known of it
-
-    @property
-    def videos(self) -> list[str]:
-        """The video ids that the input gave, in their order."""
-        return list(dict.fromkeys(video for chunk in self.chunks for video in chunk.videos))
-
-    def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The rows of one of them, piece by piece; all columns or some."""
-        for chunk in self.chunks:
-            yield from chunk.tables(video, columns)
-
-    def rows(self, video: str) -> int:
-        """How many rows one of them has."""
-        return sum(chunk.rows(video) for chunk in self.chunks)
-
-
-class PartWriter:
-    """Takes the rows of one stream of an input. They count once they are kept, and the stream is done with `finish`.
-
-    `states` holds what was given to `keep`, oldest first; at the beginning, by the work that this continues.
-    """
-
-    def __init__(self, folder: Path, stream: str, schema: pa.Schema) -> None:
-        self._folder, self._stream, self._schema = folder, stream, schema
-        found, damaged = chunks_in(folder, stream)
-        if damaged:
-            log.warning("%s: unfinished work is damaged; that part of it is done again.", folder.parent)
-        # The last chunk of a finished input tells no way to go on: its rows are made again if the end was not noted.
-        self._chunks = [chunk for chunk in found if chunk.state is not None]
-        self._drop_chunks_after(len(self._chunks))
-        self.states: list[Any] = [chunk.state for chunk in self._chunks]
-        self._chunk: ChunkWriter | None = None
-        self._kept_s = time.monotonic()
-
-    def _drop_chunks_after(self, number: int) -> None:
-        """What comes after a damaged chunk is never taken for what comes after the new one; half-written files."""
-        kept = {chunk_path(self._folder, self._stream, n).name for n in range(1, number + 1)}
-        for path in self._folder.glob(f"{self._stream}.*.parquet"):
-            if path.name not in kept:
-                path.with_suffix(".json").unlink(missing_ok=True)
-                path.unlink()
-        for left in self._folder.glob(f".{self._stream}.*.tmp"):
-            left.unlink()
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to keep what was written."""
-        return time.monotonic() - self._kept_s >= KEEP_EVERY_S
-
-    def last_rows(self) -> dict[str, pa.Table]:
-        """The last row that was kept of each video."""
-        if not self._chunks:
-            return {}
-        last = self._chunks[-1]
-        tables = {video: list(last.tables(video))[-1] for video in last.videos}
-        return {video: rows.slice(rows.num_rows - 1) for video, rows in tables.items()}
-
-    def write(self, video: str, rows: pa.Table) -> None:
-        """Appends rows, in order of frame, to one video."""
-        with _storage(self._folder.parent):
-            self._open_chunk().write(video, rows)
-
-    def keep(self, state: Any) -> None:
-        """What was written so far will not be lost; `state`, for JSON, is what continuing from here needs."""
-        with _storage(self._folder.parent):
-            self._chunks.append(self._open_chunk().finish(state, after=last_digest(self._chunks)))
-        self._chunk = None
-        self.states.append(state)
-        self._kept_s = time.monotonic()
-
-    def finish(self, problem: str | None, **facts: Any) -> None:
-        """The stream is done, but for what `problem` says; `facts`, for JSON, are kept with it."""
-        if self._chunk is not None:
-            self.keep(None)
-        end = {"problem": problem, "chunks": len(self._chunks), "last": last_digest(self._chunks), "facts": facts}
-        with _storage(self._folder.parent):
-            write_sealed(self._folder / f"{self._stream}.{_END}", end)
-
-    def leave(self) -> None:
-        """Stops here; what was kept is there for the next time."""
-        if self._chunk is not None:
-            self._chunk.abandon()
-            self._chunk = None
-
-    def _open_chunk(self) -> ChunkWriter:
-        if self._chunk is None:
-            self._chunk = ChunkWriter(self._folder, self._stream, len(self._chunks) + 1, self._schema)
-        return self._chunk
-
-
 class Parts:
     """The folder of unfinished work of one output, opened by one of the processes that make it; a context manager."""
 
@@ -177,8 +77,8 @@ class Parts:
         self._marks: dict[str, Mark] = {}  # of the inputs that this process works on
         self._found: dict[str, dict[str, Part]] = {}  # by video and stream
         self.first = False
-        _about_of(path)
-        with _storage(path):
+        about_unfinished(path)
+        with storage(path):
             path.mkdir(exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             self._file = os.fdopen(os.open(path / _LOCK, flags, 0o666), "r+b")
@@ -222,7 +122,7 @@ class Parts:
         The first process drops work that was made with other settings, with a note. Raises BusyError where others are
         at work in another way.
         """
-        stored = _about_of(self.path)
+        stored = about_unfinished(self.path)
         same = stored is not None and stored.settings == json.loads(json.dumps(about.settings))
         if not self.first:
             if stored is None or not same or stored.inputs != about.inputs:
@@ -234,7 +134,7 @@ class Parts:
             log.warning("the unfinished work in %s was made with other settings; starting afresh.", self.path)
             for folder in self._inputs():
                 _wipe(folder)
-        with _storage(self.path):
+        with storage(self.path):
             mark = {"affcli": "unfinished work", "version": __version__, "format": _FORMAT, **asdict(about)}
             write_sealed(self.path / _ABOUT, mark)
         self._locks.take("job", shared=True)
@@ -286,7 +186,7 @@ class Parts:
         folder, mark = self._folder(item.video), self.mark(item)
         if self._begun(folder) != mark:
             _wipe(folder)
-            with _storage(self.path):
+            with storage(self.path):
                 folder.mkdir(exist_ok=True)
                 write_sealed(folder / _BEGUN, mark._asdict())
         return PartWriter(folder, stream, schema) if self.find(item, stream) is None else None
@@ -294,32 +194,25 @@ class Parts:
     def find(self, item: MediaInput, stream: str) -> Part | None:
         """A stream of an input that is done and whole."""
         found = self._found.setdefault(item.video, {})
-        if stream not in found:
-            folder = self._folder(item.video)
-            end = self._read(folder / f"{stream}.{_END}")
-            if end is None:
-                return None
-            chunks, _ = chunks_in(folder, stream)
-            if (len(chunks), last_digest(chunks)) != (end["chunks"], end["last"]):
-                return None
-            found[stream] = Part(tuple(chunks), end["problem"], end["facts"])
-        return found[stream]
+        if stream not in found and (part := finished_part(self._folder(item.video), stream)) is not None:
+            found[stream] = part
+        return found.get(stream)
 
     def end(self, item: MediaInput, *, problem: str | None = None, failure: str | None = None, rows: bool) -> None:
         """What became of an input; its rows are kept if `rows` says so and it did not fail."""
         folder = self._folder(item.video)
         mark = self._marks.get(item.video)
-        with _storage(self.path):
+        with storage(self.path):
             folder.mkdir(exist_ok=True)
             end = End(None if mark is None else mark.fingerprint, problem, failure)
-            write_sealed(folder / _END, asdict(end))
+            write_sealed(folder / END, asdict(end))
         if not rows or failure is not None:
             self._found.pop(item.video, None)
-            _wipe(folder, but=(_BEGUN, _END))
+            _wipe(folder, but=(_BEGUN, END))
 
     def ended(self, item: MediaInput) -> End | None:
         """What became of an input; None where it is not done."""
-        end = self._read(self._folder(item.video) / _END)
+        end = self._read(self._folder(item.video) / END)
         return None if end is None else End(**end)
 
     def is_of(self, item: MediaInput) -> bool:
@@ -331,7 +224,7 @@ class Parts:
         """The input is not done; what was kept of its rows is used."""
         folder = self._folder(item.video)
         self._found.pop(item.video, None)
-        for path in (folder / _END, *folder.glob(f"*.{_END}")):
+        for path in (folder / END, *folder.glob(f"*.{END}")):
             path.unlink(missing_ok=True)
 
     def _begun(self, folder: Path) -> Mark | None:
@@ -349,11 +242,10 @@ class Parts:
 
 
 def about_unfinished(path: Path) -> About | None:
-    """What the unfinished work in a folder is of; None where there is none. Raises ForeignError, naming what it is."""
-    return _about_of(path)
+    """What the unfinished work in a folder is of; None where there is none.
 
-
-def _about_of(path: Path) -> About | None:
+    Raises ForeignError for a folder that is not ours, or is of another version, which is named.
+    """
     if path.is_symlink():
         raise ForeignError(f"{path}: is a symbolic link, where affcli keeps unfinished work. Move it out of the way.")
     if not path.is_dir():
@@ -395,15 +287,3 @@ def _wipe(folder: Path, *, but: Sequence[str] = ()) -> None:
                 Path(entry.path).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
-
-
-@contextmanager
-def _storage(parts: Path) -> Iterator[None]:
-    """Says that the parts could not be written, and why."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{parts}: unfinished work cannot be kept here: {error.strerror or error}. What was kept before is intact; "
-            "the same command goes on with it."
-        ) from error

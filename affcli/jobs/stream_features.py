@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.features.stream import StreamFeatures, finite, no_features
-from affcli.jobs.parts import Part
+from affcli.jobs.stream_part import Part
 
 
 class PartFeatures:

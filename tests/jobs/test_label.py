@@ -21,9 +21,9 @@ from helpers.warm import Warm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.jobs import parts
+from affcli.jobs import stream_part
 from affcli.jobs.label_folder import LabelFolder, table_name
-from affcli.jobs.parts import PartWriter
+from affcli.jobs.stream_part import PartWriter
 from affcli.schema import BOX_COLUMNS, CLASSES, metadata_of
 from affcli.views.labelled_video import LabelledVideo
 from affcli.views.summary import summary_row
@@ -37,8 +37,8 @@ DIES = """
 import os, sys
 from pathlib import Path
 from affcli import cli
-from affcli.jobs import parts
-parts.KEEP_EVERY_S = 0
+from affcli.jobs import stream_part
+stream_part.KEEP_EVERY_S = 0
 replace = Path.replace
 Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name == "NAME" else replace(one, other)
 cli.main(sys.argv[1:])
@@ -357,7 +357,7 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_bytes(
     stops = [(PartWriter, "keep", 3), (Chain, "name", 1), (LabelFolder, "write", 2), (Chain, "hear", 2)]
     for owner, name, number in [*stops, (LabelFolder, "gather", 1)]:
         with monkeypatch.context() as patch:
-            patch.setattr(parts, "KEEP_EVERY_S", 0)
+            patch.setattr(stream_part, "KEEP_EVERY_S", 0)
             patch.setattr(owner, name, interrupted(getattr(owner, name), number))
             affcli(*command, "out", status=130)
         assert not (here / "out" / "summary.parquet").exists()

@@ -23,10 +23,11 @@ from PIL import Image
 
 from affcli.errors import BusyError
 from affcli.files.inputs import MediaInput
-from affcli.jobs import parts
+from affcli.jobs import stream_part
 from affcli.jobs.chunks import ChunkWriter, chunks_in
 from affcli.jobs.fingerprints import Fingerprints
-from affcli.jobs.parts import About, Parts, PartWriter
+from affcli.jobs.parts import About, Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media.hearing import FrameReader, MoreFrames
 from affcli.models.encoders.audio_encoder import AudioEncoder
 
@@ -35,8 +36,8 @@ SCHEMA = pa.schema([pa.field("video", pa.string()), pa.field("frame", pa.int32()
 KEEPS = """
 import sys
 from affcli import cli
-from affcli.jobs import parts
-parts.KEEP_EVERY_S = float(sys.argv[1])
+from affcli.jobs import stream_part
+stream_part.KEEP_EVERY_S = float(sys.argv[1])
 cli.main(sys.argv[2:])
 """
 # The same, and kills itself where a file would get the name NAME.
@@ -67,7 +68,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
                 raise KeyboardInterrupt
             keep(part, state)
 
-        monkeypatch.setattr(parts, "KEEP_EVERY_S", 0)
+        monkeypatch.setattr(stream_part, "KEEP_EVERY_S", 0)
         monkeypatch.setattr(PartWriter, "keep", counted)
 
     return arm
@@ -154,7 +155,7 @@ def test_a_video_that_was_kept_to_its_last_frame_is_only_finished(
 ) -> None:
     write_frames(tmp_path / "x.mkv", [SMALL] * 4)
     visual("x.mkv", output="whole.parquet")
-    monkeypatch.setattr(parts, "KEEP_EVERY_S", 0)
+    monkeypatch.setattr(stream_part, "KEEP_EVERY_S", 0)
     finish = PartWriter.finish
     monkeypatch.setattr(PartWriter, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     visual("x.mkv", status=130)
@@ -405,7 +406,7 @@ def test_an_output_folder_that_may_not_be_written_is_one_line(
 
 def test_the_clock_says_when_a_chunk_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = SimpleNamespace(monotonic=lambda: clock_s)
-    monkeypatch.setattr(parts, "time", now)
+    monkeypatch.setattr(stream_part, "time", now)
     clock_s = 100.0
     part = PartWriter(tmp_path, "x", SCHEMA)
     clock_s = 129.9

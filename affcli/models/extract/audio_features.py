@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
 from affcli.jobs.job import CountFrames, Ended
-from affcli.jobs.parts import Parts, PartWriter
+from affcli.jobs.parts import Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background

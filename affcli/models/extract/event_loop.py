@@ -14,7 +14,8 @@ import pyarrow as pa
 from affcli.errors import AffcliError, StorageError
 from affcli.files.inputs import MediaInput
 from affcli.jobs.job import CountFrames, Ended
-from affcli.jobs.parts import Parts, PartWriter
+from affcli.jobs.parts import Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media import hearing, showing
 
 EventsOf = Callable[[MediaInput, Sequence[Any]], Iterator[Any]]  # of an input, from where its kept states end

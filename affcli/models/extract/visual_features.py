@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from affcli.files.inputs import MediaInput
 from affcli.jobs.job import CountFrames, Ended
-from affcli.jobs.parts import Parts, PartWriter
+from affcli.jobs.parts import Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media.showing import Closed, Event
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
 from affcli.models.encoders.visual_encoder import Encoded, VisualEncoder
