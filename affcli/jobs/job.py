@@ -126,7 +126,7 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) ->
         plan = _planned(job, inputs, fingerprints)
         if plan.nothing:
             _tidy(job, fingerprints)
-            return _nothing_to_do(job.output.look())
+            return _summed_up(job.output.look(), plan, outcome="nothing to do")
         job.output.prepare()
         try:
             with Parts(job.output.parts, fingerprints) as parts:
@@ -162,9 +162,12 @@ def _tidy(job: Job, fingerprints: Fingerprints) -> None:
             parts.remove()
 
 
-def _nothing_to_do(existing: Existing) -> Summary:
-    failed, incomplete = tuple(existing.failed), tuple(existing.problems)
-    return Summary(len(existing.known), failed=failed, incomplete=incomplete, outcome="nothing to do")
+def _summed_up(existing: Existing, plan: Plan, **made: Any) -> Summary:
+    """Inputs that are gone are named, and count as failed, in every run; the output still tells what it holds."""
+    for item in plan.gone:
+        log.error("%s: No such file or directory; what was made of it before stays.", item.path)
+    failed = (*existing.failed, *(item.video for item in plan.gone))
+    return Summary(len(existing.known), failed=failed, incomplete=tuple(existing.problems), **made)
 
 
 class _Run:
@@ -226,8 +229,6 @@ class _Run:
         return True
 
     def _tell(self, begun: bool) -> None:
-        for item in self._plan.gone:
-            log.warning("%s: is not there any more; what was made of it stays.", item.path)
         left = len(self._left())
         self._advance(len(self._inputs) - left, 0)
         if self._parts.first and (begun or self._plan.continues):
@@ -295,5 +296,4 @@ class _Run:
         failed = dict(sorted({**self._plan.failed, **failed}.items()))
         videos, rows = self._job.output.gather(self._plan, done, failed, self._parts)
         self._parts.remove()
-        existing = self._job.output.look()
-        return Summary(len(existing.known), videos, rows, tuple(existing.failed), tuple(existing.problems))
+        return _summed_up(self._job.output.look(), self._plan, videos=videos, rows=rows)

@@ -8,6 +8,7 @@ DIR/unfinished.parts/                      unfinished work (parts.py); gone when
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from affcli.errors import AffcliError, ForeignError
+from affcli.errors import AffcliError, ForeignError, listed
 from affcli.files.inputs import MediaInput
+from affcli.files.outputs import remove_leftovers
 from affcli.jobs.parts import End, Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import FRAMES, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
@@ -28,6 +30,8 @@ from affcli.tables.reader import TableReader, metadata_in
 from affcli.tables.writer import TableWriter
 from affcli.views.labelled_video import LabelledTable
 from affcli.views.summary import summary_row, summary_schema
+
+log = logging.getLogger(__name__)
 
 _SUFFIX: Final = ".parquet"
 _LONGEST_NAME: Final = 180  # bytes; file systems take 255, and a temporary name is longer
@@ -223,7 +227,8 @@ class LabelFolder:
         rows = [row for video in sorted(origins) for row in self._rows_of(origins[video])]
         videos, frames = len(rows), sum(row["frames"] for row in rows)
         rows += [{"video": video, "frames": 0, "problem": failure.reason} for video, failure in failed.items()]
-        self._remove_others({table_name(video) for origin in origins.values() for video in origin.videos})
+        remove_leftovers(self._path)
+        self._remove_others(origins, known={*result, *failed}, told=not plan.forced)
         schema = summary_schema(self.settings["classes"])
         facts = {
             "inputs": {video: origins[video].fingerprint for video in sorted(origins)},
@@ -237,11 +242,17 @@ class LabelFolder:
                 writer.write(table)
         return videos, frames
 
-    def _remove_others(self, kept: set[str]) -> None:
+    def _remove_others(self, origins: Mapping[str, Origin], *, known: set[str], told: bool) -> None:
         """Removes tables of ours that are no part of the result: of inputs that failed, or are not named any more."""
-        others = [table for name, table in self._tables.items() if table.origin is not None and name not in kept]
-        for table in others:
-            table.path.unlink(missing_ok=True)
+        kept = {table_name(video) for origin in origins.values() for video in origin.videos}
+        strangers = set()
+        for name, table in self._tables.items():
+            if table.origin is not None and name not in kept:
+                table.path.unlink(missing_ok=True)
+                strangers |= {table.origin.video} - known
+        if strangers and told:
+            what = listed(sorted(strangers))
+            log.warning("%s: removed the tables of inputs that are not named now: %s.", self.name, what)
 
     def _rows_of(self, origin: Origin) -> Iterator[dict[str, Any]]:
         for video in origin.videos:

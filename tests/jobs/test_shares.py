@@ -103,7 +103,7 @@ def test_an_output_is_not_replaced_by_several_processes(
     visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_rank(monkeypatch, 0)
-    assert "--force and several processes" in visual("clips", "--force", status=2)
+    assert "--force cannot be used with several processes" in visual("clips", "--force", status=2)
 
 
 @pytest.mark.parametrize("command", ["extract-visual", "extract-audio"])
