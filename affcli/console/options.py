@@ -59,6 +59,10 @@ kernel = click.option(
     "-k", "--kernel", type=int, default=11, show_default=True, help="Rows in a window, odd, 1 to 1001."
 )
 
+allow_unmatched = click.option(
+    "--allow-unmatched", is_flag=True, help="Go on where the visual and the audio table have no video in common."
+)
+
 label_column = click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
 frame_rate = click.option(
     "--fps",

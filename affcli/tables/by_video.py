@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from affcli.errors import AffcliError
+from affcli.tables.keys import id_names, refuse_as_ids, refuse_nulls
 from affcli.tables.reader import TableReader
 
 log = logging.getLogger(__name__)
@@ -122,11 +121,13 @@ def _reading_threads() -> ThreadPoolExecutor:
 
 
 def _runs_of(reader: TableReader, video_column: str) -> _Runs:
+    refuse_as_ids(reader.name, video_column, reader.schema.field(video_column).type)
     numbers: dict[str, int] = {}  # of the videos, as they come
     starts, videos = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     row = 0
     for chunk in reader.dictionary_chunks(video_column):
-        names = _names(reader.name, video_column, chunk)
+        refuse_nulls(reader.name, video_column, chunk)
+        names = id_names(reader.name, video_column, chunk.dictionary)
         number = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
         code = chunk.indices.to_numpy(zero_copy_only=False)
         borders = np.flatnonzero(np.concatenate([np.ones(min(len(code), 1), bool), code[1:] != code[:-1]]))
@@ -141,13 +142,3 @@ def _runs_of(reader: TableReader, video_column: str) -> _Runs:
     stop = np.append(start[1:], row)[: len(start)]
     order = np.argsort(video, kind="stable")
     return _Runs(ids, video[order], start[order], stop[order])
-
-
-def _names(table: str, column: str, chunk: pa.DictionaryArray) -> list[str]:
-    if chunk.null_count or chunk.dictionary.null_count:
-        raise AffcliError(f"{table}: column '{column}' is empty in some rows.")
-    try:
-        names: list[str] = pc.cast(chunk.dictionary, pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{table}: column '{column}' holds {chunk.type.value_type}, not names of videos.") from error
-    return names
