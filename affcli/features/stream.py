@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, ColumnError, counted, listed
+from affcli.errors import AffcliError, ColumnError, listed
 from affcli.files.outputs import STANDARD_STREAM
 from affcli.schema import AUDIO, VISUAL
 from affcli.tables.by_video import RowsByVideo
