@@ -13,7 +13,7 @@ from PIL import Image
 
 from affcli.facesets.listing import Origin
 from affcli.media.faces import Face, FaceDetector, align
-from affcli.media.video import read_picture
+from affcli.media.pictures import read_picture
 
 Pixels = NDArray[np.uint8]
 
