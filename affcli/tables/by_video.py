@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 # each video and row group, else it is sorted in memory.
 MOST_PASSES = 3
 MOST_PIECES = 8
+MOST_HELD = 32  # tables of which a row group is held at a time,
+MOST_HELD_BYTES = 64 << 20  # or more, while they are small
 AHEAD = 2  # row groups that are read while one is worked on
 
 
@@ -65,6 +69,7 @@ class RowsByVideo:
         return pa.concat_tables(pieces)
 
     def _load(self, index: int) -> pa.Table:
+        _note_use(self)
         if self._group is not None and self._group[0] == index:
             return self._group[1]
         in_sequence = self._group is not None and self._group[0] == index - 1
@@ -75,6 +80,17 @@ class RowsByVideo:
         following = range(index + 1, min(index + 1 + AHEAD, len(self._reader.row_groups)) if in_sequence else 0)
         self._ahead = {number: self._ahead.get(number) or self._read_ahead(number) for number in following}
         return table
+
+    def let_go(self) -> int:
+        """Forgets what was read and may be read again; how many bytes that frees."""
+        held = self.held_bytes
+        self._group, self._ahead = None, {}
+        return held
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that the row group in use takes."""
+        return self._group[1].nbytes if self._group is not None else 0
 
     def _read_ahead(self, index: int) -> Future[pa.Table]:
         return _reading_threads().submit(self._reader.read_group, index, self._columns)
@@ -112,6 +128,23 @@ class _Runs:
     def of(self, rank: int) -> list[tuple[int, int]]:
         first, last = np.searchsorted(self.video, [rank, rank + 1])
         return list(zip(self.start[first:last].tolist(), self.stop[first:last].tolist(), strict=True))
+
+
+_in_use: OrderedDict[int, weakref.ref[RowsByVideo]] = OrderedDict()  # tables that hold a row group, last used last
+
+
+def _note_use(rows: RowsByVideo) -> None:
+    """Keeps few tables with a row group in memory: of a folder of thousands, only the last ones used."""
+    if next(reversed(_in_use), None) == id(rows):
+        return
+    _in_use[id(rows)] = weakref.ref(rows)
+    _in_use.move_to_end(id(rows))
+    if len(_in_use) <= MOST_HELD:
+        return
+    held = sum(one.held_bytes for ref in _in_use.values() if (one := ref()) is not None)
+    while len(_in_use) > MOST_HELD and (held > MOST_HELD_BYTES or len(_in_use) > 8 * MOST_HELD):
+        oldest = _in_use.popitem(last=False)[1]()
+        held -= oldest.let_go() if oldest is not None else 0
 
 
 @functools.cache
