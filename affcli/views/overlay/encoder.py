@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
-from affcli.media.ffmpeg import Clock, MediaError, environment, executable, input_options
+from affcli.media.decoder import Clock
+from affcli.media.ffmpeg import MediaError, environment, executable, input_options
 from affcli.views.overlay.matroska import TICKS, before_picture, header
 
 FORMAT_OF_SUFFIX: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
