@@ -96,7 +96,9 @@ class Chain:
         shown, chosen = self._eye.preprocessing, self._chosen
         scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
         times = PictureTimes(chosen.fps)
-        return Show(shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks)
+        return Show(
+            shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks
+        )
 
     def _streams(self, cards: Mapping[str, Any], precision: str) -> tuple[StreamKind, StreamKind]:
         facts = {"precision": precision, "fps": self._chosen.fps, **self._chosen.tracks.facts}
