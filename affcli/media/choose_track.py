@@ -85,6 +85,16 @@ def _corrected(
     return None if best == found.pictures[0] else (f"0:{best.index}", reading)
 
 
+def track_read(decoder: Decoder) -> Track | None:
+    """The picture track that a decoder reads."""
+    found = decoder.description
+    *_, kind, number = decoder.counted.split(":")
+    of_kind = {"V": found.pictures, "v": found.of_kind("Video")}.get(kind)
+    if of_kind is None:
+        return next((track for track in found.tracks if track.index == int(number)), None)
+    return of_kind[int(number)] if int(number) < len(of_kind) else None
+
+
 def _best(path: Path, found: Description) -> Track:
     flagged = [track for track in found.pictures if track.is_default]
     if len(flagged) == 1 and not flagged[0].may_be_still:

@@ -78,6 +78,7 @@ class Decoder:
         """Starts ffmpeg. Raises MediaError for what is no readable, regular file."""
         self.path = path
         self.packets: Packets | None = None
+        self.counted = outputs.counted or ""
         self._messages = Messages()
         self._tick_s, self._pixel_aspect = Fraction(1, 1000), Fraction(1)
         self._ahead = (Fraction(0), Fraction(0))  # the times before and after a step that no recorder's clock makes

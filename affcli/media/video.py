@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
 from affcli.files.inputs import numbered_pictures
-from affcli.media.choose_track import NO_PICTURE, is_still, no_frames, open_picture
+from affcli.media.choose_track import NO_PICTURE, is_still, no_frames, open_picture, track_read
 from affcli.media.completeness import missing_frames
 from affcli.media.decoder import Clock, Outputs, Stamp
 from affcli.media.ffmpeg import MediaError
-from affcli.media.ffmpeg_log import Description
+from affcli.media.ffmpeg_log import Description, Track
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
@@ -65,6 +65,8 @@ class VideoFrames(ABC):
 
     clock: Clock | None = None
     starts_s = 0.0  # when players show what has `time_s` 0
+    description: Description | None = None  # what a media file says it holds
+    track: Track | None = None  # which of its tracks is shown
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -157,8 +159,9 @@ class _DecodedFrames(VideoFrames):
         except BaseException:
             self.close()
             raise
-        self.clock = self._decoder.clock
-        self.starts_s = starts_s(self._decoder.description)
+        self.clock, self.description = self._decoder.clock, self._decoder.description
+        self.track = track_read(self._decoder)
+        self.starts_s = starts_s(self.description)
 
     def _produce(self) -> Iterator[Frame]:
         for stamp in self._decoder.stamps():
