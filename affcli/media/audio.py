@@ -135,7 +135,10 @@ class SoundPieces:
             self.end_s = found.start_s + found.keep_to / self._rate
             yield found
         self.problem = track.decoder.finish() or missing_sound(
-            self._path, track.decoder, Fraction(track.count, self._rate), start_s + Fraction(placed.position, self._rate)
+            self._path,
+            track.decoder,
+            Fraction(track.count, self._rate),
+            start_s + Fraction(placed.position, self._rate),
         )
         tell_heard(self._path, track, placed.dropped / self._rate)
 

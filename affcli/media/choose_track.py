@@ -120,7 +120,11 @@ def span_of(path: Path, index: int) -> Span:
     decoder = Decoder(path, Outputs((), (copied,)))
     try:
         for stamp in decoder.stamps():
-            times = [stamp.time_s, stamp.time_s] if not count else [min(times[0], stamp.time_s), max(times[1], stamp.time_s)]
+            times = (
+                [stamp.time_s, stamp.time_s]
+                if not count
+                else [min(times[0], stamp.time_s), max(times[1], stamp.time_s)]
+            )
             count += 1
     finally:
         decoder.close()

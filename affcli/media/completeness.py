@@ -32,7 +32,8 @@ def missing_frames(path: Path, decoder: Decoder, frames: int) -> str | None:
             return f"{text}, so they are missing"
         log.warning("%s: %s, so the rows begin after them.", path, text)
     if lost:
-        return f"{lost:,} of {counted(announced, 'frame')} ({_share(lost, announced)}) could not be decoded{_reason(decoder)}"
+        of_all = f"{lost:,} of {counted(announced, 'frame')} ({_share(lost, announced)})"
+        return f"{of_all} could not be decoded{_reason(decoder)}"
     return _cut_short(path, decoder, frames) or _damaged(path, decoder, frames)
 
 
@@ -46,7 +47,8 @@ def missing_sound(path: Path, decoder: Decoder, decoded_s: Fraction, end_s: Frac
     lost_s = announced_s - decoded_s
     if lost_s > max(_SHORT_S, announced_s / 1000) and decoder.errors:
         share = _share(float(lost_s), float(announced_s))
-        return f"{float(lost_s):.1f} of {float(announced_s):.1f} s of sound ({share}) could not be decoded{_reason(decoder)}"
+        of_all = f"{float(lost_s):.1f} of {float(announced_s):.1f} s of sound ({share})"
+        return f"{of_all} could not be decoded{_reason(decoder)}"
     return _cut_short(path, decoder, None, end_s)
 
 

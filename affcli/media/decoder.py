@@ -95,9 +95,7 @@ class Decoder:
         written = [*outputs.data, *([*output, "-f", "framecrc"] for output in told)]
         ends = [os.pipe() for _ in written]
         graph = [] if outputs.graph is None else ["-filter_complex", outputs.graph]
-        words = [
-            word for out, (_, end) in zip(written, ends, strict=True) for word in (*out, *_FLUSHED, f"pipe:{end}")
-        ]
+        words = [word for out, (_, end) in zip(written, ends, strict=True) for word in (*out, *_FLUSHED, f"pipe:{end}")]
         try:
             self._process = subprocess.Popen(
                 [*decoding_command(self.path, outputs.reading), *graph, *words],

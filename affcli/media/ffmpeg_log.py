@@ -184,7 +184,5 @@ class Messages:
     def _describe(self) -> None:
         if not self.described.is_set():
             tracks = tuple(self._tracks)
-            self.description = Description(
-                self._container, self._start_s, self._duration_s, tracks, self._encrypted
-            )
+            self.description = Description(self._container, self._start_s, self._duration_s, tracks, self._encrypted)
             self.described.set()

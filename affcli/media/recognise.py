@@ -12,7 +12,13 @@ _PICTURES: Final = (_JPEG, b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 _PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<?xml", b"[playlist]")
 _MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _SEARCHED: Final = 1 << 26  # bytes; one JPEG picture is smaller
-_ENCRYPTED_SAMPLES: Final = (b"encv", b"enca", b"drmi", b"drms", b"aavd")  # sample entries of ISO/IEC 23001-7, Apple, Audible
+_ENCRYPTED_SAMPLES: Final = (
+    b"encv",
+    b"enca",
+    b"drmi",
+    b"drms",
+    b"aavd",
+)  # sample entries of ISO/IEC 23001-7, Apple, Audible
 _BOXES_ON_THE_WAY: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 ENCRYPTED: Final = "its content is encrypted (DRM), so nothing in it can be decoded; give a copy without protection"

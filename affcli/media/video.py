@@ -26,8 +26,8 @@ from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
 
-# Every frame that the decoder gives, none doubled, none dropped, each in its own size (`-noautoscale`: else all take the
-# size of the first). Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
+# Every frame that the decoder gives, none doubled, none dropped, each in its own size (`-noautoscale`: else all take
+# the size of the first). Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
 _EVERY_FRAME: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-noautoscale")
 _PIXELS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo", "-pix_fmt", "rgb24", "-f", "image2pipe")
 _STRIPS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo")
@@ -39,6 +39,7 @@ _HEIGHT: Final = f"crop={_ROWS}:ih:0:0:exact=1,format=gray"
 _ASPECT_ONE: Final = 4096  # bytes of the strip that tells a pixel's shape, where pixels are square
 _ASPECT: Final = f"scale=w='clip(round({_ASPECT_ONE}*sar),1,65535)':h=1:flags=neighbor,format=gray"
 _DECIMALS: Final = 6  # the container's start is known to the microsecond
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -166,7 +167,10 @@ class _DecodedFrames(VideoFrames):
     def _produce(self) -> Iterator[Frame]:
         for stamp in self._decoder.stamps():
             width, height, aspect, *reduced = stamp.sizes
-            pictures = [_read(pipe, shape) for pipe, shape in zip(self._decoder.data, _shapes(width, height, *reduced), strict=True)]
+            pictures = [
+                _read(pipe, shape)
+                for pipe, shape in zip(self._decoder.data, _shapes(width, height, *reduced), strict=True)
+            ]
             if any(picture is None for picture in pictures):
                 break
             self._count += 1
@@ -279,7 +283,9 @@ def _outputs(reduced_to: int | None, track: str, reading: tuple[str, ...]) -> Ou
     strips = ["[width]", "[height]", "[aspect]"]
     data = [("-map", "[full]", *_PIXELS)]
     if reduced_to is not None:
-        graph += f";[{track}]{_reduction(reduced_to)},split=3[small][sw][sh];[sw]{_WIDTH}[width2];[sh]{_HEIGHT}[height2]"
+        graph += (
+            f";[{track}]{_reduction(reduced_to)},split=3[small][sw][sh];[sw]{_WIDTH}[width2];[sh]{_HEIGHT}[height2]"
+        )
         strips += ["[width2]", "[height2]"]
         data.append(("-map", "[small]", *_PIXELS))
     stamps = tuple(("-map", strip, *_STRIPS) for strip in strips)

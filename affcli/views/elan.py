@@ -39,7 +39,10 @@ class Annotation:
 
 
 def annotated(video: LabelledVideo, segments: Segments, source: str) -> list[Annotation]:
-    """All tiers, in order, on the clock of players. Raises AffcliError where the video has no times; `source` is for the message."""
+    """All tiers, in order, on the clock of players.
+
+    Raises AffcliError where the video has no times; `source` is for the message.
+    """
     values = [video.classes[label] for label in segments.label]
     found = list(_tier(video, EXPRESSION, segments, values, source))
     for tier, there in (("no face", video.face), ("no sound", video.audio)):

@@ -15,7 +15,10 @@ _ESCAPES: Final = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 
 
 def captions(video: LabelledVideo, segments: Segments, source: str) -> str:
-    """The text of a WebVTT file, on the clock of players. Raises AffcliError where the video has no times; `source` is for the message."""
+    """The text of a WebVTT file, on the clock of players.
+
+    Raises AffcliError where the video has no times; `source` is for the message.
+    """
     return "\n".join(["WEBVTT", "", *_cues(video, segments, source)])
 
 

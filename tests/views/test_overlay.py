@@ -215,7 +215,9 @@ def test_a_frame_without_a_row_is_left_as_it_is(affcli: Affcli, tmp_path: Path) 
 
 
 def test_tracks_that_a_container_cannot_hold_are_named_and_the_others_kept(affcli: Affcli, tmp_path: Path) -> None:
-    source = clip(tmp_path / "clip.mkv", "-map", "0", "-map", "1", "-map", "1", *H264, "-c:a:0", "wmav2", "-c:a:1", "aac")
+    source = clip(
+        tmp_path / "clip.mkv", "-map", "0", "-map", "1", "-map", "1", *H264, "-c:a:0", "wmav2", "-c:a:1", "aac"
+    )
     table(tmp_path / "F.parquet", "clip", 50)
     said = affcli("overlay", source, "F.parquet", "-o", "out.mp4").stderr
     left_out = "clip.mkv: left out of the new .mp4 file (.mkv holds more kinds): sound track 2 (wmav2)."
@@ -269,7 +271,10 @@ def test_a_folder_of_tables_is_drawn_video_by_video(affcli: Affcli, tmp_path: Pa
     assert "c.mp4: not a video" in said
     assert "gone: no file of this name" in said
     before = (tmp_path / "drawn" / "a.mp4").stat().st_mtime_ns
-    assert "drawn already, and kept: a.mp4, b.mp4" in affcli("overlay", "out", "--videos", "videos", "-o", "drawn", status=1).stderr
+    assert (
+        "drawn already, and kept: a.mp4, b.mp4"
+        in affcli("overlay", "out", "--videos", "videos", "-o", "drawn", status=1).stderr
+    )
     assert (tmp_path / "drawn" / "a.mp4").stat().st_mtime_ns == before
     assert "with --videos DIR" in affcli("overlay", "out", "-o", "drawn", status=2).stderr
 

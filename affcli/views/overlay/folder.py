@@ -44,9 +44,7 @@ def planned(ids: Sequence[str], videos: str, output: str, *, force: bool) -> lis
     return [one for one in plan if force or not one.output.exists()]
 
 
-def draw_folder(
-    plan: Sequence[Drawing], table: LabelledTable, faces: str | None, advance: Callable[..., None]
-) -> int:
+def draw_folder(plan: Sequence[Drawing], table: LabelledTable, faces: str | None, advance: Callable[..., None]) -> int:
     """Draws each; names those that fail or are incomplete, and goes on; returns how many they are."""
     failed = 0
     for one in plan:
