@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from affcli.errors import AffcliError, counted, listed
 from affcli.predictions.columns import ColumnNames, Layout, is_list, layout_of, without_logits
-from affcli.schema import FRAMES, WINDOWED
+from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.reader import TableReader, plain_type, tables_in
 
@@ -92,6 +92,16 @@ class LogitTable:
         if rows.missing:
             self._missing[video] = rows.missing
         return _by_frame(rows) if ordered else rows
+
+    def starts_s(self, video: str) -> float:
+        """When players show what has `time_s` 0, as the table that has the video says."""
+        return next((starts_of(part.reader.metadata, video) for part in self._parts if video in part.groups), 0.0)
+
+    @property
+    def starts(self) -> dict[str, Any]:
+        """What the metadata of a table made from this one says of its videos' starts: nothing where all are 0."""
+        found = all_starts(part.reader.metadata for part in self._parts)
+        return {STARTS: found} if found else {}
 
     def videos(self) -> Iterator[VideoRows]:
         """Each video's rows, in codepoint order of their ids."""

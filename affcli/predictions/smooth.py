@@ -59,7 +59,7 @@ class Smooth:
         self._table = table
         self._filter = _for_table(table, chosen)
         self._gaps = self._gap_videos = 0
-        facts = dict(table.metadata)
+        facts = {**table.metadata, **table.starts}
         facts["smoothed"] = [*facts.get("smoothed", []), self._filter.facts]
         if self._filter.method == "mode":
             facts["space"] = "shares"

@@ -14,6 +14,7 @@ from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.predictions.frame_sums import FrameSums
 from affcli.predictions.frame_table import frame_rows, frame_schema, largest
 from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.schema import STARTS, all_starts
 
 LOGITS, PROBABILITIES, SHARES = "logits", "probabilities", "shares"
 
@@ -92,12 +93,16 @@ class Vote:
         """What all the tables say of themselves, and what was done with them."""
         first, *others = [table.metadata for table in self._tables]
         facts = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-        facts["space"] = self._space
+        facts |= {**self._starts(), "space": self._space}
         if others:
             facts["ensemble"] = self._weights
         if self._calibration is not None:
             facts["calibration"] = self._calibration.by_class
         return facts
+
+    def _starts(self) -> dict[str, Any]:
+        found = all_starts(table.starts for table in self._tables)
+        return {STARTS: found} if found else {}
 
 
 def _is_ours(field: pa.Field) -> bool:

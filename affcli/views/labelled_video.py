@@ -40,6 +40,7 @@ class LabelledVideo:
 
     `start_s`, `end_s` float64 [n]: when each is shown, in seconds; None where the table has no times.
     `probability` float64 [n, C], NaN where missing; None where the table has only labels.
+    `starts_s` is when players show what has time 0 (the container's start); captions and pages add it to the times.
     `face`, `audio` bool [n]; None where the table does not say. `box` float64 [n, 4]: x, y, width and height in pixels,
     NaN without a face; None where the table has no boxes.
     """
@@ -54,6 +55,7 @@ class LabelledVideo:
     face: Flags | None
     audio: Flags | None
     box: Floats | None
+    starts_s: float = 0.0
 
 
 class LabelledTable:
@@ -98,6 +100,7 @@ class LabelledTable:
             flags(rows, "face", self.name) if "face" in rows.carried.column_names else None,
             flags(rows, "audio", self.name) if "audio" in rows.carried.column_names else None,
             _boxes(rows.carried, self.name),
+            self._table.starts_s(video),
         )
 
     def videos(self) -> Iterator[LabelledVideo]:
@@ -121,8 +124,14 @@ class LabelledTable:
         self.close()
 
 
+def players_times(video: LabelledVideo, source: str) -> tuple[Floats, Floats]:
+    """When a player of the video's own file shows its frames; raises AffcliError where nothing tells."""
+    start_s, end_s = require_times(video, source)
+    return start_s + video.starts_s, end_s + video.starts_s
+
+
 def require_times(video: LabelledVideo, source: str) -> tuple[Floats, Floats]:
-    """When its frames are shown; raises AffcliError where nothing tells."""
+    """When its frames are shown, counted from the container's start; raises AffcliError where nothing tells."""
     if video.start_s is None or video.end_s is None:
         raise AffcliError(f"{source}: video '{video.video}' has no times (column time_s). Give its rate with --fps.")
     return video.start_s, video.end_s
