@@ -32,6 +32,11 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     show_default=True,
     help="A folder for labels, and for vtt and elan of several videos.",
 )
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="With --to csv: probabilities in place of logits, and a column confidence, that of the label.",
+)
 @click.option("--like", metavar="SAMPLE", help="With --to abaw: the official list of frames, in its order.")
 @click.option(
     "--min-seconds",
@@ -50,6 +55,7 @@ def command(
     *,
     form: str,
     output: str,
+    probabilities: bool,
     like: str | None,
     min_seconds: float,
     fps: float | None,
@@ -62,11 +68,13 @@ def command(
     \b
     abaw      `<video>/00001.jpg,<class number>` for every frame of the sample list --like, else of every video. A frame
               without a prediction gets that of the nearest frame of its video; a video without any, Neutral.
-    labels    a folder with a text a video: the class names, then a class number a frame, -1 without a prediction.
-    csv       all columns as they are.
-    segments  a table (-o picks the format) with a row a segment, a run of frames with one label: video, start and end
-              (frames, both included), start_s, end_s, label, confidence (the mean probability of the label).
-    vtt       WebVTT captions, a cue a segment: -o FILE.vtt of one video, or a folder with VIDEO.vtt for each.
+    labels    a folder with one text for each video: the class names, then one class number for each frame, -1 without
+              a prediction.
+    csv       all columns as they are; with --probabilities the classes as probabilities that sum to 1, and
+              `confidence`, the probability of the label.
+    segments  a table (-o picks the format) with one row for each segment, a run of frames with one label: video, start
+              and end (frames, both included), start_s, end_s, label, confidence (the mean probability of the label).
+    vtt       WebVTT captions, one cue for each segment: -o FILE.vtt of one video, or a folder with VIDEO.vtt for each.
     elan      tiers for ELAN (expression, no face, no sound): tab-delimited lines to import, times as hh:mm:ss.ms; with
               -o FILE.eaf an ELAN document of one video, with -o DIR a VIDEO.eaf for each.
 
@@ -82,13 +90,18 @@ def command(
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
+    if probabilities and form != "csv":
+        raise UsageError("--probabilities goes with --to csv.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
     if form == "labels":
         _write_labels(source, columns, label_column, output, force=force)
     elif form == "csv":
         refuse_existing(output, force=force)
-        _copy_as_csv(source, output, force=force)
+        if probabilities:
+            _write_probabilities(source, columns, label_column, output, force=force)
+        else:
+            _copy_as_csv(source, output, force=force)
     elif form == "abaw":
         refuse_existing(output, force=force)
         _write_submission(source, columns, label_column, output, like, force=force)
@@ -125,7 +138,7 @@ def _predictions(source: str, columns: ColumnNames, label_column: str | None) ->
     from affcli.predictions.logit_table import LogitTable
     from affcli.views.export import predicted_labels
 
-    columns = replace(columns, label=label_column or columns.label)
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
         found = predicted_labels(table, label_column)
         if not found:
@@ -143,6 +156,22 @@ def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
     ):
         for index in range(len(table.row_groups)):
             writer.write(table.read_group(index))
+
+
+def _write_probabilities(
+    source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool
+) -> None:
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.tables.writer import TableWriter
+    from affcli.views.probabilities import ProbabilityRows
+
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
+    with LogitTable(source, columns=columns) as table:
+        rows = ProbabilityRows(table, label_column)
+        with TableWriter(output, rows.schema, table_format="csv", force=force) as writer:
+            for video in rows.videos():
+                writer.write(video)
+        table.note_missing()
 
 
 def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:

@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 @click.option("--faces-only", is_flag=True, help="Count only frames where a face was found.")
 @click.option("--per-video", is_flag=True, help="Add each video's own figures.")
 @click.option("--allow-missing", is_flag=True, help="Score the frames that have a prediction, and say how many.")
-@click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
+@options.label_column
+@options.label_frame_offset
 @click.option(
     "--bootstrap", type=click.IntRange(0), default=1000, show_default=True, help="Resamplings of the videos; 0: none."
 )
@@ -47,6 +48,7 @@ def command(
     per_video: bool,
     allow_missing: bool,
     label_column: str | None,
+    label_frame_offset: int,
     bootstrap: int,
     seed: int,
     columns: ColumnNames,
@@ -55,9 +57,12 @@ def command(
 ) -> None:
     """Says how well predictions agree with labels: macro F1 over the eight classes, accuracy, confusion.
 
-    INPUT is a table with a row a frame (Parquet, CSV, Arrow) or an ABAW submission text; standard input by default.
-    Labels are a folder of Aff-Wild2 texts, one such text, a table with video, frame and label, or a submission.
-    Frames are joined by number. Intervals are 95 % percentile intervals over resampled videos. Several inputs get a row
+    INPUT is a table with one row for each frame or segment (Parquet, CSV, Arrow), an ABAW submission text, or label
+    texts; standard input by default. Labels are a folder of Aff-Wild2 texts, one such text, a table with video, frame
+    and label, or a submission. Frames are joined by number. Labels may be class names, numbers or words such as happy.
+
+    A class that the model does not have counts as never predicted; macro F1 over the classes that it has is shown
+    too. Intervals are 95 % percentile intervals over resampled videos. Several inputs get a row
     each, and their differences to the first, for which the videos are resampled together.
 
     \b
@@ -67,7 +72,8 @@ def command(
     """
     # Imported here, with numpy and pyarrow, so that --help does without them.
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
-    from affcli.labels.reader import read_labels
+    from affcli.labels.reader import read_labels, words_in
+    from affcli.predictions.columns import label_options
     from affcli.scoring.metrics import compare
     from affcli.scoring.tally import Rules
 
@@ -75,7 +81,8 @@ def command(
     sources = sources or (STANDARD_STREAM,)
     if [*sources, labels].count(STANDARD_STREAM) > 1:
         raise UsageError("only one of INPUT and --labels can be standard input.")
-    truth = read_labels(labels)
+    truth = read_labels(labels, label_options(columns, label_frame_offset))
+    columns = replace(columns, words=words_in(truth))
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
     found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
@@ -102,7 +109,8 @@ def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], 
     from affcli.predictions.logit_table import LogitTable
     from affcli.scoring.tally import tally
 
-    columns = replace(columns, label=rules.label_column or columns.label)
+    named = rules.label_column is not None
+    columns = replace(columns, label=rules.label_column or columns.label, label_named=named)
     with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:
         counted = tally(table, truth, rules)
         if rules.label_column is None:

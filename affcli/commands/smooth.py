@@ -48,9 +48,10 @@ def command(
 ) -> None:
     """Filters frame logits over time, each video and class by itself, and labels the frames anew.
 
-    INPUT is a table with one row a frame: the columns video, frame and one column of logits a class (Parquet, CSV or
-    Arrow), a folder of such tables, or - for standard input, the default. At the edges of a video the end value is
-    repeated. Other columns are carried through. A table with only labels gets the most frequent label of each window.
+    INPUT is a table with one row for each frame: the columns video, frame and one column of logits for each class
+    (Parquet, CSV or Arrow), a folder of such tables, or - for standard input, the default. At the edges of a video the
+    end value is repeated. Other columns are carried through. Probabilities stay probabilities: medians are divided by
+    their sum. A table with only labels gets the most frequent label of each window.
 
     \b
       affcli vote W.parquet | affcli smooth -k 101 --missing exclude -o S.parquet

@@ -1,4 +1,4 @@
-"""`affcli vote`: logits of windows, or of several tables, become one row a frame."""
+"""`affcli vote`: logits of windows, or of several tables, become one row for each frame."""
 
 from __future__ import annotations
 
@@ -37,11 +37,9 @@ def _read_calibration(source: str | None) -> Calibration | None:
 @click.option(
     "--space",
     type=click.Choice(["logits", "probabilities"]),
-    default="logits",
-    show_default=True,
-    help="What is averaged: the logits, or their softmaxes.",
+    help="What is averaged; inputs in another space are brought into it.  [default: the space of the inputs]",
 )
-@click.option("--hard", is_flag=True, help="Each row votes for its largest logit; the shares of votes are written.")
+@click.option("--hard", is_flag=True, help="Each row votes for its largest number; the shares of votes are written.")
 @click.option("--weights", metavar="w1,w2,…", callback=_numbers, help="One for each input; equal by default.")
 @click.option("--calibration", metavar="FILE", help="Add the offsets that `affcli calibrate` wrote to the means.")
 @options.logit_columns
@@ -51,7 +49,7 @@ def _read_calibration(source: str | None) -> Calibration | None:
 def command(
     tables: tuple[str, ...],
     output: str,
-    space: str,
+    space: str | None,
     hard: bool,
     weights: list[float] | None,
     calibration: str | None,
@@ -59,12 +57,15 @@ def command(
     table_format: str | None,
     force: bool,
 ) -> None:
-    """Averages the logits that cover a frame: one row a frame, with a label.
+    """Averages the logits that cover a frame: one row for each frame, with a label.
 
-    INPUT is a table with the columns video, frame and one column of logits a class (Parquet, CSV or Arrow), a folder
-    of such tables, or - for standard input, the default. Rows with `start` and `end` in place of `frame` vote for
-    every frame in that span. Several inputs are an ensemble: a frame gets the mean of the inputs' own means, over
-    the inputs that have the frame.
+    INPUT is a table with the columns video, frame and one column of logits for each class (Parquet, CSV or Arrow), a
+    folder of such tables, or - for standard input, the default. Rows with `start` and `end` in place of `frame` vote
+    for every frame in that span; rows with only a label vote for that. Several inputs are an ensemble: a frame gets the
+    mean of the inputs' own means, over the inputs that have the frame.
+
+    Tables of probabilities (rows that sum to 1, or to 100) are averaged as probabilities. Inputs in different spaces
+    are refused unless --space or --hard says how to bring them together.
 
     Tables whose rows are ordered by video are read one video at a time; others are sorted in memory.
 
@@ -74,7 +75,7 @@ def command(
     """
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
     from affcli.predictions.logit_table import LogitTable
-    from affcli.predictions.vote import PER_FRAME, SHARES, Vote
+    from affcli.predictions.vote import PER_FRAME, Vote
     from affcli.tables.writer import TableWriter
 
     if tables.count(STANDARD_STREAM) > 1:
@@ -84,7 +85,7 @@ def command(
     with ExitStack() as files:
         sources = tables or (STANDARD_STREAM,)
         inputs = [files.enter_context(LogitTable(source, columns=columns, carry=PER_FRAME)) for source in sources]
-        vote = Vote(inputs, space=SHARES if hard else space, weights=weights, calibration=offsets)
+        vote = Vote(inputs, space=space, hard=hard, weights=weights, calibration=offsets)
         writer = files.enter_context(TableWriter(output, vote.schema, table_format=table_format, force=force))
         progress = files.enter_context(counting("vote", len(vote.videos)))
         for rows in vote.frames():

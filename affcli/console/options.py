@@ -14,6 +14,7 @@ from affcli.console import terminal
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+INPUT_SPACES = ("logits", "probabilities", "percent", "shares")
 FORMATS = ("parquet", "csv", "arrow")
 FEATURE_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
@@ -59,6 +60,14 @@ kernel = click.option(
     "-k", "--kernel", type=int, default=11, show_default=True, help="Rows in a window, odd, 1 to 1001."
 )
 
+label_frame_offset = click.option(
+    "--label-frame-offset",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Added to each frame number of the labels; 1 where they count frames from 0.",
+)
 label_column = click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
 frame_rate = click.option(
     "--fps",
@@ -105,7 +114,7 @@ def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     for pair in given:
         column, equals, name = pair.partition("=")
         if not (column and equals and name):
-            raise click.BadParameter(f"'{pair}' is not COLUMN=CLASS.")
+            raise click.BadParameter(f"'{pair}' is not NAME=CLASS.")
         renamed[column] = name
     return renamed
 
@@ -131,11 +140,22 @@ def logit_columns(command: Command) -> Command:
         renamed: dict[str, str],
         logits: str | None,
         frame_offset: int,
+        person_column: str | None,
+        input_space: str | None,
         **others: Any,
     ) -> Any:
         from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
 
-        columns = ColumnNames(video_column, frame_column, classes, renamed, logits, frame_offset)
+        columns = ColumnNames(
+            video_column,
+            frame_column,
+            classes,
+            renamed,
+            logits,
+            frame_offset,
+            person=person_column,
+            space=input_space,
+        )
         return command(*arguments, columns=columns, **others)
 
     for option in reversed(_LOGIT_COLUMNS):
@@ -147,16 +167,32 @@ _LOGIT_COLUMNS = (
     click.option("--video-column", default="video", show_default=True, metavar="NAME", help="Column of video ids."),
     click.option("--frame-column", default="frame", show_default=True, metavar="NAME", help="Column of frame numbers."),
     click.option("--frame-offset", type=int, default=0, show_default=True, help="Added to each frame number."),
-    click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns that hold the logits."),
+    click.option(
+        "--person-column",
+        metavar="NAME",
+        help="Column that tells people in one video apart; their videos are then VIDEO#ID.",
+    ),
+    click.option(
+        "--classes",
+        metavar="A,B,…",
+        callback=_class_names,
+        help="Columns that hold the logits; eight with other names are the eight classes in their order.",
+    ),
     click.option(
         "--map",
         "renamed",
-        metavar="COLUMN=CLASS",
+        metavar="NAME=CLASS",
         multiple=True,
         callback=_renamed,
-        help="Rename a class; of two columns of one class the larger counts. Repeatable.",
+        help="Class of a column, or of a word among labels; of two columns of one class the larger counts. Repeatable.",
     ),
     click.option("--logits", metavar="COLUMN", help="One list column of logits instead, its items named by --classes."),
+    click.option(
+        "--input-space",
+        type=click.Choice(INPUT_SPACES),
+        help="What the numbers are.  [default: what the table says; else probabilities or percent where rows sum to 1 "
+        "or 100, logits where they do not]",
+    ),
 )
 
 

@@ -56,7 +56,10 @@ class VideoScore:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What `affcli score` has to say of one table. `confusion[truth, predicted]` counts frames."""
+    """What `affcli score` has to say of one table. `confusion[truth, predicted]` counts frames.
+
+    `known` are the classes that the model knows; `macro_f1_known` is the mean F1 over those, of the same frames.
+    """
 
     frames: int
     videos: int
@@ -68,6 +71,12 @@ class Score:
     per_class: tuple[ClassScore, ...]
     per_video: tuple[VideoScore, ...]
     confusion: Counts
+    known: tuple[str, ...] = CLASSES
+
+    @property
+    def macro_f1_known(self) -> float:
+        """The mean F1 over the classes that the model knows."""
+        return float(np.mean([one.f1 for one in self.per_class if one.name in self.known]))
 
     @property
     def classes_present(self) -> int:
@@ -90,13 +99,14 @@ class Tally:
     """Frames counted by video, sorted by name: `confusions` is int64 [videos, truth, predicted].
 
     `labelled` also counts the frames that have a label but no prediction, which stand in no confusion. `table` is what
-    the user calls the predictions.
+    the user calls the predictions, `known` the classes that their model knows.
     """
 
     videos: tuple[str, ...]
     confusions: Counts
     labelled: int
     table: str = ""
+    known: tuple[str, ...] = CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +184,7 @@ def _score(tally: Tally, resampled: Floats | None) -> Score:
         per_class=_class_scores(pooled),
         per_video=_video_scores(tally),
         confusion=pooled,
+        known=tally.known,
     )
 
 

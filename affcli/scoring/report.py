@@ -69,10 +69,13 @@ def percent(share: float) -> str:
 
 
 def _headline(score: Score) -> Grid:
+    """Macro F1 over the eight classes and accuracy; below, macro F1 over those that the model knows, if not all."""
     rows = tuple(
         (name, f"{getattr(score, figure):.4f}", interval_text(getattr(score, f"{figure}_ci")))
         for figure, name in FIGURES.items()
     )
+    if score.known != CLASSES:
+        rows += ((f"macro F1 over the {len(score.known)} known classes", f"{score.macro_f1_known:.4f}", ""),)
     if score.macro_f1_ci is None:
         return Grid("", ("", "score"), tuple(row[:2] for row in rows))
     return Grid("", ("", "score", "95 % interval"), rows)
@@ -192,6 +195,8 @@ def _figures(score: Score, *, per_video: bool) -> dict[str, Any]:
         "accuracy_ci": _pair(score.accuracy_ci),
         "per_class": [_class_object(one) for one in score.per_class],
         "confusion": score.confusion.tolist(),
+        "classes_known": list(score.known),
+        "macro_f1_known": score.macro_f1_known,
     }
     return found | {"per_video": [vars(one) for one in score.per_video]} if per_video else found
 
