@@ -74,7 +74,8 @@ def _likeness(wanted: str, name: str) -> float:
         return 4.0
     from difflib import SequenceMatcher  # only errors need it
 
-    close = SequenceMatcher(None, wanted, name).ratio()
+    ratio = SequenceMatcher(None, wanted, name).ratio()
+    close = ratio if ratio > 0.6 else 0.0  # below, they have only letters in common
     if wanted in name:
         return 2.0 + close
     # The words for a thing are ordered by how likely they are: `clip` before `name`.

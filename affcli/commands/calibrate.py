@@ -63,9 +63,9 @@ def command(
     """Fit one offset per class, added to the logits, that raises macro F1 on labelled data.
 
     INPUT is a table of logits or probabilities with one row per frame; standard input by default. The offsets apply to
-    numbers of the same kind only. All labelled frames are held in memory. The gain that is printed is cross-validated: each video is scored with offsets fitted on other videos. The
-    offsets that are written are fitted on all videos. affcli vote --calibration adds them after averaging, so fit them
-    on the output of vote, before smoothing.
+    numbers of the same kind only. All labelled frames are held in memory. The gain that is printed is cross-validated:
+    each video is scored with offsets fitted on other videos. The offsets that are written are fitted on all videos.
+    affcli vote --calibration adds them after averaging, so fit them on the output of vote, before smoothing.
 
     \b
       affcli vote W_val.parquet | affcli calibrate --labels Validation_Set -o calibration.json

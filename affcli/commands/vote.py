@@ -65,8 +65,8 @@ def command(
 
     INPUT is a table with the columns video, frame and one column of logits per class (Parquet, CSV or Arrow); a folder
     of such tables; or - for standard input, the default. Rows with start and end in place of frame count for every
-    frame of that span, both ends included. A row with a label and no logits is a vote for that label. Several inputs form an ensemble: each input is averaged by itself, and a
-    frame takes the mean over the inputs that have it.
+    frame of that span, both ends included. A row with a label and no logits is a vote for that label. Several inputs
+    form an ensemble: each input is averaged by itself, and a frame takes the mean over the inputs that have it.
 
     Probabilities (rows that sum to 1, or to 100) are averaged as probabilities. Inputs in different spaces are an error
     unless --space or --hard says how to combine them.
@@ -79,6 +79,7 @@ def command(
     """
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
     from affcli.predictions.logit_table import LogitTable
+    from affcli.predictions.space import SHARES
     from affcli.predictions.vote import PER_FRAME, Vote
     from affcli.tables.writer import TableWriter
 
@@ -89,7 +90,7 @@ def command(
     with ExitStack() as files:
         sources = tables or (STANDARD_STREAM,)
         inputs = [files.enter_context(LogitTable(source, columns=columns, carry=PER_FRAME)) for source in sources]
-        vote = Vote(inputs, space=space, hard=hard, weights=weights, calibration=offsets)
+        vote = Vote(inputs, space=SHARES if hard else space, weights=weights, calibration=offsets)
         writer = files.enter_context(TableWriter(output, vote.schema, table_format=table_format, force=force))
         progress = files.enter_context(counting("vote", len(vote.videos)))
         for rows in vote.frames():

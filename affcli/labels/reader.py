@@ -101,7 +101,7 @@ def _label_files(folder: Path) -> list[Path]:
     if below:
         raise LabelError(f"{folder}: holds no .txt files itself; did you mean {listed([str(p) for p in below])}?")
     found = listed([path.name for path in sorted(islice(folder.iterdir(), 1000))], limit=4) or "nothing"
-    raise LabelError(f"{folder}: no label files (one .txt for each video) in it; found {found}.")
+    raise LabelError(f"{folder}: no label files (one .txt per video) in it; found {found}.")
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

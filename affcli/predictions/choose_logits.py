@@ -34,12 +34,14 @@ _NEVER: Final = re.compile(
 )
 # Corners and sides of a box; only where several stand together.
 _SIDES: Final = frozenset(
-    ("x", "y", "w", "h", "x1", "y1", "x2", "y2", "left", "top", "right", "bottom")
-    + ("width", "height", "xmin", "ymin", "xmax", "ymax")
+    (
+        *("x", "y", "w", "h", "x1", "y1", "x2", "y2", "left", "top", "right", "bottom"),
+        *("width", "height", "xmin", "ymin", "xmax", "ymax"),
+    )
 )
 # Columns of our own tables; nobody needs to hear that they are no logits.
 _OURS: Final = frozenset(
-    ("time_s", "window", "votes", "score", "confidence", *BOX_COLUMNS, "start_s", "end_s", "label")
+    ("time_s", "face", "audio", "window", "votes", "score", "confidence", *BOX_COLUMNS, "start_s", "end_s", "label")
 )
 
 

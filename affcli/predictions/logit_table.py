@@ -66,8 +66,9 @@ class LogitTable:
     `name` is what the user calls it; `classes` its classes in order; `metadata` what it says of itself; `ours`
     whether affcli made it; `space` what its numbers are (see predictions.space; LABELS where it has only labels);
     `has_logits` is false where it has only a `label` column. `ids` are its videos in codepoint order, `carried_schema`
-    its other columns, or those of them that `carry` names. Where `labels_suffice`, the logits of tables of ours that
-    have labels are not read, as if they had none: a third of the time. Per-video label texts are tables of labels too.
+    its other columns, or those of them that `carry` names. `labels_suffice` says that only each row's class is wanted:
+    the logits of tables of ours that have labels are not read then, as if they had none, which takes a third of the
+    time, and nobody needs to hear what the numbers are. Per-video label texts are tables of labels too.
 
     A table whose rows are ordered by video is read with one video in memory at a time; otherwise it is sorted in
     memory. Raises ColumnError for what cannot be read so, naming the column and the option that helps, and SpaceError
@@ -99,8 +100,10 @@ class LogitTable:
         self._missing: dict[str, int] = {}  # by video, so that one that is read twice counts once
         self.carried_schema = _carried_schema(parts)
         self.ids = tuple(sorted({video for part in parts for video in part.groups.ids}))
-        for note in (*first.layout.notes, *_space_notes(parts, self.space)):
+        for note in first.layout.notes:
             log.warning("%s: %s", self.name, note)
+        for note in _space_notes(parts, self.space):
+            log.log(logging.INFO if labels_suffice else logging.WARNING, "%s: %s", self.name, note)
 
     def __contains__(self, video: str) -> bool:
         return any(video in part.groups for part in self._parts)
@@ -148,14 +151,14 @@ class LogitTable:
         if not at.size:
             return
         frame = int(rows.frame[at[0]])
-        found = f"{self.name}: video '{rows.video}' has several rows for frame {frame}"
+        where = f"{self.name} has several rows for video '{rows.video}', frame {frame}"
         column = self._person_column(rows.video, frame)
         if column is not None:
             raise RepeatedFrameError(
-                f"{found}, which differ in column '{column}': several people? "
-                f"Keep them apart with --person-column {column}."
+                f"{where}, which differ in column '{column}'. If these are several people, keep them apart with "
+                f"--person-column {column}."
             )
-        raise RepeatedFrameError(f"{found}. Average them first: affcli vote.")
+        raise RepeatedFrameError(f"{where}: run `affcli vote` first, which averages them.")
 
     def refuse_people(self, rows: VideoRows) -> None:
         """Raises RepeatedFrameError where rows of one frame differ in a column that is named as person ids are: their
@@ -276,7 +279,7 @@ class _Part:
             part.person_columns = person_columns(reader.schema, {names.video, *wanted} - set(part.carried))
         extra = [column for column in part.person_columns if column not in wanted]
         part.groups = RowsByVideo(reader, part.layout.video, [*wanted, *extra])
-        part._find_space(reader, names.space)
+        part._find_space(reader, names.space, strict=not labels_suffice and not part.ours)
         return part
 
     @property
@@ -284,11 +287,12 @@ class _Part:
         """Whether affcli made it."""
         return self.metadata.get("kind") in (WINDOWED, FRAMES)
 
-    def _find_space(self, reader: TableReader, given: str | None) -> None:
+    def _find_space(self, reader: TableReader, given: str | None, *, strict: bool) -> None:
         """What the numbers are: what the user says, else the table itself, else what its first rows look like.
 
-        A windowed table of ours without the word is of logits. Frame tables of affcli 0.1.0 may lack it too: they are
-        looked at as others are, but may go on as they like.
+        A windowed table of ours without the word is of logits. Frame tables of affcli 0.1.0 may lack it too, and are
+        looked at as others are. Rows that contradict the others are an error only if `strict`: not in tables of ours,
+        and not where only each row's class is wanted.
         """
         if not self.layout.classes:
             return
@@ -298,18 +302,18 @@ class _Part:
         elif self.metadata.get("kind") == WINDOWED:
             self.space = LOGITS
         else:
-            self.found = self._recognised(reader)
+            self.found = self._recognised(reader, strict=strict)
             self.space = None if self.found is None else self.found.space
-            self._checked = not self.ours and self.space in (PROBABILITIES, PERCENT)
+            self._checked = strict and self.space in (PROBABILITIES, PERCENT)
 
-    def _recognised(self, reader: TableReader) -> Recognised | None:
+    def _recognised(self, reader: TableReader, *, strict: bool) -> Recognised | None:
         """The space of the first row group whose rows tell."""
         keys = [self.layout.video, *self.layout.frames]
         for index in range(len(reader.row_groups)):
             rows = reader.read_group(index, [*keys, *self.layout.score_columns])
             values = np.transpose(_raw(self.name, rows, self.layout))
             found = recognise(values)
-            if found is not None and found.odd_row is not None and not self.ours:
+            if found is not None and found.odd_row is not None and strict:
                 where = ", ".join(f"{key} {rows[key][found.odd_row].as_py()}" for key in keys)
                 raise self._contradicted(found.space, where, values[found.odd_row])
             if found is not None:

@@ -68,7 +68,8 @@ def contradiction(values: Numbers, space: str) -> int | None:
     """
     whole = 100.0 if space == PERCENT else 1.0
     known = np.nan_to_num(np.asarray(values.T, np.float64), nan=0.0)
-    sums = known.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        sums = known.sum(axis=0)
     slack = TOLERANCE * whole + 1e-9
     partial = np.isnan(values.T).any(axis=0)
     good = (known.min(axis=0) >= 0) & (sums <= whole + slack) & (partial | (sums >= whole - slack))
@@ -145,5 +146,7 @@ def _telling_rows(values: Numbers) -> NDArray[np.intp]:
 
 
 def _sum_to(rows: NDArray[np.float64], total: float) -> NDArray[np.bool_]:
-    near = np.abs(rows.sum(axis=1) - total) <= TOLERANCE * total + 1e-9
+    with np.errstate(invalid="ignore"):  # inf - inf
+        sums = rows.sum(axis=1)
+    near = np.abs(sums - total) <= TOLERANCE * total + 1e-9
     return np.asarray((rows.min(axis=1) >= 0) & near)

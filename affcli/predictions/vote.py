@@ -42,15 +42,15 @@ class FrameMeans:
 class Vote:
     """The vote over one table, or over several with weights (an ensemble).
 
-    `space`: the mean of LOGITS, or of PROBABILITIES, into which numbers of another space are brought; None: in the
-    space of the tables, which must be the same for all. `hard`: each row votes for its largest number, and the shares
-    of votes are written. The rows of tables with only labels are votes for their label, spans for every frame of
+    `space`: the mean of LOGITS, or of PROBABILITIES, into which numbers of another space are brought; SHARES: each row
+    votes for its largest number, and the shares of votes are written; None: the mean in the space of the tables, which
+    must be the same for all. The rows of tables with only labels are votes for their label, spans for every frame of
     theirs. Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the
     frame; a table of weight 0 takes no part, as if it were not there.
     The offsets of a `calibration`, which must be one for the same space and classes, are added at the end;
     probabilities and shares are brought to the sum 1 after it.
 
-    Raises SpaceError for tables of different spaces without `space` or `hard`, UnknownClassError for different classes.
+    Raises SpaceError for tables of different spaces without `space`, UnknownClassError for different classes.
     """
 
     def __init__(
@@ -58,7 +58,6 @@ class Vote:
         tables: Sequence[LogitTable],
         *,
         space: str | None = None,
-        hard: bool = False,
         weights: Sequence[float] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
@@ -67,7 +66,7 @@ class Vote:
         self._ballots, self._weights = [_Ballots(table) for table, _ in weighted], [weight for _, weight in weighted]
         _check_classes(self._ballots)
         self._classes = self._ballots[0].classes
-        self._hard, self._space = hard, SHARES if hard else _common_space(self._ballots, space)
+        self._hard, self._space = space == SHARES, _common_space(self._ballots, space)
         if calibration is not None:
             calibration.check(self._classes, self._space)
         tables = [table for table, _ in weighted]

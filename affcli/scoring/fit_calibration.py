@@ -161,8 +161,8 @@ def counted_by_video(judged: Judged, predicted: Numbers, name: str) -> Tally:
     size = len(judged.logits)
     cells = (judged.video * size + judged.truth) * size + predicted
     counts = np.bincount(cells, minlength=len(judged.videos) * size * size)
-    known = np.isfinite(judged.logits).any(axis=1).tolist()
-    names = tuple(one for one, there in zip(CLASSES, known, strict=False) if there)
+    known = np.flatnonzero(np.isfinite(judged.logits).any(axis=1))
+    names = tuple(CLASSES[number] for number in known.tolist())
     return Tally(judged.videos, counts.reshape(-1, size, size), judged.truth.size, table=name, known=names)
 
 

@@ -40,7 +40,7 @@ def predictor(table: LogitTable, label_column: str | None) -> Predictor:
         if _labels_agree(table):
             _note_unknown_to(table)
             return _by_label("label", table)
-        _log.warning("%s: using the logits; pass --label-column label to use that column instead.", table.name)
+        _log.warning("%s: using the logits; pass --label-column label to use that column instead", table.name)
     return by_logits(table)
 
 

@@ -171,6 +171,8 @@ def _cautions_on_intervals(tally: Tally) -> list[str]:
 def as_object(tables: Sequence[Compared], *, per_video: bool = False) -> dict[str, Any]:
     """The JSON object of `affcli score --json`, a contract: keys are added, never changed.
 
+    `classes_known` and `macro_f1_known` are there only for a model that lacks some of the eight classes.
+
     One table's figures stand at the top; several stand as a list under `tables`, with name and difference to the first.
     """
     found = [_figures(one.score, per_video=per_video) for one in tables]
@@ -195,9 +197,9 @@ def _figures(score: Score, *, per_video: bool) -> dict[str, Any]:
         "accuracy_ci": _pair(score.accuracy_ci),
         "per_class": [_class_object(one) for one in score.per_class],
         "confusion": score.confusion.tolist(),
-        "classes_known": list(score.known),
-        "macro_f1_known": score.macro_f1_known,
     }
+    if score.known != CLASSES:
+        found |= {"classes_known": list(score.known), "macro_f1_known": score.macro_f1_known}
     return found | {"per_video": [vars(one) for one in score.per_video]} if per_video else found
 
 
