@@ -70,15 +70,13 @@ def numeric(name: str, types: Mapping[str, pa.DataType], columns: Sequence[str])
 
 
 def classes_of(columns: Sequence[str], renamed: Mapping[str, str]) -> tuple[str, ...]:
-    """The class of each column: what --map says, else the class that its name means, else the name itself.
-
-    Names keep as they are where two of them would become one class.
+    """The class of each column: what --map says, else, where all the others are words for different ones of the eight
+    classes, the class that is meant, else the column's name.
     """
-    named = [renamed.get(column) or class_of(column) or column for column in columns]
-    unmapped = [one for column, one in zip(columns, named, strict=True) if column not in renamed]
-    if len(set(unmapped)) < len(unmapped):
+    meant = [class_of(column) for column in columns if column not in renamed]
+    if None in meant or len(set(meant)) < len(meant):
         return tuple(renamed.get(column, column) for column in columns)
-    return tuple(named)
+    return tuple(renamed.get(column) or class_of(column) or column for column in columns)
 
 
 def by_words(name: str, types: Mapping[str, pa.DataType], renamed: Mapping[str, str]) -> Chosen | None:
@@ -124,7 +122,7 @@ def by_guess(name: str, types: Mapping[str, pa.DataType], renamed: Mapping[str, 
         return Chosen()
     taken = numeric(name, types, columns)
     note = f"logits taken from the columns {listed(taken, limit=MOST_COLUMNS)}"
-    return Chosen(taken, classes_of(taken, renamed), (note,))
+    return Chosen(taken, tuple(renamed.get(column, column) for column in taken), (note,))
 
 
 # --- by words --------------------------------------------------------------------------------------------------------

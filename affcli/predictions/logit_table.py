@@ -102,8 +102,8 @@ class LogitTable:
         self.ids = tuple(sorted({video for part in parts for video in part.groups.ids}))
         for note in first.layout.notes:
             log.warning("%s: %s", self.name, note)
-        for note in _space_notes(parts, self.space):
-            log.log(logging.INFO if labels_suffice else logging.WARNING, "%s: %s", self.name, note)
+        if not labels_suffice:
+            _note_space(self.name, parts)
 
     def __contains__(self, video: str) -> bool:
         return any(video in part.groups for part in self._parts)
@@ -396,19 +396,19 @@ def _written(space: str | None) -> str:
     return PROBABILITIES if space == PERCENT else space or LOGITS
 
 
-def _space_notes(parts: Sequence[_Part], space: str) -> list[str]:
-    """What was recognised of tables made elsewhere, once for all parts."""
-    found = [part.found for part in parts if part.found is not None]
+def _note_space(name: str, parts: Sequence[_Part]) -> None:
+    """Says what was recognised of tables made elsewhere, once for all parts."""
+    found = [part.found for part in parts if part.found is not None and not part.ours]
     if any(one.space == PERCENT for one in found):
-        return ["rows sum to 100: read as probabilities in per cent (--input-space says otherwise)"]
-    if found and space == PROBABILITIES:
-        return ["rows sum to 1: read as probabilities (--input-space logits if they are not)"]
-    if found and all(one.bounded for one in found):
-        return [
-            "all numbers lie between 0 and 1, but rows do not sum to 1: read as logits "
-            "(--input-space probabilities if they are not)"
-        ]
-    return []
+        log.warning("%s: rows sum to 100: read as probabilities in per cent (--input-space says otherwise)", name)
+    elif any(one.space == PROBABILITIES for one in found):
+        log.warning("%s: rows sum to 1: read as probabilities (--input-space logits if they are not)", name)
+    elif found and all(one.bounded for one in found):
+        log.info(
+            "%s: numbers from 0 to 1 whose rows do not sum to 1: read as logits (--input-space probabilities if they "
+            "are not)",
+            name,
+        )
 
 
 def _alike(parts: Sequence[_Part]) -> Sequence[_Part]:

@@ -92,6 +92,7 @@ def _eight(table: LogitTable) -> NDArray[np.intp]:
     foreign = [name for name in classes if name not in CLASSES]
     if not foreign:
         return np.array([CLASSES.index(name) for name in classes], np.intp)
+    foreign = [name for name in foreign if class_of(name) is None] or foreign
     hint = f"Say which classes they are with --map {foreign[0]}=CLASS"
     if len(classes) == len(CLASSES) and len(foreign) == len(classes):
         hint = (
