@@ -167,7 +167,8 @@ def _with_notes(
     classes = tuple(renamed.get(column) or means.get(column) or column for column in ordered)
     pairs = list(zip(ordered, classes, strict=True))
     other = [column for column in ordered if column not in renamed and counted_as_other(_tokens(column))]
-    spelt = [f"{column} = {one}" for column, one in pairs if column.lower() != one.lower() and column not in renamed]
+    said = {*renamed, *other}
+    spelt = [f"{column} = {one}" for column, one in pairs if column.lower() != one.lower() and column not in said]
     left = [
         column for column, kind in types.items() if is_number(kind) and column not in ordered and column not in _OURS
     ]

@@ -24,7 +24,8 @@ def classes_of_labels(table: LogitTable, column: str, words: Mapping[str, str]) 
     """
     if not _is_text(plain_type(table.carried_schema.field(column).type)):
         return CLASSES
-    found = {name for rows in table.videos() for name in pc.unique(rows.carried[column]).to_pylist()} - {None, ""}
+    pieces = (table.rows(video, ordered=False, spread=False) for video in table.ids)
+    found = {name for rows in pieces for name in pc.unique(rows.carried[column]).to_pylist()} - {None, ""}
     lower = {word.lower() for word in words}
     if all(_means_one(name, lower) for name in found):
         return CLASSES

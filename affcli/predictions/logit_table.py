@@ -112,7 +112,7 @@ class LogitTable:
     def known_classes(self) -> tuple[str, ...]:
         """The classes that its model knows, also where its logits are not read; empty where nothing tells."""
         own = self.metadata.get("classes") if self.ours else None
-        return self.classes or (in_order(classes_of(own, {})) if isinstance(own, list) else ())
+        return self.classes or (in_order(classes_of(own, self.names.renamed)) if isinstance(own, list) else ())
 
     def rows(self, video: str, *, ordered: bool = True, spread: bool = True) -> VideoRows:
         """The rows of one of `ids`, cheapest in the order of `ids`; as they stand in the file if not `ordered`.
@@ -195,7 +195,9 @@ class LogitTable:
     def note_missing(self) -> None:
         """Says how many logits of the videos read so far were null or NaN, if any were."""
         if self.missing_logits:
-            log.warning("%s: left out %s (null or NaN)", self.name, counted(self.missing_logits, "missing logit"))
+            # Rows of probabilities that are 0 throughout count as missing, in tables made elsewhere.
+            what = "null or NaN" if self.ours or self.space == LOGITS else "null, NaN, or 0 in the whole row"
+            log.warning("%s: left out %s (%s)", self.name, counted(self.missing_logits, "missing logit"), what)
 
     def close(self) -> None:
         """Closes the files."""

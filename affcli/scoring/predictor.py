@@ -34,6 +34,8 @@ def predictor(table: LogitTable, label_column: str | None) -> Predictor:
     """
     column = chosen_label_column(table, label_column)
     if column is not None:
+        if table.ours and label_column is None:
+            _refuse_foreign(table, table.known_classes)
         _note_unknown_to(table)
         return _by_label(column, table)
     if "label" in table.carried_schema.names:
@@ -86,20 +88,24 @@ def class_numbers_of(table: LogitTable) -> NDArray[np.intp]:
 def _eight(table: LogitTable) -> NDArray[np.intp]:
     if not table.has_logits:
         raise ColumnError(f"{table.name} has labels but no logits. Name the columns of logits with --classes.")
-    classes = table.classes
-    if table.names.classes is not None:
-        classes = eight_of(classes)
-    foreign = [name for name in classes if name not in CLASSES]
-    if not foreign:
-        return np.array([CLASSES.index(name) for name in classes], np.intp)
-    foreign = [name for name in foreign if class_of(name) is None] or foreign
+    _refuse_foreign(table, table.classes)
+    classes = eight_of(table.classes)
+    return np.array([CLASSES.index(class_of(name) or name) for name in classes], np.intp)
+
+
+def _refuse_foreign(table: LogitTable, classes: Sequence[str]) -> None:
+    """Raises UnknownClassError for a class that is none of the eight, unless the user named all eight in order."""
+    foreign = [name for name in classes if class_of(name) is None]
+    in_order = len(foreign) == len(classes) == len(CLASSES)
+    if not foreign or (in_order and table.names.classes is not None):
+        return
     hint = f"Say which classes they are with --map {foreign[0]}=CLASS"
-    if len(classes) == len(CLASSES) and len(foreign) == len(classes):
+    if in_order:
         hint = (
             "If they are the eight in the order of Aff-Wild2 (Neutral, Anger, …), name them in that order: "
             f"--classes {','.join(classes)}"
         )
-    taken = listed(table.classes, limit=12)
+    taken = listed(classes, limit=12)
     raise UnknownClassError(
         f"{table.name} has columns that are none of the classes {listed(CLASSES)}: {listed(foreign, limit=12)} "
         f"(columns taken as logits: {taken}). {hint}; or name the right columns with --classes."
