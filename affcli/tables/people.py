@@ -69,7 +69,7 @@ def _ids(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
             column = column.cast(pa.float64()).cast(pa.int64())
         except pa.ArrowInvalid as error:
             raise ColumnError(f"{source}: column '{name}' holds {column.type} with fractions, not ids.") from error
-    text = _text(column, name, source)
+    text = pc.replace_substring_regex(_text(column, name, source), r"^(\d+)\.0+$", r"\1")  # so does CSV write them
     return pc.if_else(pc.equal(text, ""), None, text)
 
 

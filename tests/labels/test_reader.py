@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.errors import AffcliError
-from affcli.labels.reader import read_labels
+from affcli.errors import AffcliError, LabelError
+from affcli.labels.reader import LabelOptions, read_labels
 from affcli.schema import CLASSES
 
 HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
@@ -235,3 +235,52 @@ def test_a_bad_line_of_a_submission_is_named(tmp_path, line, words):
 def test_a_submission_without_frames_is_refused(tmp_path):
     (tmp_path / "p.txt").write_text(f"image_location,{HEADER}\n")
     assert "no frames" in complaint(tmp_path / "p.txt")
+
+
+# --- labels as tolerant as predictions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frame": ["00002", "00003", "00001"]},
+        {"frame": [2.0, 3.0, 1.0]},
+        {"frame": ["2.0", "3.0", "1"]},
+        {"label": ["3.0", "7", "0.0"]},
+        {"label": ["fearful", "contempt", "neutrality"]},
+    ],
+)
+def test_labels_are_read_however_tools_write_them(tmp_path, changes):
+    ROWS.assign(**changes).to_csv(tmp_path / "l.csv", index=False)
+    assert labels_of(tmp_path / "l.csv") == EXPECTED
+    ROWS.assign(**changes).to_parquet(tmp_path / "l.parquet")
+    assert labels_of(tmp_path / "l.parquet") == EXPECTED
+
+
+@pytest.mark.parametrize("missing", ["NA", "", "nan", "None", "-1"])
+def test_what_people_write_for_no_label_is_none(tmp_path, missing):
+    ROWS.assign(label=["Fear", missing, "Neutral"]).to_csv(tmp_path / "l.csv", index=False)
+    assert labels_of(tmp_path / "l.csv") == {"a": [0, -1, -1], "b": [-1, 3]}
+
+
+def test_rows_without_a_frame_are_left_out(tmp_path):
+    ROWS.assign(frame=["2", "NA", "1"]).to_csv(tmp_path / "l.csv", index=False)
+    assert labels_of(tmp_path / "l.csv") == {"a": [0], "b": [-1, 3]}
+
+
+def test_frames_that_count_from_0_are_moved(tmp_path):
+    options = LabelOptions(frame_offset=1)
+    ROWS.assign(frame=ROWS["frame"] - 1).to_csv(tmp_path / "l.csv", index=False)
+    assert "--label-frame-offset 1" in complaint(tmp_path / "l.csv")
+    found = read_labels(str(tmp_path / "l.csv"), options)
+    assert {name: one.labels.tolist() for name, one in found.items()} == EXPECTED
+    (tmp_path / "clip.txt").write_text(f"{HEADER}\n3\n4\n")
+    assert read_labels(str(tmp_path / "clip.txt"), options)["clip"].labels.tolist() == [-1, 3, 4]
+    with pytest.raises(LabelError, match="before frame 1"):
+        read_labels(str(tmp_path / "clip.txt"), LabelOptions(frame_offset=-1))
+
+
+def test_a_table_with_a_byte_order_mark_is_read(tmp_path):
+    text = ROWS.to_csv(index=False)
+    (tmp_path / "l.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert labels_of(tmp_path / "l.csv") == EXPECTED
