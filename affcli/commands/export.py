@@ -70,11 +70,11 @@ def command(
 
     \b
     abaw      an ABAW submission: `VIDEO/00001.jpg,CLASS NUMBER` for each frame
-              of the list --like, or of the table. A frame without a prediction
-              takes that of the nearest frame of its video; a video without any
-              prediction is Neutral.
+              of the list --like, or of the table. A frame whose label is unsure
+              gets its likeliest class, one without a prediction that of the
+              nearest frame of its video; a video without any is Neutral.
     labels    a folder with one Aff-Wild2 label file per video: class names,
-              then one class number per frame, -1 without a prediction.
+              then one class number per frame, -1 without a label.
     csv       all columns, unchanged; with --probabilities the classes as
               probabilities that sum to 1, and confidence, the probability of
               the label.
@@ -139,17 +139,19 @@ def _write_submission(
     from affcli.views.export import all_locations, submission_text
 
     listed = None if like is None else read_locations(Path(like))
-    predictions = _predictions(source, columns, label_column)
+    predictions = _predictions(source, columns, label_column, guess=True)
     write_text(output, submission_text(listed or all_locations(predictions), predictions), force=force)
 
 
-def _predictions(source: str, columns: ColumnNames, label_column: str | None) -> dict[str, VideoLabels]:
+def _predictions(
+    source: str, columns: ColumnNames, label_column: str | None, *, guess: bool = False
+) -> dict[str, VideoLabels]:
     from affcli.predictions.logit_table import LogitTable
     from affcli.views.export import predicted_labels
 
     columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
-        found = predicted_labels(table, label_column)
+        found = predicted_labels(table, label_column, guess=guess)
         if not found:
             raise AffcliError(f"{table.name}: has no rows, so there is nothing to export.")
         return found

@@ -91,6 +91,9 @@ label_frame_offset = click.option(
     metavar="N",
     help="Number added to every frame number of the labels; 1 if they start at 0.",
 )
+allow_unmatched = click.option(
+    "--allow-unmatched", is_flag=True, help="Go on where the visual and the audio table have no video in common."
+)
 label_column = click.option(
     "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
 )

@@ -23,7 +23,7 @@ FEWEST_CLASSES: Final = 2
 # Floating-point columns that other tools write beside their logits, and that are never taken for logits unnamed.
 _NEVER: Final = re.compile(
     r"""^(
-      label | score | confidence | conf | success | quality | valence | arousal | dominance | engagement | loss
+      label | score | confidence | conf | success | quality | speech | valence | arousal | dominance | engagement | loss
     | (.*_)?(time|time_s|time_ms|timestamp|seconds|duration|fps|pts)(_.*)? | (start|end)_s
     | pitch | roll | yaw | (face)?_?(score|confidence|width|height) | face_?score
     | (b?box|bbox|face_?rect|rect|region)([_.\d].*|[xywh]|width|height)? | facerect.*

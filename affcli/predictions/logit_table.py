@@ -67,8 +67,8 @@ class LogitTable:
     whether affcli made it; `space` what its numbers are (see predictions.space; LABELS where it has only labels);
     `has_logits` is false where it has only a `label` column. `ids` are its videos in codepoint order, `carried_schema`
     its other columns, or those of them that `carry` names. `labels_suffice` says that only each row's class is wanted:
-    the logits of tables of ours that have labels are not read then, as if they had none, which takes a third of the
-    time, and nobody needs to hear what the numbers are. Per-video label texts are tables of labels too.
+    the logits of tables of ours whose frames all have a label are not read then, as if they had none, which takes a
+    third of the time, and nobody needs to hear what the numbers are. Per-video label texts are tables of labels too.
 
     A table whose rows are ordered by video is read with one video in memory at a time; otherwise it is sorted in
     memory. Raises ColumnError for what cannot be read so, naming the column and the option that helps, and SpaceError
@@ -247,7 +247,8 @@ class _Part:
     ) -> None:
         self.name, self.schema, self.metadata = name, schema, metadata
         self.layout = layout_of(name, schema, metadata, names)
-        if labels_suffice and self.ours and names.label in self.layout.carried:
+        named = self.ours and "min_confidence" not in metadata  # else labels may be null, see Naming
+        if labels_suffice and named and names.label in self.layout.carried:
             self.layout = without_logits(self.layout)
         needed = set() if self.layout.classes else {names.label}
         self.carried = [c for c in self.layout.carried if carry is None or c in carry or c in needed]

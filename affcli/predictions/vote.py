@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from affcli.predictions.calibration import Calibration
 
 # Columns of the input that belong to the frame, not to the row, with their types.
-PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_()}
+PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_(), "speech": pa.float32()}
 
 # Spans are spread over their frames in pieces of at most about this many rows, to bound the memory.
 SPREAD_ROWS = 1 << 20
@@ -71,7 +71,7 @@ class Vote:
             calibration.check(self._classes, self._space)
         tables = [table for table, _ in weighted]
         self.videos = sorted({video for table in tables for video in table.ids})
-        known = {name for table in tables if not table.spans for name in table.carried_schema.names}
+        known = {field.name for table in tables if not table.spans for field in table.carried_schema if _is_ours(field)}
         self._carried = [name for name in PER_FRAME if name in known]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
         self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts(tables))
@@ -157,6 +157,11 @@ def _common_space(tables: Sequence[_Ballots], wanted: str | None) -> str:
     if wanted == LOGITS and shares:
         raise SpaceError(f"{shares[0]} holds shares of votes, which are not logits: use --space probabilities.")
     return wanted
+
+
+def _is_ours(field: pa.Field) -> bool:
+    """Whether a column is of the kind that PER_FRAME means; a `speech` that holds a transcript is not."""
+    return field.name in PER_FRAME and (field.name != "speech" or bool(pa.types.is_floating(field.type)))
 
 
 def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[float]:
@@ -255,9 +260,7 @@ def _first_known(tables: Sequence[tuple[Mapping[str, pa.Array], np.ndarray]], na
 def _per_frame(name: str, carried: pa.Table, rows: np.ndarray) -> Mapping[str, pa.Array]:
     """The columns that belong to frames, from one row of each."""
     columns = {}
-    for column in carried.column_names:
-        if column not in PER_FRAME:
-            continue
+    for column in (field.name for field in carried.schema if _is_ours(field)):
         values = carried[column].combine_chunks().take(pa.array(rows))
         try:
             columns[column] = values.cast(PER_FRAME[column])

@@ -14,6 +14,7 @@ from affcli.errors import ColumnError, LabelError, UnknownClassError, closest, l
 from affcli.labels.reader import class_numbers, note_counted_as_other
 from affcli.predictions.frame_table import largest
 from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.naming import Naming
 from affcli.schema import CLASSES, NOT_ANNOTATED
 
 NO_PREDICTION: Final = NOT_ANNOTATED
@@ -44,6 +45,26 @@ def predictor(table: LogitTable, label_column: str | None) -> Predictor:
             return _by_label("label", table)
         _log.warning("%s: using the logits; pass --label-column label to use that column instead", table.name)
     return by_logits(table)
+
+
+def guesser(table: LogitTable, label_column: str | None) -> Predictor:
+    """As `predictor`, but a row whose label is null for want of confidence gets the class with the largest logit."""
+    named = predictor(table, label_column)
+    if label_column is not None or not states_confidence(table):
+        return named
+    guess = by_logits(table)
+
+    def predict(rows: VideoRows) -> Numbers:
+        own = named(rows)
+        return np.where(own == NO_PREDICTION, guess(rows), own)
+
+    return predict
+
+
+def states_confidence(table: LogitTable) -> bool:
+    """Whether the table is one of ours whose labels are null where they are unsure."""
+    has_both = table.has_logits and "label" in table.carried_schema.names
+    return table.ours and has_both and Naming.of(table.metadata) is not None
 
 
 def chosen_label_column(table: LogitTable, named: str | None) -> str | None:

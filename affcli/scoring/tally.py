@@ -17,7 +17,7 @@ from affcli.predictions.frame_table import faces
 from affcli.predictions.logit_table import LogitTable, VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring.metrics import Counts, Tally, confusion
-from affcli.scoring.predictor import NO_PREDICTION, Numbers, Predictor, eight_of, predictor
+from affcli.scoring.predictor import NO_PREDICTION, Numbers, Predictor, eight_of, guesser, states_confidence
 
 # Aff-Wild2's label files have up to two lines more than their video has frames (302 of 317 have none to two).
 TRAILING_LABELS: Final = 2
@@ -38,7 +38,8 @@ class Rules:
 class Matched:
     """One video's labelled frames that have a prediction: `truth` and `predicted` are int8 [m], class numbers.
 
-    `row` int64 [m] is where in `rows` each prediction stands; `missing` are the labelled frames without one.
+    `row` int64 [m] is where in `rows` each prediction stands; `named` bool [m] is false where the table's label is null
+    for want of confidence; `missing` are the labelled frames without a prediction.
     """
 
     video: str
@@ -46,19 +47,23 @@ class Matched:
     predicted: Numbers
     row: NDArray[np.int64]
     rows: VideoRows
+    named: NDArray[np.bool_]
     missing: NDArray[np.int64]
 
 
 def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Tally:
     """Counts every labelled frame of every video by its true and its predicted class; see `matched` for errors."""
     matrices: dict[str, Counts] = {}
+    named = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     labelled = 0
     for found in matched(table, labels, rules):
         labelled += found.truth.size + found.missing.size
         if found.truth.size:
             matrices[found.video] = confusion(found.truth, found.predicted)
+            named += confusion(found.truth[found.named], found.predicted[found.named])
     known = tuple(name for name in CLASSES if name in eight_of(table.known_classes)) or CLASSES
-    return Tally(tuple(matrices), np.stack(list(matrices.values())), labelled, table=table.name, known=known)
+    confusions = np.stack(list(matrices.values()))
+    return Tally(tuple(matrices), confusions, labelled, named, table=table.name, known=known)
 
 
 def matched(
@@ -66,18 +71,19 @@ def matched(
 ) -> Iterator[Matched]:
     """Joins labels and predictions by frame number, a video at a time, in codepoint order of the videos.
 
-    `predict` is what `predictor` chooses where none is given.
+    `predict` is what `guesser` chooses where none is given.
     Raises AffcliError where a labelled frame has no prediction (unless `rules.allow_missing`; at the end, to name all
     of them), where a frame has two, where a class is none of the eight, and where nothing is left to score.
     """
-    predict = predict or predictor(table, rules.label_column)
+    predict = predict or guesser(table, rules.label_column)
+    label = rules.label_column or ("label" if states_confidence(table) else None)
     if rules.faces_only and "face" not in table.carried_schema.names:
         raise ColumnError(f"{table.name} has no column 'face', so --faces-only cannot tell which frames have one.")
     _note_unlabelled(table, labels)
     gaps: dict[str, NDArray[np.int64]] = {}
     frames = 0
     for video in sorted(labels):
-        found = _match(_rows_of(table, video), labels[video].labels, predict, rules, table.name)
+        found = _match(_rows_of(table, video), labels[video].labels, predict, rules, table.name, label)
         frames += found.truth.size
         if found.missing.size:
             gaps[video] = found.missing
@@ -95,8 +101,12 @@ def _rows_of(table: LogitTable, video: str) -> VideoRows:
     return VideoRows(video, np.empty(0, np.int64), logits, table.carried_schema.empty_table())
 
 
-def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, source: str) -> Matched:
+def _match(
+    rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, source: str, label: str | None
+) -> Matched:
+    """`label` is the column that is null in unsure rows, where the table has one."""
     predicted = predict(rows)
+    named = np.ones(len(predicted), bool) if label is None else rows.carried[label].is_valid().to_numpy()
     wanted = _labelled_frames(labels)
     row = matching_rows(wanted, rows.frame, trailing=TRAILING_LABELS)
     if rules.faces_only:
@@ -105,7 +115,7 @@ def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, s
         wanted, row = wanted[counts], row[counts]
     covered = np.append(predicted, NO_PREDICTION)[row] != NO_PREDICTION
     row = row[covered]
-    return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, wanted[~covered])
+    return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, named[row], wanted[~covered])
 
 
 def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:
