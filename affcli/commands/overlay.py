@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("video", metavar="VIDEO")
 @click.argument("table", metavar="[TABLE]", default="-")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Output video: .mp4, .mov or .mkv.")
-@click.option("--faces", metavar="V.parquet", help="Visual feature table with the face boxes, if TABLE has none.")
+@click.option("--faces", metavar="TABLE", help="Visual feature table with the face boxes, if TABLE has none.")
 @click.option(
     "--video", "named", metavar="NAME", help="Id of the video in TABLE.  [default: the file name without suffix]"
 )
