@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -104,7 +103,8 @@ def _table(node: SyntaxTreeNode) -> Iterator[str]:
 
 def _quoted(node: SyntaxTreeNode) -> str:
     text = _inline(node.children[0])
-    return text.upper() if node.tag == "h2" else f'"{text}"' if " " in text else text
+    text = re.sub(r"(\\\S\S?)|(\w)", lambda m: m[1] or m[2].upper(), text) if node.tag == "h2" else text
+    return f'"{text}"' if " " in text else text
 
 
 def _inline(node: SyntaxTreeNode) -> str:
@@ -167,8 +167,3 @@ def fences(text: str) -> Iterator[tuple[str, str, str]]:
         if token.type == "fence":
             comment = before.content if before is not None and before.type == "html_block" else ""
             yield token.info.strip(), token.content, comment.strip().removeprefix("<!--").removesuffix("-->").strip()
-
-
-def runs(lines: Sequence[str]) -> list[list[str]]:
-    """The lines between empty ones."""
-    return [list(group) for filled, group in groupby(lines, key=bool) if filled]
