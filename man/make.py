@@ -25,15 +25,20 @@ _COMMANDS = re.compile(r"(?<=<!-- commands -->\n)(.*?)(?=<!-- end of commands --
 
 
 def pages() -> dict[str, str]:
-    """File name → text of every file that is written here: the commands' Markdown, then the roff of all Markdown."""
+    """File → text of everything that is written here: the commands' Markdown, then the roff of all Markdown."""
     sources = {path.name: path.read_text(encoding="utf-8") for path in sorted(HERE.glob("affcli*.md"))}
     for name in COMMANDS:
         file = f"affcli-{name}.1.md"
         by_hand = sources.get(file, f"{MARKER}\n\n## EXAMPLES\n").split(MARKER)[1]
         sources[file] = f"{_generated(name)}\n{MARKER}{by_hand}"
     sources["affcli.1.md"] = _COMMANDS.sub(lambda _: _summaries(), sources["affcli.1.md"])
-    roff = {name.removesuffix(".md"): ROFF["page"](text, _header(name)) for name, text in sources.items()}
+    roff = {_roff_file(name): ROFF["page"](text, _header(name)) for name, text in sources.items()}
     return {**sources, **roff}
+
+
+def _roff_file(source: str) -> str:
+    """`affcli-vote.1.md` → `man1/affcli-vote.1`, where man(1) looks for it."""
+    return f"man{source[-4]}/{source.removesuffix('.md')}"
 
 
 def _generated(name: str) -> str:
@@ -56,7 +61,7 @@ def _generated(name: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Paragraphs as click reads them; after a line `\\b` (a backspace) lines are kept. Examples are left to EXAMPLES."""
+    """Paragraphs as click reads them; after `\\b` (a backspace) lines are kept. Examples are left to EXAMPLES."""
     shown = []
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         lines = paragraph.split("\n")

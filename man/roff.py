@@ -103,7 +103,7 @@ def _table(node: SyntaxTreeNode) -> Iterator[str]:
 
 def _quoted(node: SyntaxTreeNode) -> str:
     text = _inline(node.children[0])
-    text = re.sub(r"(\\\S\S?)|(\w)", lambda m: m[1] or m[2].upper(), text) if node.tag == "h2" else text
+    text = re.sub(r"(\\\(..|\\f.|\\.)|(\w)", lambda m: m[1] or m[2].upper(), text) if node.tag == "h2" else text
     return f'"{text}"' if " " in text else text
 
 
