@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     show_default=True,
     help="With segments, vtt, elan: shorter segments join a neighbour.",
 )
+@click.option("--confidence", is_flag=True, help="With vtt: write each segment's mean probability after its label.")
 @options.frame_rate
 @options.label_column
 @options.logit_columns
@@ -52,6 +54,7 @@ def command(
     output: str,
     like: str | None,
     min_seconds: float,
+    confidence: bool,
     fps: float | None,
     label_column: str | None,
     columns: ColumnNames,
@@ -68,8 +71,8 @@ def command(
     segments  a table (-o picks the format) with a row a segment, a run of frames with one label: video, start and end
               (frames, both included), start_s, end_s, label, confidence (the mean probability of the label).
     vtt       WebVTT captions, a cue a segment: -o FILE.vtt of one video, or a folder with VIDEO.vtt for each.
-    elan      tiers for ELAN (expression, no face, no sound): tab-delimited lines to import, times as hh:mm:ss.ms; with
-              -o FILE.eaf an ELAN document of one video, with -o DIR a VIDEO.eaf for each.
+    elan      tiers for ELAN (expression, unsure, no face, no sound): tab-delimited lines to import, times as
+              hh:mm:ss.ms; with -o FILE.eaf an ELAN document of one video, with -o DIR a VIDEO.eaf for each.
 
     With --min-seconds, the shortest segment joins the longer of the two neighbours that it touches (the earlier of
     equals) and takes its label, until none is too short. Frames without a label are no segment and are never bridged.
@@ -83,6 +86,8 @@ def command(
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
+    if confidence and form != "vtt":
+        raise UsageError("--confidence goes with --to vtt; the segments table and --to csv have the probabilities.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
     if form == "labels":
@@ -96,7 +101,8 @@ def command(
     else:
         from affcli.views.labelled_video import LabelledTable
 
-        write = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}[form]
+        write_captions = partial(_write_captions, confidence=confidence)
+        write = {"segments": _write_segments, "vtt": write_captions, "elan": _write_tiers}[form]
         with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
             write(table, output, min_seconds, force=force)
 
@@ -159,10 +165,10 @@ def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, fo
             writer.write(segment_rows(video, segments))
 
 
-def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
+def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool, confidence: bool) -> None:
     from affcli.views.webvtt import captions
 
-    _write_file_or_folder(table, captions, ".vtt", output, min_seconds, force=force)
+    _write_file_or_folder(table, partial(captions, confidence=confidence), ".vtt", output, min_seconds, force=force)
 
 
 def _write_tiers(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:

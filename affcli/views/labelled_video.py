@@ -41,7 +41,8 @@ class LabelledVideo:
     `start_s`, `end_s` float64 [n]: when each is shown, in seconds; None where the table has no times.
     `probability` float64 [n, C], NaN where missing; None where the table has only labels.
     `face`, `audio` bool [n]; None where the table does not say. `box` float64 [n, 4]: x, y, width and height in pixels,
-    NaN without a face; None where the table has no boxes.
+    NaN without a face; None where the table has no boxes. `speech` float64 [n]: the probability that somebody speaks,
+    NaN without sound; None where the table does not say.
     """
 
     video: str
@@ -54,6 +55,7 @@ class LabelledVideo:
     face: Flags | None
     audio: Flags | None
     box: Floats | None
+    speech: Floats | None = None
 
 
 class LabelledTable:
@@ -71,7 +73,7 @@ class LabelledTable:
         fps: float | None = None,
     ) -> None:
         columns = replace(columns or ColumnNames(), label=label_column or ColumnNames.label)
-        carry = {columns.label, "time_s", "face", "audio", *BOX_COLUMNS}
+        carry = {columns.label, "time_s", "face", "audio", "speech", *BOX_COLUMNS}
         self._table, self._fps = LogitTable(source, columns=columns, carry=carry), fps
         try:
             self.name, self.ids, self.metadata = self._table.name, self._table.ids, self._table.metadata
@@ -98,6 +100,7 @@ class LabelledTable:
             flags(rows, "face", self.name) if "face" in rows.carried.column_names else None,
             flags(rows, "audio", self.name) if "audio" in rows.carried.column_names else None,
             _boxes(rows.carried, self.name),
+            _speech(rows.carried),
         )
 
     def videos(self) -> Iterator[LabelledVideo]:
@@ -219,6 +222,13 @@ def lengths_s(frame: Numbers, start_s: Floats) -> Floats:
     before = np.concatenate([[np.nan], length[:-1]])
     length = np.where(np.isnan(length), before, length)
     return np.where(np.isnan(length), typical, length)
+
+
+def _speech(carried: pa.Table) -> Floats | None:
+    if "speech" not in carried.column_names or not pa.types.is_floating(carried["speech"].type):
+        return None
+    found: Floats = carried["speech"].cast(pa.float64()).to_numpy()
+    return found
 
 
 def _boxes(carried: pa.Table, source: str) -> Floats | None:
