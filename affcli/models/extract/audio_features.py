@@ -190,7 +190,7 @@ class _Track:
         self._means.add(*_proper_steps(self._encoder, heard.piece))
         known_until_s = self._means.known_until_s
         if self._detector is not None and self._speech is not None:
-            self._speech.add(*_speech_steps(self._detector, heard.piece, self._encoder.preprocessing.sample_rate_hz))
+            self._speech.add(*_speech_steps(self._detector, heard.piece, self._encoder.steps.sample_rate_hz))
             known_until_s = min(known_until_s, self._speech.known_until_s)
         made = self._write(max(self.row, self._frames.before(known_until_s - self._reach_s)))
         for means in filter(None, (self._means, self._speech)):

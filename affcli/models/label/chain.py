@@ -80,7 +80,7 @@ class Chain:
             chosen, self._card, "visual", lambda name: VisualEncoder(name, run, batch_size=chosen.batch_size)
         )
         self._ear = _loaded(chosen, self._card, "audio", lambda name: AudioEncoder(name, run, layers=layers))
-        self._speech = SpeechDetector(self._ear.preprocessing.sample_rate_hz)
+        self._speech = SpeechDetector(self._ear.steps.sample_rate_hz)
         self._naming = _naming(chosen, self._card)
         cards = {
             "visual": self._eye.card.as_json(),
