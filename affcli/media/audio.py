@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.media.ffmpeg import Decoder, MediaError, why_unreadable
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 PIECE_S: Final = 30
 CONTEXT_S: Final = 2
@@ -47,7 +48,7 @@ class SoundPiece:
     keep_to: int
 
 
-def open_sound(path: Path, *, sample_rate_hz: int) -> SoundPieces:
+def open_sound(path: Path, *, sample_rate_hz: int, choice: TrackChoice = FILES_OWN) -> SoundPieces:
     """The sound of a file's first sound track as pieces, mono at the rate asked for; none where it has no sound.
 
     Raises MediaError for what is no media file.
@@ -65,6 +66,7 @@ class SoundPieces:
     def __init__(self, path: Path, *, sample_rate_hz: int) -> None:
         """Starts decoding and reads the first samples, so that a file that is no media fails here (MediaError)."""
         self.end_s = 0.0
+        self.starts_s = 0.0
         self.problem: str | None = None
         self._rate = sample_rate_hz
         self._decoder = Decoder(path, *_outputs(sample_rate_hz))

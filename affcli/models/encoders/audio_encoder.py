@@ -19,7 +19,6 @@ from affcli.models.encoders.loading import card_of, load, refuse_lacking
 from affcli.models.encoders.preprocessing import SoundPreprocessing
 from affcli.models.runtime import devices, host_to_device
 
-DEFAULT_AUDIO = "microsoft/wavlm-base-plus"
 _SAMPLE_STEPS = 50  # of noise, to see what an encoder of speech makes of it
 _NOT_OF_THE_FAMILY = "is no speech encoder of the wav2vec2 family"
 

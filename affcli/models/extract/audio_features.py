@@ -21,6 +21,7 @@ from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Event, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
 from affcli.media.speech import SpeechDetector, centres_s
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.loading import EncoderCard
 from affcli.schema import audio_schema
@@ -104,6 +105,7 @@ def extract(
     context_s: float,
     advance: Callable[[int, int], None],
     detector: SpeechDetector | None = None,
+    choice: TrackChoice = FILES_OWN,
 ) -> None:
     """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`.
 
@@ -111,7 +113,7 @@ def extract(
     """
     track: _Track | None = None
     parts: dict[MediaInput, PartWriter] = {}
-    hear = Hear(source, encoder.preprocessing.sample_rate_hz)
+    hear = Hear(source, encoder.preprocessing.sample_rate_hz, choice)
     events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
     try:
         for event in events:
