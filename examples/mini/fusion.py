@@ -170,3 +170,61 @@ def _cross_entropy(logits: Tensor, target: Tensor, there: Tensor) -> Tensor:
     """Mean over the frames that have a face or speech."""
     each = -(target * F.log_softmax(logits, -1)).sum(-1)
     return each[there].mean()
+
+
+def train(given: argparse.Namespace) -> None:
+    """All three steps."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    features(given)
+    learn(given)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    training = commands.add_parser("train", help="all that ships")
+    training.set_defaults(command=train)
+    training.add_argument("out", type=Path, metavar="OUT")
+    training.add_argument("--crema", type=Path, required=True, help="folder of CREMA-D's sounds")
+    training.add_argument("--votes", type=Path, required=True, help="its tabulatedVotes.csv")
+    training.add_argument("--faces", type=Path, required=True, help="folder in which faces.py left FERPlus")
+    training.add_argument("--visual", required=True, help="image encoder")
+    training.add_argument("--audio", required=True, help="speech encoder")
+    training.add_argument("--folds", type=lambda text: text.split(","), required=True, help="speech encoders, A,B,C")
+    training.add_argument("--steps", type=int, default=STEPS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.command(given)
+
+
+if __name__ == "__main__":
+    main()
+
+
+def train(given: argparse.Namespace) -> None:
+    """All three steps."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    features(given)
+    learn(given)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    training = commands.add_parser("train", help="all that ships")
+    training.set_defaults(command=train)
+    training.add_argument("out", type=Path, metavar="OUT")
+    training.add_argument("--crema", type=Path, required=True, help="folder of CREMA-D's sounds")
+    training.add_argument("--votes", type=Path, required=True, help="its tabulatedVotes.csv")
+    training.add_argument("--faces", type=Path, required=True, help="folder in which faces.py left FERPlus")
+    training.add_argument("--visual", required=True, help="image encoder")
+    training.add_argument("--audio", required=True, help="speech encoder")
+    training.add_argument("--folds", type=lambda text: text.split(","), required=True, help="speech encoders, A,B,C")
+    training.add_argument("--steps", type=int, default=STEPS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.command(given)
+
+
+if __name__ == "__main__":
+    main()
