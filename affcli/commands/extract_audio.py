@@ -19,9 +19,12 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 @click.command("extract-audio")
 @extracting.media_inputs
 @options.feature_output("an audio feature table")
-@extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="trained on Emo-DB")
+@extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="trained on acted speech")
 @click.option(
-    "--layers", type=click.IntRange(1), default=4, show_default=True, help="Mean of the last N hidden layers."
+    "--layers",
+    type=click.IntRange(1),
+    show_default="4, or all of an encoder that has fewer; mini: 1",
+    help="Mean of the last N hidden layers.",
 )
 @click.option(
     "--context",
@@ -42,7 +45,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 def command(
     output: str,
     model: str,
-    layers: int,
+    layers: int | None,
     context: float,
     frames_from: str | None,
     fps: float | None,
@@ -55,9 +58,13 @@ def command(
     INPUT: video files, sound files, or folders, which are searched for them. Rows follow the picture's frames; a sound
     file without a picture needs --fps or --frames-from. The same command again continues interrupted work.
 
+    --model takes WavLM and its kind (wav2vec2, HuBERT, …), Whisper's encoder, and the Audio Spectrogram Transformer.
+
     Sound longer than 30 s is encoded in fixed pieces of 30 s, each with 2 s of its neighbours either side. Encoders
-    whose first layer normalises over its whole input, as WavLM-base does, give other vectors for the whole: by 4.5 % of
-    their length, as much in the middle of a piece as at its ends (base size, random weights).
+    with a length limit take shorter pieces: Whisper, limited to 30 s, 26 s with the same 2 s either side, and AST,
+    limited to 10.24 s, 6 s. Encoders whose first layer normalises over its whole input, as WavLM-base does, give other
+    vectors for the whole: by 4.5 % of their length, as much in the middle of a piece as at its ends (base size, random
+    weights). Whisper clamps its log-mel spectrogram relative to the loudest moment of the piece.
 
     \b
       affcli extract-audio clips/ -o A.parquet

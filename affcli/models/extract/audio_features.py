@@ -105,7 +105,7 @@ def extract(
     """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
     track: _Track | None = None
     parts: dict[MediaInput, PartWriter] = {}
-    hear = Hear(source, encoder.preprocessing.sample_rate_hz)
+    hear = Hear(source, encoder.steps.sample_rate_hz, encoder.piece_s)
     events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
     try:
         for event in events:
