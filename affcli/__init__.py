@@ -1,4 +1,4 @@
-"""affcli: the facial expression in every frame of a video, from its picture and its sound."""
+"""affcli: labels the facial expression in every frame of a video, from image and audio."""
 
 from __future__ import annotations
 

@@ -24,30 +24,30 @@ _SAME_SIGNAL_S = 1.0
 
 
 class Entry(NamedTuple):
-    """A command's module (its click command is named `command`) and its line in `affcli --help`."""
+    """A command's module (which holds the click command `command`) and its summary in `affcli --help`."""
 
     module: str
     summary: str
 
 
 COMMANDS = {
-    "label": Entry("affcli.commands.label", "Videos → a folder of labelled frames: the whole chain in one command."),
-    "extract-visual": Entry("affcli.commands.extract_visual", "Videos → faces → visual features, a row a frame."),
-    "extract-audio": Entry("affcli.commands.extract_audio", "Sound → audio features, a row a frame."),
-    "train-visual": Entry("affcli.commands.train_visual", "Labelled faces → an image encoder with a head."),
-    "train": Entry("affcli.commands.train", "Feature tables and labels → model.safetensors."),
-    "predict": Entry("affcli.commands.predict", "Model and feature tables → windowed logits."),
-    "vote": Entry("affcli.commands.vote", "Windowed logits, or several tables → one row a frame."),
-    "smooth": Entry("affcli.commands.smooth", "Frame logits → frame logits, filtered over time."),
-    "score": Entry("affcli.commands.score", "Frame logits and labels → macro F1, accuracy, confusion."),
-    "calibrate": Entry("affcli.commands.calibrate", "Frame logits and labels → class offsets that raise macro F1."),
+    "label": Entry("affcli.commands.label", "Label every frame of videos: the whole chain in one command."),
+    "extract-visual": Entry("affcli.commands.extract_visual", "Extract visual features from the faces in videos."),
+    "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
+    "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
+    "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),
+    "predict": Entry("affcli.commands.predict", "Run a trained network over feature tables."),
+    "vote": Entry("affcli.commands.vote", "Average overlapping windows, or several tables, into one row per frame."),
+    "smooth": Entry("affcli.commands.smooth", "Filter frame logits over time."),
+    "score": Entry("affcli.commands.score", "Compare predictions with labels: macro F1, accuracy, confusion matrix."),
+    "calibrate": Entry("affcli.commands.calibrate", "Fit per-class logit offsets that raise macro F1."),
     "export": Entry(
-        "affcli.commands.export", "Frame logits → captions, segments, ELAN, CSV, ABAW submission, label files."
+        "affcli.commands.export", "Convert frame tables to captions, segments, ELAN, CSV or challenge files."
     ),
-    "plot": Entry("affcli.commands.plot", "Frame logits → timelines and the confusion matrix, PNG or SVG."),
-    "overlay": Entry("affcli.commands.overlay", "A video and its frame table → the video with labels drawn in."),
-    "report": Entry("affcli.commands.report", "A folder of frame tables → one page: videos, players, timelines."),
-    "info": Entry("affcli.commands.info", "Says what a model, table or calibration is."),
+    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG or SVG."),
+    "overlay": Entry("affcli.commands.overlay", "Draw face boxes, labels and probabilities into a video."),
+    "report": Entry("affcli.commands.report", "Build an HTML page for browsing labelled videos."),
+    "info": Entry("affcli.commands.info", "Describe a model, encoder, table or calibration file."),
 }
 
 
@@ -73,9 +73,12 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version", message="affcli %(version)s")
 def cli() -> None:
-    """Names the facial expression in every frame of a video, from its picture and its sound.
+    """Label the facial expression in every frame of a video, from image and audio.
 
-    Commands read and write Parquet tables with a row a frame, and can be joined by pipes:
+    The commands read and write Parquet tables with one row per frame and can be joined by pipes:
+
+    \b
+      affcli label videos/ -o out/
 
     \b
       affcli extract-visual clips/ -o V.parquet
@@ -84,14 +87,14 @@ def cli() -> None:
       affcli predict --model model.safetensors --visual V.parquet --audio A.parquet |
         affcli vote | affcli smooth | affcli score --labels labels/
 
-    Exit status: 0 all done; 1 failed; 2 wrong usage; 3 done, but some inputs failed; 130 interrupted.
+    Exit status: 0 success; 1 failure; 2 wrong usage; 3 finished, but some inputs failed; 130 interrupted.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs affcli and ends the process with its exit status."""
+    """Run affcli and end the process with its exit status."""
     terminal.start("affcli")
-    # Ended by a batch system or a closed terminal: leave through the same door as Ctrl-C, so temporary files go.
+    # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
@@ -104,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs affcli in this process and returns its exit status; whatever went wrong has been said in one line."""
+    """Run affcli in this process and return its exit status; errors have been printed as one line each."""
     try:
         _invoke(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -136,7 +139,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         _show_traceback()
-        where = "" if terminal.verbosity() >= 2 else " Please report it with the output of -vv."
+        where = "" if terminal.verbosity() >= 2 else " Please report it, with the output of -vv."
         terminal.error(f"internal error, a bug in affcli: {type(error).__name__}: {error}.{where}")
         return 1
 
@@ -157,10 +160,10 @@ def _show_traceback() -> None:
 
 
 class _Ending:
-    """Ends the work in good order at the first signal, at once where a later one shows that it takes too long.
+    """Signal handler: the first signal ends the work in good order, a later one ends the process at once.
 
-    One that comes right after the first is the same: `timeout` and terminals signal a process and its group. It must
-    not break off the tidying up, which waits for threads: a process that leaves with threads running crashes.
+    A second signal within a second counts as the same one, because `timeout` and terminals signal both a process and
+    its group. It must not interrupt the clean-up, which waits for threads: exiting while threads run crashes Python.
     """
 
     def __init__(self) -> None:

@@ -74,8 +74,18 @@ def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def fresh_logger() -> Iterator[None]:
+    """Takes back what a command run in this process has changed of the library's logger, so that order never counts."""
+    yield
+    logger = logging.getLogger("affcli")
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
+
+
 @pytest.fixture
-def affcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Affcli]:
+def affcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Affcli:
     """Runs `affcli ARGUMENTS…` in the test's folder, in this process (torch is imported once for all tests).
 
     What it printed comes back; another exit status than `status` fails the test.
@@ -94,9 +104,7 @@ def affcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
         assert returned == status, f"exit status {returned}, not {status}: {printed.err}"
         return subprocess.CompletedProcess(command, returned, printed.out, printed.err)
 
-    yield run
-    logging.getLogger("affcli").handlers.clear()
-    logging.getLogger("affcli").propagate = True
+    return run
 
 
 @pytest.fixture

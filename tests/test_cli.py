@@ -100,6 +100,6 @@ def test_the_overview_imports_no_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "suffix"), [("V.csv", ".csv"), ("V.parquet.gz", ".gz")])
 def test_a_name_that_no_feature_table_has_is_refused_before_any_work(affcli, command, name, suffix):
     [line] = affcli(command, "nowhere.mp4", "-o", name, status=2).stderr.splitlines()
-    assert f"'{suffix}' is no suffix of feature tables (.parquet, " in line
+    assert f"'{suffix}' is not a feature table format affcli knows (.parquet, " in line
     for good in ("V", "V.pq", "V.Arrow", "V.feather"):
         assert "nowhere.mp4" in affcli(command, "nowhere.mp4", "-o", good, status=1).stderr

@@ -1,4 +1,4 @@
-"""`affcli calibrate`: offsets that make the most of a table's logits for macro F1."""
+"""`affcli calibrate`: fits per-class logit offsets that raise macro F1."""
 
 from __future__ import annotations
 
@@ -21,15 +21,24 @@ _log = logging.getLogger(__name__)
 
 @click.command("calibrate")
 @click.argument("source", metavar="[INPUT]", default="-")
-@click.option("--labels", required=True, metavar="DIR|FILE", help="Label folder, label text, table or submission.")
+@click.option(
+    "--labels",
+    required=True,
+    metavar="DIR|FILE",
+    help="True labels: an Aff-Wild2 label folder or file, a table, or a submission.",
+)
 @options.output(required=True, what="JSON")
 @click.option(
-    "--folds", type=click.IntRange(2), default=5, show_default=True, help="Parts of the videos for cross-validation."
+    "--folds", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation over videos."
 )
-@click.option("--faces-only", is_flag=True, help="Use only frames where a face was found.")
-@click.option("--allow-missing", is_flag=True, help="Use the frames that have a prediction.")
+@click.option("--faces-only", is_flag=True, help="Use only frames with a face.")
+@click.option("--allow-missing", is_flag=True, help="Skip labelled frames that have no prediction.")
 @click.option(
-    "--bootstrap", type=click.IntRange(0), default=1000, show_default=True, help="Resamplings of the videos; 0: none."
+    "--bootstrap",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Bootstrap samples of the videos; 0 for none.",
 )
 @options.seed
 @options.logit_columns
@@ -48,14 +57,14 @@ def command(
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Fits an offset a class, to be added to the logits, that raises macro F1 on labelled data.
+    """Fit one offset per class, added to the logits, that raises macro F1 on labelled data.
 
-    INPUT is a table of logits with a row a frame; standard input by default. All its labelled frames are held in
-    memory. The gain that is printed is by cross-validation: each video is judged with offsets fitted to others. The
-    offsets that are written are fitted to all. Fit them to what they will be applied to: vote adds them after its mean.
+    INPUT is a table of logits with one row per frame; standard input by default. All its labelled frames are held in
+    memory. The gain that is printed is cross-validated: each video is scored with offsets fitted on other videos. The
+    offsets that are written are fitted on all videos. affcli vote --calibration adds them after averaging, so fit them
+    on the output of vote, before smoothing.
 
     \b
-    Example:
       affcli vote W_val.parquet | affcli calibrate --labels Validation_Set -o calibration.json
       affcli vote W_test.parquet --calibration calibration.json | affcli smooth -o S.parquet
     """

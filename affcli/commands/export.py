@@ -1,4 +1,4 @@
-"""`affcli export`: frame tables in the forms that others read."""
+"""`affcli export`: frame tables in formats that other programs read."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
 
 @click.command("export")
 @click.argument("source", metavar="[INPUT]", default="-")
-@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="The form to write.")
+@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="Format to write.")
 @click.option(
     "-o",
     "--output",
     default="-",
     metavar="FILE|DIR",
     show_default=True,
-    help="A folder for labels, and for vtt and elan of several videos.",
+    help="Output file; a folder for labels, and for vtt and elan with several videos.",
 )
-@click.option("--like", metavar="SAMPLE", help="With --to abaw: the official list of frames, in its order.")
+@click.option("--like", metavar="SAMPLE", help="With --to abaw: the official frame list, whose order is kept.")
 @click.option(
     "--min-seconds",
     type=click.FloatRange(0),
     default=0,
     show_default=True,
-    help="With segments, vtt, elan: shorter segments join a neighbour.",
+    help="With segments, vtt, elan: merge shorter segments into a neighbour.",
 )
 @options.frame_rate
 @options.label_column
@@ -57,24 +57,33 @@ def command(
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Writes a frame table in a form that others read.
+    """Convert a frame table to a format that other programs read.
+
+    INPUT is a frame table, as affcli vote, smooth and label write it, or a folder of such tables; standard input by
+    default.
 
     \b
-    abaw      `<video>/00001.jpg,<class number>` for every frame of the sample list --like, else of every video. A frame
-              without a prediction gets that of the nearest frame of its video; a video without any, Neutral.
-    labels    a folder with a text a video: the class names, then a class number a frame, -1 without a prediction.
-    csv       all columns as they are.
-    segments  a table (-o picks the format) with a row a segment, a run of frames with one label: video, start and end
-              (frames, both included), start_s, end_s, label, confidence (the mean probability of the label).
-    vtt       WebVTT captions, a cue a segment: -o FILE.vtt of one video, or a folder with VIDEO.vtt for each.
-    elan      tiers for ELAN (expression, no face, no sound): tab-delimited lines to import, times as hh:mm:ss.ms; with
-              -o FILE.eaf an ELAN document of one video, with -o DIR a VIDEO.eaf for each.
+    abaw      an ABAW submission: `VIDEO/00001.jpg,CLASS NUMBER` for each frame
+              of the list --like, or of the table. A frame whose label is unsure
+              gets its likeliest class, one without a prediction that of the
+              nearest frame of its video; a video without any is Neutral.
+    labels    a folder with one Aff-Wild2 label file per video: class names,
+              then one class number per frame, -1 without a label.
+    csv       all columns, unchanged.
+    segments  a table with one row per segment (a run of frames with the same
+              label): video, start, end (frames, both included), start_s,
+              end_s, label, confidence (mean probability of the label).
+    vtt       WebVTT captions, one cue per segment: -o FILE.vtt for one video,
+              -o DIR for one VIDEO.vtt per video.
+    elan      tiers for ELAN (expression, no face, no sound): text to import,
+              tab-delimited, or an ELAN document with -o FILE.eaf; -o DIR
+              writes one VIDEO.eaf per video.
 
-    With --min-seconds, the shortest segment joins the longer of the two neighbours that it touches (the earlier of
-    equals) and takes its label, until none is too short. Frames without a label are no segment and are never bridged.
+    With --min-seconds, the shortest segment is merged into the longer of the adjacent segments (the earlier one if
+    they are equally long) and takes its label, until no segment is too short. Frames without a label belong to no
+    segment, and segments are never merged across them.
 
     \b
-    Examples:
       affcli export S.parquet --to abaw --like CVPR_EXPR_test_set_sample.txt -o predictions.txt
       affcli export S.parquet --to vtt --min-seconds 0.5 -o captions/
     """
@@ -117,17 +126,19 @@ def _write_submission(
     from affcli.views.export import all_locations, submission_text
 
     listed = None if like is None else read_locations(Path(like))
-    predictions = _predictions(source, columns, label_column)
+    predictions = _predictions(source, columns, label_column, guess=True)
     write_text(output, submission_text(listed or all_locations(predictions), predictions), force=force)
 
 
-def _predictions(source: str, columns: ColumnNames, label_column: str | None) -> dict[str, VideoLabels]:
+def _predictions(
+    source: str, columns: ColumnNames, label_column: str | None, *, guess: bool = False
+) -> dict[str, VideoLabels]:
     from affcli.predictions.logit_table import LogitTable
     from affcli.views.export import predicted_labels
 
     columns = replace(columns, label=label_column or columns.label)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
-        found = predicted_labels(table, label_column)
+        found = predicted_labels(table, label_column, guess=guess)
         if not found:
             raise AffcliError(f"{table.name}: has no rows, so there is nothing to export.")
         return found

@@ -1,4 +1,4 @@
-"""affcli extract-audio: sound → audio features, a row a frame."""
+"""`affcli extract-audio`: audio features, one row per frame."""
 
 from __future__ import annotations
 
@@ -24,19 +24,24 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
     "--layers",
     type=click.IntRange(1),
     show_default="4, or all of an encoder that has fewer; mini: 1",
-    help="Mean of the last N hidden layers.",
+    help="Average the last N hidden layers.",
 )
 @click.option(
     "--context",
     type=click.FloatRange(0),
     default=0.5,
     show_default=True,
-    help="A frame's vector is the mean over this many seconds before and after its centre.",
+    help="Seconds before and after a frame's centre that its vector averages.",
 )
 @click.option(
-    "--frames-from", metavar="TABLE|DIR", help="Take the frames' times from a visual feature table: no decoding."
+    "--frames-from",
+    metavar="TABLE|DIR",
+    help="Reuse the frame times of a visual feature table, so the video is not decoded twice.",
 )
-@click.option("--fps", type=extracting.POSITIVE, help="Frame rate to use for sound files without a picture.")
+@click.option(
+    "--fps", type=extracting.POSITIVE, help="Frame rate for audio files and raw video, which carry no frame times."
+)
+@extracting.tracks()
 @extracting.work
 @options.device
 @options.precision
@@ -53,18 +58,18 @@ def command(
     precision: str,
     **given: Any,
 ) -> None:
-    """Encodes the sound of each input and gives every frame the mean around it: one row a frame, sound or not.
+    """Encode the audio of each input into one vector per frame, with or without audio there.
 
-    INPUT: video files, sound files, or folders, which are searched for them. Rows follow the picture's frames; a sound
-    file without a picture needs --fps or --frames-from. The same command again continues interrupted work.
+    INPUT: video files, audio files, or folders, which are searched for both. Rows follow the frames of the video; audio
+    files need --fps or --frames-from. A frame's vector is the mean of the encoder's output around it. Running the same
+    command again continues interrupted work.
 
     --model takes WavLM and its kind (wav2vec2, HuBERT, …), Whisper's encoder, and the Audio Spectrogram Transformer.
 
-    Sound longer than 30 s is encoded in fixed pieces of 30 s, each with 2 s of its neighbours either side. Encoders
-    with a length limit take shorter pieces: Whisper, limited to 30 s, 26 s with the same 2 s either side, and AST,
-    limited to 10.24 s, 6 s. Encoders whose first layer normalises over its whole input, as WavLM-base does, give other
-    vectors for the whole: by 4.5 % of their length, as much in the middle of a piece as at its ends (base size, random
-    weights). Whisper clamps its log-mel spectrogram relative to the loudest moment of the piece.
+    Audio longer than 30 s is encoded in fixed pieces of 30 s, each with 2 s of the audio on either side as context.
+    Encoders with a length limit use shorter pieces with the same context: 26 s for Whisper (limit 30 s), 6 s for AST
+    (limit 10.24 s) and mini (limit 10 s). Whisper clamps its log-mel spectrogram relative to the loudest moment of the
+    piece.
 
     \b
       affcli extract-audio clips/ -o A.parquet
@@ -80,13 +85,14 @@ def command(
 
     run = devices.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
-    source = FrameSource(fps=fps, table=frames_from)
+    choice = extracting.chosen_tracks(given, fps)
+    source = FrameSource(fps=fps, table=frames_from, choice=choice)
     # A model trained with another context refuses the table.
     card = audio_features.named_with_context(encoder.card, context)
-    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts}
+    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
     task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=source.beside, **given)
 
     def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
-        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance)
+        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance, choice=choice)
 
     extracting.run(task, inputs, extract, command="extract-audio")

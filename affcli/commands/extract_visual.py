@@ -1,4 +1,4 @@
-"""affcli extract-visual: videos → faces → visual features, a row a frame."""
+"""`affcli extract-visual`: visual features of faces, one row per frame."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _scales(ctx: click.Context, param: click.Parameter, given: str) -> tuple[flo
 def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaInput]) -> None:
     crops = next((item for item in inputs if item.kind == "pictures"), None)
     if crops is not None and scales[-1] > 1:
-        what = "a folder of pictures of aligned faces, around which there is nothing more to show"
+        what = "a folder of aligned face crops, which have no image around them"
         raise UsageError(f"--crop-scale {scales[-1]:g}: {crops.path} is {what}; give scales up to 1.")
 
 
@@ -39,8 +39,13 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 @options.feature_output("a visual feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "image encoder", mini="trained on FERPlus")
 @options.face
-@click.option("--fps", type=extracting.POSITIVE, help="Frame rate of folders of pictures, which do not know theirs.")
-@click.option("--videos", metavar="DIR", help="The videos that folders of pictures were cut from: their frames' times.")
+@click.option(
+    "--fps", type=extracting.POSITIVE, help="Frame rate for image folders and raw video, which carry no timing."
+)
+@extracting.tracks(sound=False)
+@click.option(
+    "--videos", metavar="DIR", help="Videos that the image folders were cut from; gives frame counts and times."
+)
 @options.every
 @click.option(
     "--crop-scale",
@@ -49,13 +54,13 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
     default="1",
     show_default=True,
     callback=_scales,
-    help="Mean of the features of several crops of a face; 1.2 shows 1.2 times as much around it.",
+    help="Average the features of several crops of each face; 1.2 takes 1.2 times the width and height.",
 )
-@click.option("--logits", is_flag=True, help="Add the eight class columns of the encoder's own head.")
+@click.option("--logits", is_flag=True, help="Add the class logits of the encoder's own head (see train-visual).")
 @click.option(
     "--debug-faces",
     metavar="DIR",
-    help="Draw frame, boxes, landmarks and crops of up to 8 frames of each video that is extracted, evenly spaced.",
+    help="Draw boxes, landmarks and crops of up to 8 evenly spaced frames of each video, to check detection.",
 )
 @options.batch_size(32, "Faces")
 @extracting.work
@@ -76,15 +81,16 @@ def command(
     precision: str,
     **given: Any,
 ) -> None:
-    """Finds, follows and aligns a face in every frame, and encodes it: one row a frame, face or not.
+    """Detect, track, align and encode a face in every frame: one row per frame, with or without a face.
 
-    INPUT: video files; folders, which are searched for them; folders of numbered pictures of aligned faces
-    (Aff-Wild2's cropped_aligned), where a missing number is a frame without a face. With --every, features between two
-    encoded faces are interpolated. The same command again continues interrupted work.
+    INPUT: video files; folders, which are searched for videos; or folders of numbered images of aligned faces
+    (Aff-Wild2's cropped_aligned), where a missing number is a frame without a face. Running the same command again
+    continues interrupted work.
 
-    A feature is the encoder's pooled vector, else its class token, else the mean of its patch tokens. Any image encoder
-    that transformers loads will do: BEiT, ViT, DINOv2, CLIP's vision tower, …, also below a fine-tuned classifier.
-    With --logits the head that train-visual has given it names the expression of each face; smooth and score read that.
+    The feature is the encoder's pooled vector, or its class token, or the mean of its patch tokens, whichever it has
+    first. Any image encoder that transformers can load works: BEiT, ViT, DINOv2, CLIP's vision tower and others,
+    fine-tuned classifiers included. With --logits, the classification head that train-visual trained adds its logits,
+    which smooth and score can read.
 
     \b
       affcli extract-visual clips/ -o V.parquet
@@ -105,12 +111,13 @@ def command(
     run = devices.choose(device, precision)
     encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
+    choice = extracting.chosen_tracks(given, times.fps)
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
     threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads)
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
-    facts = {**made_by, "face": face, "every": every, **times.facts}
+    facts = {**made_by, "face": face, "every": every, **times.facts, **choice.facts}
     if logits:
         facts["logits"] = list(encoder.classes)
     task = Task(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts, beside=times.beside, **given)

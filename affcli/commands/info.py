@@ -1,4 +1,4 @@
-"""affcli info: what one of our files is."""
+"""`affcli info`: describes a file that affcli wrote."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _LISTS_SHOWN = 4  # entries of what a table lists by video
 
 @click.command("info")
 @click.argument("file", metavar="FILE")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.common
 def command(file: str, as_json: bool) -> None:
-    """Says what a model, encoder, table or calibration is: kind, rows, videos, encoder, card, offsets.
+    """Describe a model, encoder folder, table or calibration file: kind, rows, videos, encoder, card, offsets.
 
     \b
       affcli info model.safetensors
       affcli info V.parquet --json
-      affcli info stage2/        (what train-visual made)
+      affcli info stage2/
     """
     facts = _read(file)
     if as_json:

@@ -1,4 +1,4 @@
-"""affcli label: videos → a folder of frame tables with labels, and their summary: the whole chain in one command."""
+"""`affcli label`: labels every frame of videos, and writes a folder of frame tables and a summary."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from affcli.predictions.smooth import METHODS, Filter
 
 @click.command("label")
 @extracting.media_inputs
-@click.option("-o", "--output", "folder", required=True, metavar="DIR", help="The folder to write, made if missing.")
+@click.option("-o", "--output", "folder", required=True, metavar="DIR", help="Output folder; created if missing.")
 @click.option(
     "--model",
     default="mini",
     show_default=True,
     metavar="FILE|mini",
-    help="The fusion network: model.safetensors, made by affcli train, or mini (comes with affcli).",
+    help="Fusion network: a file written by affcli train, or mini, which comes with affcli.",
 )
-@click.option("--visual-model", metavar="NAME|DIR|mini", help="The image encoder.  [default: the one the model names]")
-@click.option("--audio-model", metavar="NAME|DIR|mini", help="The speech encoder.  [default: the one the model names]")
+@click.option("--visual-model", metavar="NAME|DIR|mini", help="Image encoder.  [default: the one the model names]")
+@click.option("--audio-model", metavar="NAME|DIR|mini", help="Speech encoder.  [default: the one the model names]")
 @options.face
 @options.every
 @click.option(
     "--fps",
     type=extracting.POSITIVE,
-    help="Frame rate of folders of pictures and of sound without a picture.  [default for sound: 25]",
+    help="Frame rate for image folders, raw video and audio files.  [default for audio and raw video: 25]",
 )
+@extracting.tracks()
 @options.window
 @options.stride
 @options.kernel
-@click.option("--method", type=click.Choice(METHODS), default="median", show_default=True, help="The filter over time.")
+@click.option("--method", type=click.Choice(METHODS), default="median", show_default=True, help="Smoothing filter.")
 @options.batch_size(32, "Faces")
 @extracting.work
 @options.device
@@ -45,15 +46,15 @@ from affcli.predictions.smooth import METHODS, Filter
 @options.force
 @options.common
 def command(folder: str, kernel: int, method: str, force: bool, update: bool, fail_fast: bool, **given: Any) -> None:
-    """Names the expression in every frame of videos: extract, predict, vote and smooth in one process.
+    """Label the expression in every frame of videos: extract, predict, vote and smooth in one process.
 
-    INPUT: video files; sound files; folders, which are searched for videos and for folders of numbered pictures. DIR
-    gets a frame table for each video (VIDEO.parquet; with --face all one for each person, VIDEO#1.parquet), and
-    summary.parquet and summary.csv, a row a video: seconds per class, longest segments, shares of frames with a face
-    and with sound, mean confidence. The tables are those that the separate commands give, with the face's box added.
+    INPUT: video files; audio files; or folders, which are searched for videos and for folders of numbered images. DIR
+    receives one frame table per video (VIDEO.parquet; with --face all one per person, VIDEO#1.parquet), and
+    summary.parquet and summary.csv with one row per video: seconds per class, longest segments, shares of frames with
+    a face and with audio, mean confidence. The tables equal those of the separate commands, with the face box added.
 
-    A video without sound is labelled by its picture alone, one without picture or face by its sound. The same command
-    again continues interrupted work; --update adds new videos. Other commands take DIR for a table:
+    A video without audio is labelled from its images alone, and one without any face from its audio alone. Running the
+    same command again continues interrupted work; --update adds new videos. Other commands read DIR like a table:
 
     \b
       affcli label videos/ -o out/
@@ -62,6 +63,7 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     """
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
+    given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
     from affcli.jobs import labelling
 
@@ -88,7 +90,7 @@ def _tell(summary: Summary, folder: str, inputs: int, frames: int, seconds: floa
     """The closing line; raises PartialError where some inputs failed."""
     nothing = summary.outcome == "nothing to do"
     if nothing:
-        terminal.say(f"nothing to do: {folder} {'holds what could be made' if summary.failed else 'is complete'}.")
+        terminal.say(f"nothing to do: {folder} {'holds all readable inputs' if summary.failed else 'is complete'}.")
     else:
         speed = f"{seconds:.1f} s; {frames / seconds:.1f} frames/s" if frames else "no new frames"
         made = f"{counted(summary.videos, 'video')}, {counted(summary.rows, 'frame')}"

@@ -1,4 +1,4 @@
-"""`affcli overlay`: a video with its labels drawn in."""
+"""`affcli overlay`: draws labels into a video."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @click.command("overlay")
 @click.argument("video", metavar="VIDEO")
 @click.argument("table", metavar="[TABLE]", default="-")
-@click.option("-o", "--output", required=True, metavar="FILE", help="The video to write: .mp4, .mov or .mkv.")
-@click.option("--faces", metavar="V.parquet", help="A visual feature table with boxes, where TABLE has none.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Output video: .mp4, .mov or .mkv.")
+@click.option("--faces", metavar="V.parquet", help="Visual feature table with the face boxes, if TABLE has none.")
 @click.option(
-    "--video", "named", metavar="NAME", help="The video's name in TABLE; by default its file's, without suffix."
+    "--video", "named", metavar="NAME", help="Id of the video in TABLE.  [default: the file name without suffix]"
 )
 @options.label_column
 @options.logit_columns
@@ -36,13 +36,13 @@ def command(
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Draws what a frame table says into its video: the face's box, its label, a bar for each class's probability.
+    """Draw the face box, the label and one probability bar per class into a video.
 
-    The new video has the source's frames, size and times, also at a variable frame rate, and its sound as it is (.mkv
-    holds any kind of sound, .mp4 and .mov most). Several people of one video (clip_left, clip#2) are all drawn.
+    TABLE is a frame table, as affcli vote, smooth and label write it; standard input by default. The new video keeps
+    the frames, size and frame times of VIDEO, also at a variable frame rate, and its audio unchanged (.mkv holds any
+    audio format, .mp4 and .mov most). If TABLE has several people of the video (clip_left, clip#2), all are drawn.
 
     \b
-    Examples:
       affcli overlay clips/clip.mp4 S.parquet --faces V.parquet -o clip-labelled.mp4
     """
     from affcli.console.terminal import counting

@@ -1,4 +1,4 @@
-"""`affcli plot`: pictures of frame tables for print."""
+"""`affcli plot`: figures of frame tables."""
 
 from __future__ import annotations
 
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
 @click.command("plot")
 @click.argument("source", metavar="[INPUT]", default="-")
-@click.option("-o", "--output", required=True, metavar="FILE|DIR", help=".png or .svg; a folder: a picture a video.")
-@click.option("--labels", metavar="DIR|FILE", help="The truth, as for affcli score: drawn beside the prediction.")
-@click.option("--confusion", is_flag=True, help="The confusion matrix of all videos instead; needs --labels.")
-@click.option("--video", "chosen", metavar="NAME", help="Only this video.")
 @click.option(
-    "--format", "picture", type=click.Choice(["png", "svg"]), default="png", show_default=True, help="In a folder."
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE|DIR",
+    help="Output file, .png or .svg, or a folder for one file per video.",
+)
+@click.option("--labels", metavar="DIR|FILE", help="True labels, as for affcli score; drawn below the predictions.")
+@click.option("--confusion", is_flag=True, help="Plot the confusion matrix of all videos instead; needs --labels.")
+@click.option("--video", "chosen", metavar="NAME", help="Plot this video only.")
+@click.option(
+    "--format",
+    "picture",
+    type=click.Choice(["png", "svg"]),
+    default="png",
+    show_default=True,
+    help="Format of the files in a folder.",
 )
 @options.frame_rate
 @options.label_column
@@ -44,14 +55,14 @@ def command(
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Draws a frame table: a timeline a video, or the confusion matrix.
+    """Plot one timeline per video, or the confusion matrix.
 
-    A timeline shows the labels as a band, with --labels the truth below it, where no face and no sound was found, and a
-    row of probabilities for each class: the mean of the frames in each column of pixels, and lighter the largest.
-    Needs matplotlib: pip install 'affcli[plot]'.
+    INPUT is a frame table, as affcli vote, smooth and label write it, or a folder of such tables; standard input by
+    default. A timeline shows the labels as a band, the true labels below it (with --labels), the stretches without a
+    face or audio, and the probability of each class over time. Where one pixel column covers several frames, the dark
+    area is their mean and the light area their maximum. Needs matplotlib: pip install 'affcli[plot]'.
 
     \b
-    Examples:
       affcli plot S.parquet --video clip -o clip.png
       affcli plot S.parquet --labels Validation_Set -o timelines/ --format svg
       affcli plot S.parquet --labels Validation_Set --confusion -o confusion.svg

@@ -1,4 +1,4 @@
-"""affcli predict: model and feature tables → windowed logits."""
+"""`affcli predict`: runs a trained network over feature tables."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.option("--model", required=True, metavar="FILE|mini", help="model.safetensors, made by affcli train; or mini.")
-@click.option("--visual", metavar="TABLE|DIR", help="Visual features; without them the sound alone decides.")
-@click.option("--audio", metavar="TABLE|DIR", help="Audio features; without them the picture alone decides.")
+@click.option(
+    "--model",
+    required=True,
+    metavar="FILE|mini",
+    help="Network: a file written by affcli train, or mini, which comes with affcli.",
+)
+@click.option("--visual", metavar="TABLE|DIR", help="Visual features; without them, audio alone is used.")
+@click.option("--audio", metavar="TABLE|DIR", help="Audio features; without them, images alone are used.")
 @options.output()
 @options.table_format
 @options.window
 @options.stride
-@click.option("--held-out", is_flag=True, help="Only the videos that train --fold held out: their honest predictions.")
+@click.option("--held-out", is_flag=True, help="Only the videos that train --fold held out.")
 @options.batch_size(64, "Windows")
 @options.device
 @options.precision
@@ -50,9 +55,10 @@ def command(
     precision: str,
     force: bool,
 ) -> None:
-    """Runs a trained model over feature tables: eight logits for every frame of every window.
+    """Run a trained network over feature tables: one row of class logits per frame of each window.
 
-    Windows overlap, so a frame has several rows; `affcli vote` makes one of them. At least one of --visual and --audio.
+    Windows overlap, so a frame has several rows; affcli vote averages them. Give --visual, --audio or both. Each is a
+    table or a folder of tables.
 
     \b
       affcli predict --model model.safetensors --visual V.parquet --audio A.parquet |

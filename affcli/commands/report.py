@@ -1,4 +1,4 @@
-"""`affcli report`: one page to look through a labelled folder."""
+"""`affcli report`: an HTML page for browsing a labelled folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _log = logging.getLogger(__name__)
 
 @click.command("report")
 @click.argument("source", metavar="DIR|TABLE")
-@click.option("-o", "--output", required=True, metavar="FILE", help="The page to write: .html.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Output page, .html.")
 @click.option(
     "--videos",
     "folder",
     metavar="DIR",
-    help="The folder of the videos, searched by name; linked relative to the page.  [default: that of the tables]",
+    help="Folder with the videos, which are found by name and linked.  [default: the folder of the tables]",
 )
-@click.option("--title", metavar="TEXT", help="The page's title.  [default: the folder's name]")
+@click.option("--title", metavar="TEXT", help="Title of the page.  [default: the name of DIR]")
 @options.frame_rate
 @options.label_column
 @options.logit_columns
@@ -44,14 +44,14 @@ def command(
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Makes one page of a folder of frame tables: a list of the videos, and each one's timeline beside its player.
+    """Build one HTML page from a folder of frame tables: the list of videos, and a player with a timeline for each.
 
-    A click into the timeline moves the video; arrow keys, Page Up and Page Down do too. The page works from disk and
-    fetches nothing but the videos, which stay where they are. Browsers play .mp4 and .webm, few play .avi or .flv:
-    affcli overlay makes an .mp4 of those. A table named summary is no frame table and tells which videos lack one.
+    Clicking the timeline moves the video, and so do the arrow keys, Page Up and Page Down. The page opens from disk,
+    needs no network, and links to the videos where they are, relative to the page. Browsers play .mp4 and .webm; for
+    .avi, .flv and others, affcli overlay writes an .mp4. If DIR has a summary, the page also names the videos in it
+    that have no frame table.
 
     \b
-    Examples:
       affcli report labels/ --videos clips/ -o report.html
     """
     from affcli.console.terminal import counting
@@ -60,7 +60,7 @@ def command(
     from affcli.views.report_page import page
 
     if source == "-":
-        raise UsageError("a page is made of a folder or a file of tables, not of standard input.")
+        raise UsageError("standard input cannot be used here; name a folder of tables or one table.")
     refuse_existing(output, force=force)
     if not Path(source).exists():
         raise AffcliError(f"{source}: No such file or directory.")
@@ -90,5 +90,5 @@ def _video_files(source: str, folder: str | None) -> VideoFiles:
     try:
         return VideoFiles(beside)
     except AffcliError:
-        _log.warning("no videos beside the tables; name their folder with --videos.")
+        _log.warning("no videos found beside the tables; name their folder with --videos.")
         return VideoFiles(None)

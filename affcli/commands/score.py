@@ -1,4 +1,4 @@
-"""`affcli score`: how well predictions agree with labels."""
+"""`affcli score`: compares predictions with labels."""
 
 from __future__ import annotations
 
@@ -24,18 +24,38 @@ _log = logging.getLogger(__name__)
 
 @click.command("score")
 @click.argument("sources", metavar="[INPUT]...", nargs=-1)
-@click.option("--labels", required=True, metavar="DIR|FILE", help="Label folder, label text, table or submission.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-@click.option("--faces-only", is_flag=True, help="Count only frames where a face was found.")
-@click.option("--per-video", is_flag=True, help="Add each video's own figures.")
-@click.option("--allow-missing", is_flag=True, help="Score the frames that have a prediction, and say how many.")
-@click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
 @click.option(
-    "--bootstrap", type=click.IntRange(0), default=1000, show_default=True, help="Resamplings of the videos; 0: none."
+    "--labels",
+    required=True,
+    metavar="DIR|FILE",
+    help="True labels: an Aff-Wild2 label folder or file, a table, or a submission.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--faces-only", is_flag=True, help="Score only frames with a face.")
+@click.option("--per-video", is_flag=True, help="Also print the score of each video.")
+@click.option(
+    "--allow-missing", is_flag=True, help="Skip labelled frames that have no prediction, and print the coverage."
+)
+@click.option(
+    "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Bootstrap samples of the videos; 0 for none.",
 )
 @options.seed
 @options.logit_columns
-@click.option("-o", "--output", default="-", metavar="FILE", show_default=True, help="Where to write: .json, or text.")
+@click.option(
+    "-o",
+    "--output",
+    default="-",
+    metavar="FILE",
+    show_default=True,
+    help="Output file: JSON if it ends in .json, else text.",
+)
 @options.force
 @options.common
 def command(
@@ -53,15 +73,15 @@ def command(
     output: str,
     force: bool,
 ) -> None:
-    """Says how well predictions agree with labels: macro F1 over the eight classes, accuracy, confusion.
+    """Compare predictions with labels: macro F1 over the eight classes, accuracy, confusion matrix.
 
-    INPUT is a table with a row a frame (Parquet, CSV, Arrow) or an ABAW submission text; standard input by default.
-    Labels are a folder of Aff-Wild2 texts, one such text, a table with video, frame and label, or a submission.
-    Frames are joined by number. Intervals are 95 % percentile intervals over resampled videos. Several inputs get a row
-    each, and their differences to the first, for which the videos are resampled together.
+    INPUT is a table with one row per frame (Parquet, CSV, Arrow), a folder of such tables, or an ABAW submission;
+    standard input by default. Labels are a folder of Aff-Wild2 label files, one such file, a table with the columns
+    video, frame and label, or a submission. Predictions and labels are joined by frame number. Intervals are 95 %
+    percentile intervals over resampled videos. With several inputs, each gets a row and its difference from the first,
+    computed on the same resampled videos.
 
     \b
-    Examples:
       affcli smooth frames.parquet | affcli score --labels Validation_Set
       affcli score k1.parquet k11.parquet k101.parquet --labels Validation_Set
     """

@@ -1,4 +1,4 @@
-"""`affcli smooth`: frame logits filtered over time."""
+"""`affcli smooth`: filters frame logits over time."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ METHODS = ("median", "mean", "gaussian", "mode")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
-    help="The filter; gaussian: sigma = kernel / 6; mode: the most frequent label, shares as logits.  "
-    "[default: median, mode where there are only labels]",
+    help="Filter. gaussian: sigma = kernel / 6; mode: the most frequent label, its shares as class values.  "
+    "[default: median; mode for tables with labels only]",
 )
 @click.option(
     "--missing",
     type=click.Choice(["keep", "exclude"]),
     default="keep",
     show_default=True,
-    help="exclude: frames without a face take no part, and get their value from their neighbours.",
+    help="exclude: leave frames without a face out of the filter and fill them from their neighbours.",
 )
 @options.logit_columns
 @options.table_format
@@ -46,11 +46,12 @@ def command(
     table_format: str | None,
     force: bool,
 ) -> None:
-    """Filters frame logits over time, each video and class by itself, and labels the frames anew.
+    """Filter frame logits over time, separately for each video and class, and derive new labels from them.
 
-    INPUT is a table with one row a frame: the columns video, frame and one column of logits a class (Parquet, CSV or
-    Arrow), a folder of such tables, or - for standard input, the default. At the edges of a video the end value is
-    repeated. Other columns are carried through. A table with only labels gets the most frequent label of each window.
+    INPUT is a table with one row per frame: the columns video, frame and one column of logits per class (Parquet, CSV
+    or Arrow); a folder of such tables; or - for standard input, the default. At the ends of a video the last value is
+    repeated. Other columns are kept. In a table that has labels but no logits, each frame takes the most frequent label
+    around it.
 
     \b
       affcli vote W.parquet | affcli smooth -k 101 --missing exclude -o S.parquet

@@ -1,4 +1,4 @@
-"""affcli train: feature tables and labels → model.safetensors."""
+"""`affcli train`: trains the fusion network on feature tables and labels."""
 
 from __future__ import annotations
 
@@ -41,46 +41,75 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @click.command("train")
 @click.option("--visual", required=True, metavar="TABLE|DIR", help="Visual features of the training videos.")
 @click.option("--audio", required=True, metavar="TABLE|DIR", help="Audio features of the same videos.")
-@click.option("--labels", required=True, metavar="DIR", help="The folder that holds the label .txt files, or a table.")
-@click.option(
-    "--val-labels", metavar="DIR", help="Labels of other videos of the tables: choose the best epoch by them."
-)
+@click.option("--labels", required=True, metavar="DIR", help="Folder with the label files (.txt), or a table.")
+@click.option("--val-labels", metavar="DIR", help="Labels of the validation videos, which choose the best epoch.")
 @click.option(
     "--fold",
     metavar="K/N",
     callback=_fold,
-    help="Hold the Kth of N class-balanced parts of the labelled videos out; predict --held-out is for them.",
+    help="Hold out part K of N class-balanced parts of the labelled videos (see predict --held-out).",
 )
 @options.output(required=True, what="model.safetensors")
-@click.option("--dim", type=click.IntRange(1), default=256, show_default=True, help="Width d of the network.")
-@click.option("--layers", type=click.IntRange(0), default=3, show_default=True, help="Self-attention layers a branch.")
-@click.option("--heads", type=click.IntRange(1), default=8, show_default=True, help="Attention heads; they divide d.")
+@click.option("--dim", type=click.IntRange(1), default=256, show_default=True, help="Width of the network.")
+@click.option(
+    "--layers", type=click.IntRange(0), default=3, show_default=True, help="Self-attention layers per branch."
+)
+@click.option(
+    "--heads", type=click.IntRange(1), default=8, show_default=True, help="Attention heads; must divide --dim."
+)
 @click.option(
     "--cross-attention/--no-cross-attention",
     default=True,
     show_default=True,
-    help="Each stream attends to the other; without, they meet in the classifier only.",
+    help="Let each stream attend to the other; otherwise they meet only in the classifier.",
 )
 @click.option(
-    "--gates/--no-gates", default=True, show_default=True, help="Weigh cross-attention by gates; without, by one half."
+    "--gates/--no-gates",
+    default=True,
+    show_default=True,
+    help="Learn how much cross-attention counts, per frame; otherwise it is one half.",
 )
-@click.option("--dropout", type=RATE, default=0.1, show_default=True, help="Inside the layers.")
-@click.option("--modality-dropout", type=RATE, default=0.1, show_default=True, help="Rate p of hiding the picture.")
-@click.option("--audio-dropout", type=RATE, default=0.0, show_default=True, help="Rate q of hiding the sound.")
-@click.option("--gamma", type=click.FloatRange(0), default=2.0, show_default=True, help="Focal loss; 0: cross-entropy.")
-@click.option("--class-weights", type=click.Choice(["none", "balanced"]), default="none", show_default=True)
-@click.option("--window", type=click.IntRange(1), default=64, show_default=True, help="Frames in a window.")
-@click.option("--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames from window to window.")
-@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Peak rate.")
+@click.option("--dropout", type=RATE, default=0.1, show_default=True, help="Dropout rate inside the layers.")
+@click.option(
+    "--modality-dropout",
+    type=RATE,
+    default=0.1,
+    show_default=True,
+    help="Probability of hiding the images of a window.",
+)
+@click.option(
+    "--audio-dropout", type=RATE, default=0.0, show_default=True, help="Probability of hiding the audio of a window."
+)
+@click.option(
+    "--gamma",
+    type=click.FloatRange(0),
+    default=2.0,
+    show_default=True,
+    help="Gamma of the focal loss; 0 is cross-entropy.",
+)
+@click.option(
+    "--class-weights",
+    type=click.Choice(["none", "balanced"]),
+    default="none",
+    show_default=True,
+    help="Weights of the classes in the loss.",
+)
+@click.option("--window", type=click.IntRange(1), default=64, show_default=True, help="Window length in frames.")
+@click.option("--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames between window starts.")
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the training data.")
+@click.option(
+    "--lr", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Peak learning rate."
+)
 @click.option(
     "--patience",
     type=click.IntRange(0),
     default=10,
     show_default=True,
-    help="End after this many epochs without a better validation score; 0: never.",
+    help="Stop after this many epochs without a better validation score; 0 for never.",
 )
-@click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
+@click.option(
+    "--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay of AdamW."
+)
 @options.batch_size(32, "Windows")
 @options.seed
 @click.option(
@@ -88,7 +117,8 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
     type=click.Choice(("auto", "memory", "disk")),
     default="auto",
     show_default=True,
-    help="Where features lie while training; auto: on disk, beside the output, if they take over half of free memory.",
+    help="Where to keep the features during training; auto: in memory, or in a temporary file if they need more than "
+    "half of the free memory.",
 )
 @log_option
 @options.device
@@ -105,16 +135,18 @@ def command(
     log_file: str | None,
     **given: Any,
 ) -> None:
-    """Trains the fusion network on feature tables and Aff-Wild2 labels.
+    """Train the fusion network on feature tables and Aff-Wild2 labels.
 
-    Joins the tables by video and frame, cuts them into overlapping windows, and writes one file that holds the weights
-    and a card. Each epoch is scored on --val-labels as the model will be used, and the best one is kept. The same
-    command again continues interrupted training after its last finished epoch, and ends with the same bytes.
+    The tables are joined by video and frame and cut into overlapping windows. The output is one file with the weights
+    and a model card. Each epoch is scored on --val-labels with the whole chain (predict, vote, smooth), and the best
+    one is kept. Running the same command again continues interrupted training after the last finished epoch and ends
+    with the same bytes.
 
     \b
       affcli train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
-      torchrun --nproc-per-node 4 -m affcli -- train …    (the same in four processes, on as many GPUs if there are any)
+      torchrun --nproc-per-node 4 -m affcli -- train --visual V.parquet --audio A.parquet \\
+        --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
     """
     _check(given)
     for written in (output, log_file):
@@ -150,7 +182,7 @@ def command(
 
 
 def _taken(kind: type[Options], given: Mapping[str, Any], **known: Any) -> Options:
-    """The dataclass, its fields filled with the options of the same names."""
+    """An instance of the dataclass, its fields filled from the options of the same names."""
     named = {field.name: given[field.name] for field in fields(kind) if field.name in given}
     return kind(**named, **known)
 

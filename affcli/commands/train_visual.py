@@ -1,4 +1,4 @@
-"""affcli train-visual: labelled face pictures → an image encoder with a head of the eight classes."""
+"""`affcli train-visual`: trains an image encoder with a classification head on labelled face images."""
 
 from __future__ import annotations
 
@@ -35,45 +35,77 @@ _SHOWN = 60  # pictures on a contact sheet
 
 @click.command("train-visual")
 @face_options
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|DIR|mini", help="What to begin with.")
+@click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|DIR|mini", help="Encoder to start from."
+)
 @options.output_folder
-@click.option("--cache", metavar="DIR", help="Keep decoded pictures here for other runs.  [default: until done]")
-@click.option("--dry-run", is_flag=True, help="Print how many pictures of each class there are, and end.")
-@click.option("--sheet", metavar="FILE.png", help="Draw augmented samples.")
-@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
+@click.option(
+    "--cache", metavar="DIR", help="Keep the decoded images here for other runs.  [default: removed when done]"
+)
+@click.option("--dry-run", is_flag=True, help="Print the number of images per class and exit.")
+@click.option("--sheet", metavar="FILE.png", help="Write a contact sheet of augmented samples.")
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the training data.")
 @click.option(
     "--optimizer",
     type=click.Choice(["adamw", "muon"]),
     default="adamw",
     show_default=True,
-    help="muon (with AdamW for what is no matrix of a block) needs fewer epochs from scratch.",
+    help="muon (AdamW for all but the matrices of the blocks) needs fewer epochs from scratch.",
 )
-@click.option("--lr", type=POSITIVE, default=2e-4, show_default=True, help="Peak rate, of the head.")
-@click.option("--warmup", type=RATE, default=0.1, show_default=True, help="Share of the steps in which it rises.")
-@click.option("--weight-decay", type=AT_LEAST_0, default=0.05, show_default=True)
-@click.option("--layer-decay", type=RATE, default=0.75, show_default=True, help="Rate of a block by that of the next.")
-@click.option("--drop-path", type=BELOW_1, default=0.1, show_default=True, help="Of the last block; less before it.")
-@click.option("--gamma", type=AT_LEAST_0, default=0.0, show_default=True, help="Focal loss; 0: cross-entropy.")
-@click.option("--label-smoothing", type=RATE, default=0.1, show_default=True)
-@click.option("--mixup", type=AT_LEAST_0, default=0.2, show_default=True, help="Alpha of its Beta; 0: none.")
+@click.option("--lr", type=POSITIVE, default=2e-4, show_default=True, help="Peak learning rate, that of the head.")
 @click.option(
-    "--augment", type=click.FloatRange(0, 2), default=1.0, show_default=True, help="Strength; 0: mirrors only."
+    "--warmup", type=RATE, default=0.1, show_default=True, help="Share of the steps over which the learning rate rises."
+)
+@click.option("--weight-decay", type=AT_LEAST_0, default=0.05, show_default=True, help="Weight decay of AdamW.")
+@click.option(
+    "--layer-decay",
+    type=RATE,
+    default=0.75,
+    show_default=True,
+    help="Each block's learning rate as a fraction of the next block's.",
+)
+@click.option(
+    "--drop-path",
+    type=BELOW_1,
+    default=0.1,
+    show_default=True,
+    help="Drop-path rate of the last block; earlier blocks use less.",
+)
+@click.option(
+    "--gamma", type=AT_LEAST_0, default=0.0, show_default=True, help="Gamma of the focal loss; 0 is cross-entropy."
+)
+@click.option(
+    "--label-smoothing", type=RATE, default=0.1, show_default=True, help="Share of a label spread over all classes."
+)
+@click.option(
+    "--mixup",
+    type=AT_LEAST_0,
+    default=0.2,
+    show_default=True,
+    help="Mix images in pairs: alpha of the Beta distribution; 0 for none.",
+)
+@click.option(
+    "--augment",
+    type=click.FloatRange(0, 2),
+    default=1.0,
+    show_default=True,
+    help="Strength of augmentation; 0: mirroring only.",
 )
 @click.option(
     "--ema",
     type=BELOW_1,
     default=0.999,
     show_default=True,
-    help="Average of the weights over the steps; 0: none.",
+    help="Decay of the moving average of the weights; 0 for none.",
 )
 @click.option(
     "--patience",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="End after this many epochs without a better score; 0: never.",
+    help="Stop after this many epochs without a better validation score; 0 for never.",
 )
-@options.batch_size(64, "Pictures")
+@options.batch_size(64, "Images")
 @options.seed
 @log_option
 @options.device
@@ -89,13 +121,14 @@ def command(
     log_file: str | None,
     **given: Any,
 ) -> None:
-    """Trains an image encoder and a head of the eight classes on labelled faces.
+    """Train an image encoder with a classification head on labelled face images.
 
-    Stage static mixes face sets: RAF-DB, FERPlus (its votes are soft labels), AffectNet, folders named by class. Stage
-    domain goes on with frames of the target videos; frames that hardly differ from the one before are left out, and a
-    video counts by the root of its frames. What -o names is a Hugging Face folder: extract-visual --model and plain
-    transformers load it. The epoch with the best macro F1 on held-out pictures is kept. The same command again
-    continues interrupted training after its last finished epoch, and ends with the same bytes.
+    Stage static trains on a mixture of face sets: RAF-DB, FERPlus (whose votes become soft labels), AffectNet, and
+    folders named by class. Stage domain continues on frames of the target videos; frames that hardly differ from the
+    one before are skipped, and videos are drawn in proportion to the square root of their length. The output is a
+    Hugging Face folder that extract-visual --model and transformers can load. The epoch with the best macro F1 on
+    held-out images is kept. Running the same command again continues interrupted training after the last finished epoch
+    and ends with the same bytes.
 
     \b
       affcli train-visual --stage static --data ferplus=FERPlus/ --dry-run --sheet look.png
@@ -103,12 +136,12 @@ def command(
       affcli train-visual --stage domain --frames cropped_aligned/ --labels Train_Set/ \\
         --val-labels Validation_Set/ --model stage1/ -o stage2/
       affcli extract-visual clips/ --model stage2/ --logits -o V.parquet
-      torchrun --nproc-per-node 4 -m affcli -- train-visual …    (the same in four processes)
+      torchrun --nproc-per-node 4 -m affcli -- train-visual --stage static --data ferplus=FERPlus/ -o stage1/
     """
     if not Share.given_by().speaks:
         terminal.mute_notes()
     if output is None and not dry_run:
-        raise UsageError("name the folder to write with -o, or look at the pictures with --dry-run.")
+        raise UsageError("name the output folder with -o, or only count the images with --dry-run.")
     faces = Faces.listed(given)
     if dry_run:
         faces.show_counts()
@@ -186,7 +219,7 @@ def _train_on(
         if folder.has(prints["made_from"]):
             return
         if data.held_out is None:
-            log.warning("without held-out pictures nothing tells which epoch is best: the last one is kept.")
+            log.warning("there are no held-out images to choose the best epoch by, so the last epoch is kept.")
         progress = Progress(folder.name, prints["made_from"])
         log_file = log_file if ranks.first else None
         with EpochLines(log_file, task.options.epochs, title="train-visual", counted="pictures") as lines:

@@ -1,4 +1,4 @@
-"""`affcli vote`: logits of windows, or of several tables, become one row a frame."""
+"""`affcli vote`: averages the logits of windows, or of several tables, into one row per frame."""
 
 from __future__ import annotations
 
@@ -39,11 +39,15 @@ def _read_calibration(source: str | None) -> Calibration | None:
     type=click.Choice(["logits", "probabilities"]),
     default="logits",
     show_default=True,
-    help="What is averaged: the logits, or their softmaxes.",
+    help="Average logits, or their softmax probabilities.",
 )
-@click.option("--hard", is_flag=True, help="Each row votes for its largest logit; the shares of votes are written.")
-@click.option("--weights", metavar="w1,w2,…", callback=_numbers, help="One for each input; equal by default.")
-@click.option("--calibration", metavar="FILE", help="Add the offsets that `affcli calibrate` wrote to the means.")
+@click.option(
+    "--hard", is_flag=True, help="Each row votes for the class with its largest logit; write the shares of votes."
+)
+@click.option(
+    "--weights", metavar="w1,w2,…", callback=_numbers, help="Weights of the inputs, one each.  [default: equal]"
+)
+@click.option("--calibration", metavar="FILE", help="After averaging, add the offsets that affcli calibrate wrote.")
 @options.logit_columns
 @options.table_format
 @options.force
@@ -59,14 +63,14 @@ def command(
     table_format: str | None,
     force: bool,
 ) -> None:
-    """Averages the logits that cover a frame: one row a frame, with a label.
+    """Average all logits of a frame: one row per frame, with its label.
 
-    INPUT is a table with the columns video, frame and one column of logits a class (Parquet, CSV or Arrow), a folder
-    of such tables, or - for standard input, the default. Rows with `start` and `end` in place of `frame` vote for
-    every frame in that span. Several inputs are an ensemble: a frame gets the mean of the inputs' own means, over
-    the inputs that have the frame.
+    INPUT is a table with the columns video, frame and one column of logits per class (Parquet, CSV or Arrow); a folder
+    of such tables; or - for standard input, the default. Rows with start and end in place of frame count for every
+    frame of that span, both ends included. Several inputs form an ensemble: each input is averaged by itself, and a
+    frame takes the mean over the inputs that have it.
 
-    Tables whose rows are ordered by video are read one video at a time; others are sorted in memory.
+    Tables sorted by video are read one video at a time; others are sorted in memory.
 
     \b
       affcli predict --model model.safetensors --visual V.parquet | affcli vote -o F.parquet

@@ -28,16 +28,30 @@ def _verbose(ctx: click.Context, param: click.Parameter, times: int) -> None:
         terminal.set_verbosity(times)
 
 
-quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quiet, help="Errors only.")
+quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quiet, help="Print errors only.")
 verbose = click.option(
-    "-v", "--verbose", count=True, expose_value=False, callback=_verbose, help="Say more; -vv: everything."
+    "-v", "--verbose", count=True, expose_value=False, callback=_verbose, help="Print more; -vv prints everything."
 )
 force = click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same result.")
-device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps")
-precision = click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+seed = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same result."
+)
+device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Device to run on; auto takes a GPU if there is one.",
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Number format of the computation; auto takes the fastest one that suits device and network.",
+)
 table_format = click.option(
-    "--format", "table_format", type=click.Choice(FORMATS), help="Instead of what the output's suffix says."
+    "--format", "table_format", type=click.Choice(FORMATS), help="Output format; overrides the suffix of the output."
 )
 
 
@@ -46,57 +60,70 @@ face = click.option(
     type=click.Choice(["largest", "left", "right", "all"]),
     default="largest",
     show_default=True,
-    help="Whose face; largest stays with the person it starts with, all gives each person rows of their own, NAME#1 ….",
+    help="Which face to follow. largest: keep the person it starts with; all: every person, as NAME#1, NAME#2, ….",
 )
 every = click.option(
-    "--every", type=click.IntRange(1), default=1, show_default=True, help="Encode each Nth frame only."
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Encode every Nth frame; interpolate the others.",
 )
 window = click.option(
-    "--window", type=click.IntRange(1), help="Frames in a window, at most the model's.  [default: the model's]"
+    "--window", type=click.IntRange(1), help="Window length in frames, at most the model's.  [default: the model's]"
 )
-stride = click.option("--stride", type=click.IntRange(1), help="Frames from window to window.  [default: the model's]")
+stride = click.option("--stride", type=click.IntRange(1), help="Frames between window starts.  [default: the model's]")
 kernel = click.option(
-    "-k", "--kernel", type=int, default=11, show_default=True, help="Rows in a window, odd, 1 to 1001."
+    "-k",
+    "--kernel",
+    type=int,
+    default=11,
+    show_default=True,
+    help="Length of the smoothing filter, in frames: odd, 1 to 1001.",
 )
 
-label_column = click.option("--label-column", metavar="NAME", help="Take the prediction from this column of labels.")
+label_column = click.option(
+    "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
+)
 frame_rate = click.option(
     "--fps",
     type=click.FloatRange(0, min_open=True),
     metavar="F",
-    help="Frames a second, for a table without times (time_s).",
+    help="Frame rate (frames per second) of a table without times (time_s).",
 )
 
 
 def output(*, required: bool = False, what: str = "Parquet") -> Callable[[Command], Command]:
     """`-o/--output`: a required file, or standard output by default."""
     if required:
-        return click.option("-o", "--output", required=True, metavar="FILE", help=f"Where to write ({what}).")
-    text = "Where to write: .parquet, .csv, .tsv or .arrow; - is standard output."
+        return click.option("-o", "--output", required=True, metavar="FILE", help=f"Output file ({what}).")
+    text = "Output table: .parquet, .csv, .tsv or .arrow; - is standard output."
     return click.option("-o", "--output", default="-", metavar="FILE", show_default=True, help=text)
 
 
 def _of_features(ctx: click.Context, param: click.Parameter, given: str) -> str:
-    """Refuses names of formats that hold no lists of numbers now, not when all is extracted."""
+    """Rejects formats that cannot hold lists of numbers before any work is done, not after extraction."""
     suffix = Path(given).suffix.lower()
     if suffix not in ("", *FEATURE_SUFFIXES):
-        raise click.BadParameter(f"'{suffix}' is no suffix of feature tables ({', '.join(FEATURE_SUFFIXES)}).")
+        raise click.BadParameter(
+            f"'{suffix}' is not a feature table format affcli knows ({', '.join(FEATURE_SUFFIXES)})."
+        )
     return given
 
 
 def feature_output(what: str) -> Callable[[Command], Command]:
     """`-o/--output`: a required file for a table of features, Parquet or Arrow."""
     return click.option(
-        "-o", "--output", required=True, metavar="FILE", callback=_of_features, help=f"Where to write ({what})."
+        "-o", "--output", required=True, metavar="FILE", callback=_of_features, help=f"Output file ({what})."
     )
 
 
-output_folder = click.option("-o", "--output", metavar="DIR", help="Where to write (a Hugging Face folder).")
+output_folder = click.option("-o", "--output", metavar="DIR", help="Output folder, in the Hugging Face layout.")
 
 
 def batch_size(default: int, what: str) -> Callable[[Command], Command]:
     return click.option(
-        "--batch-size", type=click.IntRange(1), default=default, show_default=True, help=f"{what} at a time."
+        "--batch-size", type=click.IntRange(1), default=default, show_default=True, help=f"{what} per batch."
     )
 
 
@@ -115,12 +142,12 @@ def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) 
         return None
     names = tuple(name.strip() for name in given.split(","))
     if not all(names) or len(set(names)) != len(names):
-        raise click.BadParameter(f"'{given}' is not a list A,B,… of different names.")
+        raise click.BadParameter(f"'{given}' is not a comma-separated list of distinct names (A,B,…).")
     return names
 
 
 def logit_columns(command: Command) -> Command:
-    """What a prediction table's columns mean; the command gets them as `columns`, a ColumnNames."""
+    """Options that name the columns of a prediction table; the command receives them as `columns`, a ColumnNames."""
 
     @functools.wraps(command)
     def with_columns(  # keyword arguments as click names them
@@ -144,19 +171,29 @@ def logit_columns(command: Command) -> Command:
 
 
 _LOGIT_COLUMNS = (
-    click.option("--video-column", default="video", show_default=True, metavar="NAME", help="Column of video ids."),
-    click.option("--frame-column", default="frame", show_default=True, metavar="NAME", help="Column of frame numbers."),
-    click.option("--frame-offset", type=int, default=0, show_default=True, help="Added to each frame number."),
-    click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns that hold the logits."),
+    click.option(
+        "--video-column", default="video", show_default=True, metavar="NAME", help="Column with the video ids."
+    ),
+    click.option(
+        "--frame-column", default="frame", show_default=True, metavar="NAME", help="Column with the frame numbers."
+    ),
+    click.option(
+        "--frame-offset",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Number added to every frame number; 1 if they start at 0.",
+    ),
+    click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns with the logits, one per class."),
     click.option(
         "--map",
         "renamed",
         metavar="COLUMN=CLASS",
         multiple=True,
         callback=_renamed,
-        help="Rename a class; of two columns of one class the larger counts. Repeatable.",
+        help="Rename a class column; of two columns with the same class, the larger value counts. Repeatable.",
     ),
-    click.option("--logits", metavar="COLUMN", help="One list column of logits instead, its items named by --classes."),
+    click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
 )
 
 

@@ -1,4 +1,4 @@
-"""Puts reports on standard output: rich tables for a person at a terminal, aligned plain text for a pipe."""
+"""Prints reports on standard output: rich tables on a terminal, aligned plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of texts: the first column is named by its rows, the others hold numbers."""
+    """A table of text cells: the first column holds row names, the others hold numbers."""
 
     title: str
     header: tuple[str, ...]
@@ -20,7 +20,7 @@ Report = Sequence[str | Grid]
 
 
 def show(report: Report) -> None:
-    """Prints the report; rich, which is slow to import, only where a person watches. NO_COLOR is honoured by rich."""
+    """Print the report, with rich (slow to import) only on a terminal. rich honours NO_COLOR."""
     if not sys.stdout.isatty():
         sys.stdout.write(as_text(report))
         return

@@ -1,7 +1,7 @@
-"""What people see on standard error: errors, notes, and a live progress line. The only importer of rich's progress.
+"""Messages on standard error: errors, notes, and a live progress line. The only module that imports rich.progress.
 
-Libraries speak through `logging` (loggers below "affcli"): `error` names an input that failed, `warning` is a note,
-`info` is for `-v`, `debug` for `-vv`. Nothing here ever writes to standard output.
+Libraries log through `logging` (loggers below "affcli"): `error` names an input that failed, `warning` is a note,
+`info` is shown with `-v`, `debug` with `-vv`. Nothing here writes to standard output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DE
 
 
 class _Terminal(logging.Handler):
-    """Prints log records as `affcli COMMAND: text`, above the progress line where one is shown."""
+    """Prints log records as `affcli COMMAND: text`, above the progress line if one is shown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Terminal(logging.Handler):
     def say(self, text: str) -> None:
         # A file name may hold a newline or an escape sequence; a message stays one harmless line.
         shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-        # Names that are no valid UTF-8 (surrogates) are shown, not a reason to fail.
+        # Names that are not valid UTF-8 (surrogates) are escaped instead of raising UnicodeEncodeError.
         line = f"{self.program}: {shown}".encode("utf-8", "backslashreplace").decode()
         if self.progress is not None:
             self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -46,7 +46,7 @@ _terminal = _Terminal()
 
 
 def start(program: str) -> None:
-    """Sends what the libraries log to standard error, each line beginning with `program` (`affcli vote`)."""
+    """Send the libraries' log to standard error, each line prefixed with `program` (such as `affcli vote`)."""
     logger = logging.getLogger("affcli")
     logger.propagate = False
     logger.handlers[:] = [_terminal]
@@ -55,44 +55,46 @@ def start(program: str) -> None:
 
 
 def set_verbosity(verbosity: int) -> None:
-    """-1 quiet (errors only), 0 errors and notes, 1 more, 2 everything and tracebacks."""
+    """Set what is printed: -1 errors only, 0 errors and notes, 1 more, 2 everything, with tracebacks."""
     _terminal.verbosity = max(-1, min(2, verbosity))
     logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
 
 
 def mute_notes() -> None:
-    """Leaves notes to another process that says the same; errors are said, and everything under -v."""
+    """Stop printing notes, because another process prints the same ones; errors, and everything with -v, stay."""
     if _terminal.verbosity == 0:
         logging.getLogger("affcli").setLevel(logging.ERROR)
 
 
 def name_command(command: str) -> None:
-    """Lines begin with `affcli COMMAND` from now on."""
+    """Prefix further lines with `affcli COMMAND`."""
     _terminal.program = f"affcli {command}"
 
 
 def verbosity() -> int:
+    """The current level: -1 quiet, 0 normal, 1 verbose, 2 everything."""
     return _terminal.verbosity
 
 
 def error(text: str) -> None:
-    """One line that says why the command ends."""
+    """Print one line that says why the command failed."""
     _terminal.say(text)
 
 
 def say(text: str) -> None:
-    """One line that says what was done; not with -q."""
+    """Print one line that says what was done, unless -q was given."""
     if _terminal.verbosity >= 0:
         _terminal.say(text)
 
 
 class Counter:
-    """Counts finished items and frames; shown live where a person watches, silent elsewhere."""
+    """Counts finished items and frames: shown live on a terminal, silent elsewhere."""
 
     def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
         self._progress, self._task = progress, task
 
     def advance(self, items: float = 0, *, frames: int = 0, note: str | None = None) -> None:
+        """Add finished items and frames; `note` replaces the text at the end of the line."""
         if self._progress is None or self._task is None:
             return
         task = next(t for t in self._progress.tasks if t.id == self._task)
@@ -106,7 +108,7 @@ class Counter:
 def counting(
     title: str, total: int, *, unit: str = "videos", counted: str = "frames", shown: bool = True
 ) -> Iterator[Counter]:
-    """A progress line `title ━━━ 3/6 videos · 412 frames · 23.1/s · 0:00:12`, only on a terminal and not with -q."""
+    """Show `title ━━━ 3/6 videos · 412 frames · 23.1/s · 0:00:12` while the block runs: on a terminal, without -q."""
     if not shown or _terminal.verbosity < 0 or not sys.stderr.isatty():
         yield Counter(None, None)
         return

@@ -13,6 +13,7 @@ from affcli.features.stream import Stream, open_features
 from affcli.files.inputs import MediaInput
 from affcli.media.ffmpeg import MediaError
 from affcli.media.hearing import FrameReader, Frames, MoreFrames, RegularFrames, ShownFrames
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.schema import base_names
 
 Floats = NDArray[np.float64]
@@ -21,8 +22,8 @@ Floats = NDArray[np.float64]
 class FrameSource:
     """A Source: finds frames in a feature table, in the picture beside the sound, or at a frame rate."""
 
-    def __init__(self, *, fps: float | None, table: str | None) -> None:
-        self._fps = fps
+    def __init__(self, *, fps: float | None, table: str | None, choice: TrackChoice = FILES_OWN) -> None:
+        self._fps, self._choice = fps, choice
         self._table = open_features(table) if table else None
 
     @property
@@ -41,7 +42,7 @@ class FrameSource:
         if known.complete and len(known.times_s):  # none are known where they follow from a rate
             return frames, nullcontext()
         try:
-            return frames, FrameReader(item, len(known.times_s))
+            return frames, FrameReader(item, len(known.times_s), self._choice)
         except MediaError as error:
             if self._fps is not None:
                 return RegularFrames(self._fps), nullcontext()

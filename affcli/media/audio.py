@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.media.ffmpeg import Decoder, MediaError, why_unreadable
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 PIECE_S: Final = 30
 CONTEXT_S: Final = 2
@@ -47,9 +48,12 @@ class SoundPiece:
     keep_to: int
 
 
-def open_sound(path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S) -> SoundPieces:
-    """The sound of a file's first sound track as pieces of `piece_s` seconds, mono at the rate asked for; none where it
-    has no sound.
+def open_sound(
+    path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, choice: TrackChoice = FILES_OWN
+) -> SoundPieces:
+    """The sound of a file's first sound track as pieces of `piece_s` seconds, mono at the rate asked for.
+
+    There are none where the file has no sound.
 
     Raises MediaError for what is no media file.
     """
@@ -66,6 +70,7 @@ class SoundPieces:
     def __init__(self, path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S) -> None:
         """Starts decoding and reads the first samples, so that a file that is no media fails here (MediaError)."""
         self.end_s = 0.0
+        self.starts_s = 0.0
         self.problem: str | None = None
         self._rate = sample_rate_hz
         self._decoder = Decoder(path, *_outputs(sample_rate_hz))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
 from affcli.media.audio import PIECE_S, SoundPiece, open_sound
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
 
 Floats = NDArray[np.float64]
@@ -122,8 +123,8 @@ class FrameReader:
     The first `known` of them are passed over. Raises MediaError where there is no frame.
     """
 
-    def __init__(self, item: MediaInput, known: int) -> None:
-        self._reader = open_frame_times(item.path)
+    def __init__(self, item: MediaInput, known: int, choice: TrackChoice = FILES_OWN) -> None:
+        self._reader = open_frame_times(item.path, choice=choice)
         self._times_s, self._taken = array("d"), known
         self._complete = False
         self._error: BaseException | None = None
@@ -201,13 +202,17 @@ class Heard:
 
 @dataclass(frozen=True)
 class Closed:
-    """An input is done: `failure` says why it gives no rows, `problem` why it may lack some."""
+    """An input is done: `failure` says why it gives no rows, `problem` why it may lack some.
+
+    `starts_s` is the time at which players show what has `time_s` 0.
+    """
 
     item: MediaInput
     more: MoreFrames = NO_MORE
     end_s: float = 0.0
     problem: str | None = None
     failure: str | None = None
+    starts_s: float = 0.0
 
 
 Event = Opened | Heard | Closed
@@ -219,6 +224,7 @@ class Hear:
 
     source: Source
     sample_rate_hz: int
+    choice: TrackChoice = FILES_OWN
     piece_s: int = PIECE_S
 
     def __call__(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
@@ -229,11 +235,13 @@ class Hear:
             yield Closed(item, failure=str(error))
 
     def _pieces_of(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
-        with open_sound(item.path, sample_rate_hz=self.sample_rate_hz, piece_s=self.piece_s) as sound:
+        with open_sound(
+            item.path, sample_rate_hz=self.sample_rate_hz, piece_s=self.piece_s, choice=self.choice
+        ) as sound:
             frames, opened = self.source.open(item, known)
             with opened as reader:
                 take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)
                 yield Opened(item, frames)
                 for piece in sound:
                     yield Heard(piece, sound.end_s, take(sound.end_s))
-                yield Closed(item, take(np.inf), sound.end_s, sound.problem)
+                yield Closed(item, take(np.inf), sound.end_s, sound.problem, starts_s=sound.starts_s)

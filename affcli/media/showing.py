@@ -17,6 +17,7 @@ from affcli.files.inputs import MediaInput, digest, find_inputs
 from affcli.media.drawings import Drawings
 from affcli.media.faces import LONG_SIDE, TEMPLATE_SIZE, FaceDetector
 from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.tracks import Rule
 from affcli.media.video import open_pictures, open_video, read_frame_times
 from affcli.schema import base_names
@@ -31,11 +32,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Closed:
-    """An input is done: `failure` says why it gives no rows, `problem` why it may lack some."""
+    """An input is done: `failure` says why it gives no rows, `problem` why it may lack some.
+
+    `starts_s` is the time at which players show what has `time_s` 0.
+    """
 
     item: MediaInput
     problem: str | None = None
     failure: str | None = None
+    starts_s: float = 0.0
 
 
 Event = Opened | SeenFrame | Closed
@@ -92,6 +97,7 @@ class Show:
     scales: tuple[float, ...] = (1.0,)  # of the crops, ascending; a feature is the mean over them
     drawings: Drawings | None = None
     threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
+    choice: TrackChoice = FILES_OWN
 
     @cached_property
     def _faces(self) -> Watcher:
@@ -120,10 +126,12 @@ class Show:
             yield Closed(item, failure=str(error))
 
     def _video_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
-        with open_video(item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE) as frames:
+        with open_video(
+            item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE, choice=self.choice
+        ) as frames:
             yield Opened(item)
             yield from self._watching(self._faces, item)(frames, after)
-            yield Closed(item, frames.problem)
+            yield Closed(item, frames.problem, starts_s=frames.starts_s)
 
     def _pictures_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
         times_s = self.times.of(item)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError, listed
 from affcli.files.inputs import numbered_pictures
 from affcli.media.ffmpeg import Clock, Decoder, MediaError, Stamp, why_unreadable
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
 
@@ -52,6 +53,7 @@ class VideoFrames(ABC):
     """
 
     clock: Clock | None = None
+    starts_s = 0.0  # when players show what has `time_s` 0
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -80,7 +82,9 @@ class VideoFrames(ABC):
         self.close()
 
 
-def open_video(path: Path, *, after: int = 0, reduced_to: int | None = None) -> VideoFrames:
+def open_video(
+    path: Path, *, after: int = 0, reduced_to: int | None = None, choice: TrackChoice = FILES_OWN
+) -> VideoFrames:
     """The frames of a media file, upright (a rotation that the file asks for is applied), in order of presentation.
 
     With `reduced_to`, each comes also in square pixels, its longer side reduced to so many, by averaging: ffmpeg does
@@ -100,16 +104,16 @@ def open_pictures(folder: Path, *, fps: float | None = None) -> VideoFrames:
     return _PictureFrames(folder, fps)
 
 
-def read_frame_times(path: Path) -> NDArray[np.float64]:
+def read_frame_times(path: Path, *, choice: TrackChoice = FILES_OWN) -> NDArray[np.float64]:
     """Presentation times [n], in seconds from the container's start, of exactly the frames that `open_video` gives.
 
     Everything is decoded, but no pixels are moved. Raises MediaError where not a single frame can be decoded.
     """
-    with open_frame_times(path) as times:
+    with open_frame_times(path, choice=choice) as times:
         return np.fromiter(times, np.float64)
 
 
-def open_frame_times(path: Path) -> FrameTimes:
+def open_frame_times(path: Path, *, choice: TrackChoice = FILES_OWN) -> FrameTimes:
     """The same one after the other, while ffmpeg goes on decoding."""
     return FrameTimes(path)
 

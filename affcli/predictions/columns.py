@@ -12,7 +12,7 @@ from affcli.errors import AffcliError, UsageError, listed
 from affcli.schema import AUDIO, CLASSES, VISUAL
 
 # Floating-point columns that other tools write beside their logits.
-_NEVER_LOGITS = frozenset({"time_s", "timestamp", "score", "confidence", "valence", "arousal", "label"})
+_NEVER_LOGITS = frozenset({"time_s", "timestamp", "score", "confidence", "speech", "valence", "arousal", "label"})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from affcli.errors import AffcliError
 from affcli.predictions.columns import is_number
 from affcli.predictions.logit_table import VideoRows
-from affcli.schema import FRAMES, class_fields, with_metadata
+from affcli.predictions.naming import Naming
+from affcli.schema import FRAMES, class_fields, metadata_of, with_metadata
 
 
 def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Schema:
@@ -30,7 +31,10 @@ def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Map
 
 
 def frame_rows(schema: pa.Schema, rows: VideoRows, label: pa.Array | None = None) -> pa.Table:
-    """The rows under a frame schema: logits rounded to float32, null for NaN; the label is that of the largest."""
+    """The rows under a frame schema: logits rounded to float32, null for NaN; the label is that of the largest.
+
+    It is null in rows that the schema's metadata leaves unsure (see `Naming`).
+    """
     count = len(rows.frame)
     classes = schema.names[len(schema.names) - 1 - rows.logits.shape[1] : -1]
     logits = np.asarray(rows.logits.T, np.float32, order="C")
@@ -41,9 +45,18 @@ def frame_rows(schema: pa.Schema, rows: VideoRows, label: pa.Array | None = None
         "time_s": pa.nulls(count, pa.float64()),
         **{name: rows.carried[name] for name in rows.carried.column_names if name != "label"},
         **{name: pa.array(column, from_pandas=missing) for name, column in zip(classes, logits, strict=True)},
-        "label": labels_of(logits.T, classes) if label is None else label,
+        "label": _named(schema, rows, labels_of(logits.T, classes) if label is None else label),
     }
     return pa.table([columns[name] for name in schema.names], names=schema.names)
+
+
+def _named(schema: pa.Schema, rows: VideoRows, label: pa.Array) -> pa.Array:
+    """The labels, null in unsure rows; those of a table without logits are left as they are."""
+    metadata = metadata_of(schema)
+    rule = Naming.of(metadata)
+    if rule is None or not rows.logits.shape[1]:
+        return label
+    return pc.if_else(pa.array(rule.unsure(rows, metadata.get("space"))), pa.scalar(None, label.type), label)
 
 
 def labels_of(logits: np.ndarray, classes: Sequence[str]) -> pa.Array:

@@ -49,7 +49,7 @@ class LogitTable:
     `name` is what the user calls it; `classes` its classes in order; `metadata` what it says of itself; `ours`
     whether affcli made it; `has_logits` is false where it has only a `label` column. `ids` are its videos in
     codepoint order, `carried_schema` its other columns, or those of them that `carry` names. Where `labels_suffice`,
-    the logits of tables of ours that have labels are not read, as if they had none: a third of the time.
+    the logits of tables of ours whose frames all have a label are not read, as if they had none: a third of the time.
 
     A table whose rows are ordered by video is read with one video in memory at a time; otherwise it is sorted in
     memory. Raises AffcliError for what cannot be read so, naming the column and the option that helps.
@@ -125,7 +125,8 @@ class _Part:
     ) -> None:
         self.reader = files.enter_context(TableReader(file, text=(names.video,)))
         self.layout = layout_of(self.reader.name, self.reader.schema, self.reader.metadata, names)
-        if labels_suffice and self.ours and names.label in self.layout.carried:
+        named = self.ours and "min_confidence" not in self.reader.metadata  # else labels may be null, see Naming
+        if labels_suffice and named and names.label in self.layout.carried:
             self.layout = without_logits(self.layout)
         self.carried = [name for name in self.layout.carried if carry is None or name in carry]
         self._offset = names.frame_offset

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.predictions.frame_sums import FrameSums
 from affcli.predictions.frame_table import frame_rows, frame_schema, largest
 from affcli.predictions.logit_table import LogitTable, VideoRows
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from affcli.predictions.calibration import Calibration
 
 # Columns of the input that belong to the frame, not to the row, with their types.
-PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_()}
+PER_FRAME = {"time_s": pa.float64(), "face": pa.bool_(), "audio": pa.bool_(), "speech": pa.float32()}
 
 # Spans are spread over their frames in pieces of at most about this many rows, to bound the memory.
 SPREAD_ROWS = 1 << 20
@@ -63,7 +64,7 @@ class Vote:
         if calibration is not None:
             calibration.check(self._classes, space)
         self.videos = sorted({video for table in tables for video in table.ids})
-        known = {name for table in tables if not table.spans for name in table.carried_schema.names}
+        known = {field.name for table in tables if not table.spans for field in table.carried_schema if _is_ours(field)}
         self._carried = [name for name in PER_FRAME if name in known]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
         self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts())
@@ -99,6 +100,11 @@ class Vote:
         return facts
 
 
+def _is_ours(field: pa.Field) -> bool:
+    """Whether a column is of the kind that PER_FRAME means; a `speech` that holds a transcript is not."""
+    return field.name != "speech" or bool(pa.types.is_floating(field.type))
+
+
 def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[float]:
     if weights is None:
         return [1.0] * tables
@@ -129,7 +135,7 @@ def means_of(rows: VideoRows, source: str, space: str = LOGITS) -> FrameMeans:
     if rows.end is not None:
         return _span_means(rows, values)
     frame, index = _frames_of(rows.frame)
-    sums = _Sums(values.shape[1], len(frame))
+    sums = FrameSums(values.shape[1], len(frame))
     sums.add(index, values, complete=rows.missing == 0)
     first = np.empty(len(frame), np.int64)
     first[index[::-1]] = np.arange(len(index) - 1, -1, -1)  # of repeated indices the last assignment stays
@@ -158,44 +164,13 @@ def _span_means(rows: VideoRows, values: np.ndarray) -> FrameMeans:
     lowest = int(rows.frame.min())
     frame = np.arange(lowest, int(rows.end.max()) + 1)
     lengths = rows.end - rows.frame + 1
-    sums = _Sums(values.shape[1], len(frame))
+    sums = FrameSums(values.shape[1], len(frame))
     pieces = np.searchsorted(np.cumsum(lengths), np.arange(SPREAD_ROWS, lengths.sum(), SPREAD_ROWS)) + 1
     for some in np.split(np.arange(len(lengths)), np.unique(pieces)):
         row = np.repeat(some, lengths[some])
         step = np.arange(len(row)) - np.repeat(np.cumsum(lengths[some]) - lengths[some], lengths[some])
         sums.add(rows.frame[row] - lowest + step, values[row], complete=rows.missing == 0)
     return FrameMeans(rows.video, frame, sums.mean(), sums.votes, {})
-
-
-class _Sums:
-    """Sums and counts of the numbers of each frame and class, in float64; NaN takes no part."""
-
-    def __init__(self, classes: int, frames: int) -> None:
-        self._sums = np.zeros((classes, frames))
-        self._counts = np.zeros((classes, frames), np.int64)
-        self.votes = np.zeros(frames, np.int64)
-
-    def add(self, index: np.ndarray, values: np.ndarray, *, complete: bool) -> None:
-        """Adds the rows of `values` [n, C] to the frames `index` [n]; `complete` says that none is NaN."""
-        frames = len(self.votes)
-        if complete:
-            rows = np.bincount(index, minlength=frames)
-            self.votes += rows
-            self._counts += rows
-            for total, column in zip(self._sums, values.T, strict=True):
-                total += np.bincount(index, column, frames)
-            return
-        present = ~np.isnan(values)
-        self.votes += np.bincount(index, present.any(axis=1), frames).astype(np.int64)
-        for total, count, column, there in zip(self._sums, self._counts, values.T, present.T, strict=True):
-            total += np.bincount(index[there], column[there], frames)
-            count += np.bincount(index[there], minlength=frames)
-
-    def mean(self) -> np.ndarray:
-        """Means [F, C], NaN where nothing was added."""
-        with np.errstate(invalid="ignore"):
-            means: np.ndarray = self._sums / self._counts
-        return np.transpose(means)
 
 
 def in_space(logits: np.ndarray, space: str) -> np.ndarray:
@@ -251,7 +226,7 @@ def _first_known(tables: Sequence[tuple[Mapping[str, pa.Array], np.ndarray]], na
 def _per_frame(name: str, carried: pa.Table, rows: np.ndarray) -> Mapping[str, pa.Array]:
     """The columns that belong to frames, from one row of each."""
     columns = {}
-    for column in carried.column_names:
+    for column in (field.name for field in carried.schema if _is_ours(field)):
         values = carried[column].combine_chunks().take(pa.array(rows))
         try:
             columns[column] = values.cast(PER_FRAME[column])

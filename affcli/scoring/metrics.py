@@ -68,6 +68,8 @@ class Score:
     per_class: tuple[ClassScore, ...]
     per_video: tuple[VideoScore, ...]
     confusion: Counts
+    named: float  # the share of the frames that the table names
+    named_accuracy: float  # of those frames; 0 where there are none
 
     @property
     def classes_present(self) -> int:
@@ -89,13 +91,15 @@ class Difference:
 class Tally:
     """Frames counted by video, sorted by name: `confusions` is int64 [videos, truth, predicted].
 
-    `labelled` also counts the frames that have a label but no prediction, which stand in no confusion. `table` is what
-    the user calls the predictions.
+    `labelled` also counts the frames that have a label but no prediction, which stand in no confusion. `named` int64
+    [truth, predicted] counts the frames of all videos whose label is not null for want of confidence; None where all
+    are named. `table` is what the user calls the predictions.
     """
 
     videos: tuple[str, ...]
     confusions: Counts
     labelled: int
+    named: Counts | None = None
     table: str = ""
 
 
@@ -174,6 +178,8 @@ def _score(tally: Tally, resampled: Floats | None) -> Score:
         per_class=_class_scores(pooled),
         per_video=_video_scores(tally),
         confusion=pooled,
+        named=1.0 if tally.named is None else float(_ratio(tally.named.sum(), pooled.sum())),
+        named_accuracy=float(accuracy(pooled if tally.named is None else tally.named)),
     )
 
 

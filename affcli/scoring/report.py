@@ -26,7 +26,8 @@ def report(tables: Sequence[Compared], *, per_video: bool = False) -> Report:
     first = tables[0].score
     notes = reasons(tables)
     if len(tables) == 1:
-        parts: list[str | Grid] = [_counts(first), _headline(first), *notes, _classes(first), _confusion(first)]
+        parts: list[str | Grid] = [_counts(first), _headline(first), *_named(first), *notes]
+        parts += [_classes(first), _confusion(first)]
     else:
         parts = [_counts(first), *(_differences(tables, figure) for figure in FIGURES), *notes]
     if per_video:
@@ -66,6 +67,13 @@ def percent(share: float) -> str:
     if share in (0, 1):
         return f"{share:.0%}".replace("%", " %")
     return f"{min(max(100 * share, 0.01), 99.99):.2f} %"
+
+
+def _named(score: Score) -> list[str]:
+    """What the labels that were sure are worth, where some were not."""
+    if score.named == 1:
+        return []
+    return [f"{percent(score.named)} of the frames are named, {percent(score.named_accuracy)} of these rightly."]
 
 
 def _headline(score: Score) -> Grid:
@@ -192,6 +200,8 @@ def _figures(score: Score, *, per_video: bool) -> dict[str, Any]:
         "accuracy_ci": _pair(score.accuracy_ci),
         "per_class": [_class_object(one) for one in score.per_class],
         "confusion": score.confusion.tolist(),
+        "named": score.named,
+        "named_accuracy": score.named_accuracy,
     }
     return found | {"per_video": [vars(one) for one in score.per_video]} if per_video else found
 

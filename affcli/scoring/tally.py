@@ -15,6 +15,7 @@ from affcli.labels.matching import matching_rows
 from affcli.labels.reader import VideoLabels, class_numbers
 from affcli.predictions.frame_table import faces, largest
 from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.naming import Naming
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring.metrics import Counts, Tally, confusion
 
@@ -41,7 +42,8 @@ class Rules:
 class Matched:
     """One video's labelled frames that have a prediction: `truth` and `predicted` are int8 [m], class numbers.
 
-    `row` int64 [m] is where in `rows` each prediction stands; `missing` are the labelled frames without one.
+    `row` int64 [m] is where in `rows` each prediction stands; `named` bool [m] is false where the table's label is null
+    for want of confidence; `missing` are the labelled frames without a prediction.
     """
 
     video: str
@@ -49,18 +51,21 @@ class Matched:
     predicted: Numbers
     row: NDArray[np.int64]
     rows: VideoRows
+    named: NDArray[np.bool_]
     missing: NDArray[np.int64]
 
 
 def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Tally:
     """Counts every labelled frame of every video by its true and its predicted class; see `matched` for errors."""
     matrices: dict[str, Counts] = {}
+    named = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     labelled = 0
     for found in matched(table, labels, rules):
         labelled += found.truth.size + found.missing.size
         if found.truth.size:
             matrices[found.video] = confusion(found.truth, found.predicted)
-    return Tally(tuple(matrices), np.stack(list(matrices.values())), labelled, table=table.name)
+            named += confusion(found.truth[found.named], found.predicted[found.named])
+    return Tally(tuple(matrices), np.stack(list(matrices.values())), labelled, named, table=table.name)
 
 
 def matched(
@@ -68,18 +73,19 @@ def matched(
 ) -> Iterator[Matched]:
     """Joins labels and predictions by frame number, a video at a time, in codepoint order of the videos.
 
-    `predict` is what `predictor` chooses where none is given.
+    `predict` is what `guesser` chooses where none is given.
     Raises AffcliError where a labelled frame has no prediction (unless `rules.allow_missing`; at the end, to name all
     of them), where a frame has two, where the classes are not the eight, and where nothing is left to score.
     """
-    predict = predict or predictor(table, rules.label_column)
+    predict = predict or guesser(table, rules.label_column)
+    label = rules.label_column or ("label" if states_confidence(table) else None)
     if rules.faces_only and "face" not in table.carried_schema.names:
         raise AffcliError(f"{table.name} has no column 'face', so --faces-only cannot tell which frames have one.")
     _note_unlabelled(table, labels)
     gaps: dict[str, NDArray[np.int64]] = {}
     frames = 0
     for video in sorted(labels):
-        found = _match(_rows_of(table, video), labels[video].labels, predict, rules, table.name)
+        found = _match(_rows_of(table, video), labels[video].labels, predict, rules, table.name, label)
         frames += found.truth.size
         if found.missing.size:
             gaps[video] = found.missing
@@ -97,8 +103,12 @@ def _rows_of(table: LogitTable, video: str) -> VideoRows:
     return VideoRows(video, np.empty(0, np.int64), logits, table.carried_schema.empty_table())
 
 
-def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, source: str) -> Matched:
+def _match(
+    rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, source: str, label: str | None
+) -> Matched:
+    """`label` is the column that is null in unsure rows, where the table has one."""
     predicted = predict(rows)
+    named = np.ones(len(predicted), bool) if label is None else rows.carried[label].is_valid().to_numpy()
     wanted = _labelled_frames(labels)
     row = matching_rows(wanted, rows.frame, trailing=TRAILING_LABELS)
     if rules.faces_only:
@@ -107,7 +117,7 @@ def _match(rows: VideoRows, labels: Numbers, predict: Predictor, rules: Rules, s
         wanted, row = wanted[counts], row[counts]
     covered = np.append(predicted, NO_PREDICTION)[row] != NO_PREDICTION
     row = row[covered]
-    return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, wanted[~covered])
+    return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, named[row], wanted[~covered])
 
 
 def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:
@@ -138,6 +148,26 @@ def predictor(table: LogitTable, label_column: str | None) -> Predictor:
             return _by_label("label", table.name)
         _log.warning("%s: its logits count, not its column 'label'; --label-column label would take that.", table.name)
     return by_logits(table)
+
+
+def guesser(table: LogitTable, label_column: str | None) -> Predictor:
+    """As `predictor`, but a row whose label is null for want of confidence gets the class with the largest logit."""
+    named = predictor(table, label_column)
+    if label_column is not None or not states_confidence(table):
+        return named
+    guess = by_logits(table)
+
+    def predict(rows: VideoRows) -> Numbers:
+        own = named(rows)
+        return np.where(own == NO_PREDICTION, guess(rows), own)
+
+    return predict
+
+
+def states_confidence(table: LogitTable) -> bool:
+    """Whether the table is one of ours whose labels are null where they are unsure."""
+    has_both = table.has_logits and "label" in table.carried_schema.names
+    return table.ours and has_both and Naming.of(table.metadata) is not None
 
 
 def _labels_agree(table: LogitTable) -> bool:

@@ -18,7 +18,7 @@ from affcli.files.outputs import write_folder
 from affcli.labels.reader import VideoLabels
 from affcli.predictions.logit_table import LogitTable
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.scoring.tally import predictor
+from affcli.scoring.tally import guesser, predictor
 from affcli.tables.abaw_submission import HEADER, Locations
 from affcli.views.labelled_video import LabelledTable, LabelledVideo, require_times
 from affcli.views.segments import Segments, confidences, segments_of
@@ -31,9 +31,14 @@ _log = logging.getLogger(__name__)
 Numbers = NDArray[np.int8]
 
 
-def predicted_labels(table: LogitTable, label_column: str | None = None) -> dict[str, VideoLabels]:
-    """Every video's predictions in the form of labels, as long as its last row's frame; -1 where there is none."""
-    predict = predictor(table, label_column)
+def predicted_labels(
+    table: LogitTable, label_column: str | None = None, *, guess: bool = False
+) -> dict[str, VideoLabels]:
+    """Every video's predictions in the form of labels, as long as its last row's frame; -1 where there is none.
+
+    With `guess`, a frame that is unsure gets the class with the largest logit.
+    """
+    predict = (guesser if guess else predictor)(table, label_column)
     found = {}
     for rows in table.videos():
         labels = np.full(rows.frame[-1], NOT_ANNOTATED, np.int8)

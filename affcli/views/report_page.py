@@ -123,7 +123,7 @@ def _facts(video: PageVideo) -> str:
     facts = [_length(video.timeline), counted(video.timeline.frames, "frame")] if video.timeline.timed else []
     facts = facts or [counted(video.timeline.frames, "frame")]
     facts += [f"face in {_percent(video.face)}"] if video.face is not None else []
-    facts += [f"sound in {_percent(video.audio)}"] if video.audio is not None else []
+    facts += [f"audio in {_percent(video.audio)}"] if video.audio is not None else []
     return " · ".join(facts)
 
 
@@ -228,9 +228,9 @@ _PAGE: Final = """\
 <main>
 <div class="videos" role="region" aria-label="Videos" tabindex="0">
 <table>
-<caption>Videos and what fills most of their time</caption>
-<thead><tr><th scope="col">Video</th><th scope="col" class="number">Length</th><th scope="col">Most of the time</th>
-<th scope="col" class="number minor">Face</th><th scope="col" class="number minor">Sound</th></tr></thead>
+<caption>Videos and their most frequent labels</caption>
+<thead><tr><th scope="col">Video</th><th scope="col" class="number">Length</th><th scope="col">Most frequent labels</th>
+<th scope="col" class="number minor">Face</th><th scope="col" class="number minor">Audio</th></tr></thead>
 <tbody>
 {rows}
 </tbody>
@@ -250,8 +250,9 @@ _PAGE: Final = """\
 <div id="values" aria-hidden="true"></div>
 </div>
 <output id="now" aria-live="off"></output>
-<p id="keys" class="keys muted"><kbd>←</kbd> <kbd>→</kbd> a second, with <kbd>Shift</kbd> a frame, <kbd>Page Up</kbd>
-<kbd>Page Down</kbd> next and previous segment, <kbd>Space</kbd> plays. Numbers are probabilities in %.</p>
+<p id="keys" class="keys muted"><kbd>←</kbd> <kbd>→</kbd> move by one second, with <kbd>Shift</kbd> by one frame;
+<kbd>Page Up</kbd> <kbd>Page Down</kbd> go to the next or previous segment; <kbd>Space</kbd> plays and pauses. The
+numbers are probabilities in percent.</p>
 <details><summary id="count"></summary>
 <div class="segments" role="region" aria-labelledby="count" tabindex="0"><table>
 <thead><tr><th scope="col">Start</th><th scope="col" class="number">Length</th><th scope="col">Label</th>
@@ -264,7 +265,7 @@ _PAGE: Final = """\
 </div>
 </section>
 </main>
-<footer class="muted">Made by affcli {version}. Labels name apparent expression, not felt emotion.</footer>
+<footer class="muted">Made with affcli {version}. Labels describe apparent expression, not felt emotion.</footer>
 <script type="application/json" id="data">{data}</script>
 <script>{script}</script>
 </body>

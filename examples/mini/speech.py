@@ -320,7 +320,9 @@ def figures(name: str, label: NDArray[np.int64], said: NDArray[np.int64], *, who
     recalls = [float((said[label == number] == number).mean()) for number in spoken]
     low, high = wilson(int((said == label).sum()), len(label))
     anger = (said == 1).sum() / max((label == 1).sum(), 1)
-    line = f"{name}: mean recall {np.mean(recalls):.1%}, accuracy {(said == label).mean():.1%} ({low:.1%} to {high:.1%})"
+    line = (
+        f"{name}: mean recall {np.mean(recalls):.1%}, accuracy {(said == label).mean():.1%} ({low:.1%} to {high:.1%})"
+    )
     line += f" of {len(label)}; Anger said {anger:.2f} times as often as it is true"
     if not whole:
         return line

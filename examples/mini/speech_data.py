@@ -44,9 +44,15 @@ _CLONES: Final = {  # folder: (address, commit, what is downloaded)
         "450 MB; of it only CREMA-D: Open Database License 1.0",
     ),
     "nEMO": ("https://github.com/amu-cai/nEMO", "66de9999a8f2f605eb5f64841790aa5cb0877782", "430 MB, CC BY-NC-SA 4.0"),
-    "URDU-Dataset": ("https://github.com/siddiquelatif/URDU-Dataset", "4b546d4e0fa36d1c86c53a281631b2ab7ce2fdec", "70 MB, for research"),
+    "URDU-Dataset": (
+        "https://github.com/siddiquelatif/URDU-Dataset",
+        "4b546d4e0fa36d1c86c53a281631b2ab7ce2fdec",
+        "70 MB, for research",
+    ),
 }
-_VOTES: Final = "https://raw.githubusercontent.com/CheyneyComputerScience/CREMA-D/master/processedResults/tabulatedVotes.csv"
+_VOTES: Final = (
+    "https://raw.githubusercontent.com/CheyneyComputerScience/CREMA-D/master/processedResults/tabulatedVotes.csv"
+)
 _VOTES_SHA256: Final = "774d9d759cb5caf2542758a39eca8c0f1d2777f9987ff5d5adf8066d192f377b"
 
 # Sentences that stand in CREMA-D twice, under two emotions.

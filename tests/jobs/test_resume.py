@@ -30,7 +30,13 @@ from affcli.models.encoders.audio_encoder import AudioEncoder
 
 SCHEMA = pa.schema([pa.field("video", pa.string()), pa.field("frame", pa.int32())])
 # Runs affcli with chunks kept every so many seconds, in a process that can be killed.
-KEEPS = "import sys; from affcli import cli, resume; parts.KEEP_EVERY_S = float(sys.argv[1]); cli.main(sys.argv[2:])"
+KEEPS = """
+import sys
+from affcli import cli
+from affcli.jobs import parts
+parts.KEEP_EVERY_S = float(sys.argv[1])
+cli.main(sys.argv[2:])
+"""
 # The same, and kills itself where a file would get the name NAME.
 DIES = f"""
 import os
@@ -106,7 +112,7 @@ def test_a_long_video_goes_on_from_its_last_chunk(
 def test_frames_that_are_done_are_not_encoded_again(
     tmp_path: Path, visual: Extract, interrupt_at: Interrupt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affcli.predictions.frame_table import faces
+    from affcli.media import faces
 
     write_frames(tmp_path / "x.mkv", two_people(20))
     interrupt_at(11)

@@ -23,7 +23,7 @@ from affcli.schema import CLASSES
 
 CONTRACT = [
     *("version", "frames", "videos", "classes_present", "coverage", "accuracy", "macro_f1"),
-    *("macro_f1_ci", "accuracy_ci", "per_class", "confusion"),
+    *("macro_f1_ci", "accuracy_ci", "per_class", "confusion", "named", "named_accuracy"),
 ]
 
 

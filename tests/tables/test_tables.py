@@ -271,7 +271,9 @@ def test_a_full_disk_is_said(table_format: str) -> None:
 
 def test_a_named_pipe_is_written_and_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    code = f"import sys; from affcli.tables import TableReader as R; print(R({str(tmp_path / 'pipe')!r}).num_rows)"
+    code = (
+        f"import sys; from affcli.tables.reader import TableReader as R; print(R({str(tmp_path / 'pipe')!r}).num_rows)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as reader:
         written(tmp_path / "pipe")
         assert reader.communicate(timeout=60)[0] == "2\n"

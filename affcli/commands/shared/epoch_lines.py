@@ -1,4 +1,4 @@
-"""What the training commands share: the epochs' lines in `--log` and on the terminal, and outputs that are there."""
+"""Shared by the training commands: epoch reports in `--log` and on the terminal, and the check for finished work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 log_option = click.option(
-    "--log", "log_file", metavar="FILE", help="Write one JSON object a line for each epoch; replaced if it exists."
+    "--log", "log_file", metavar="FILE", help="Write one line of JSON per epoch; an existing file is replaced."
 )
 
 

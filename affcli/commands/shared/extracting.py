@@ -1,4 +1,4 @@
-"""What the two extract commands share: their inputs, the options about finished and failed work, the closing line."""
+"""Shared by the commands that read media: their inputs, the options for finished and failed work, the last line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
 from affcli.jobs import job
 from affcli.jobs.shares import Share
+from affcli.media.track_choice import TrackChoice
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,20 +21,61 @@ POSITIVE = click.FloatRange(0, min_open=True)
 
 _INPUTS = (
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
-    click.option("--from-file", metavar="LIST", help="Read names of inputs from a file, one a line; - is stdin."),
-    click.option("-0", "nul", is_flag=True, help="Names in LIST end with NUL, as `find -print0` writes them."),
+    click.option(
+        "--from-file", metavar="LIST", help="Read input names from a file, one per line; - is standard input."
+    ),
+    click.option("-0", "nul", is_flag=True, help="Names in LIST end with NUL, as written by find -print0."),
     click.option(
         "--names",
         type=click.Choice(["stem", "path"]),
         default="stem",
         show_default=True,
-        help="Video ids: file names, or paths in the given folder.",
+        help="Video ids: file names, or paths relative to the given folder.",
     ),
 )
 _WORK = (
     click.option("--update", is_flag=True, help="Add only new, changed or formerly failed inputs to the output."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
 )
+
+_VIDEO_TRACK = click.option(
+    "--video-track",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Which picture track of files that have several.  [default: the default-flagged, else the longest]",
+)
+
+
+class _AudioTrack(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    name = "audio track"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("first", "loudest"):
+            return value
+        if str(value).isdecimal() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"'{value}' is not a number from 1, 'first' or 'loudest'.", param, ctx)
+
+
+_AUDIO_TRACK = click.option(
+    "--audio-track",
+    type=_AudioTrack(),
+    default="first",
+    show_default=True,
+    metavar="N|first|loudest",
+    help="Which sound track of files that have several.",
+)
+
+
+def tracks(*, picture: bool = True, sound: bool = True) -> Callable[[Command], Command]:
+    """--video-track and --audio-track; `chosen_tracks` makes a TrackChoice of them."""
+    options = (*((_VIDEO_TRACK,) if picture else ()), *((_AUDIO_TRACK,) if sound else ()))
+    return lambda command: _decorated(command, options)
+
+
+def chosen_tracks(given: dict[str, Any], fps: float | None) -> TrackChoice:
+    """Takes the options of `tracks` out of the given ones."""
+    return TrackChoice(given.pop("video_track", None), given.pop("audio_track", "first"), fps)
 
 
 def media_inputs(command: Command) -> Command:
@@ -54,7 +96,7 @@ def _decorated(command: Command, decorators: Sequence[Callable[[Command], Comman
 
 def encoder_options(default: str, what: str, *, mini: str) -> Callable[[Command], Command]:
     """--model; `mini` says what the one in the package is."""
-    text = f"The {what}: hub name (NAME or NAME@REVISION), local folder, or mini (comes with affcli; {mini})."
+    text = f"Pretrained {what}: Hugging Face name (NAME or NAME@REVISION), folder, or mini (included, {mini})."
     return click.option("--model", default=default, show_default=True, metavar="NAME|DIR|mini", help=text)
 
 
@@ -64,7 +106,7 @@ def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
         terminal.mute_notes()
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
-        raise UsageError("name at least one video, sound file or folder, or give --from-file LIST.")
+        raise UsageError("name at least one video, audio file or folder, or give --from-file LIST.")
     return find_inputs(names, ids=given.pop("names"), **how)
 
 
@@ -82,7 +124,10 @@ def run(
     """Runs the task with a progress line and says what was made; raises PartialError where some inputs failed."""
     share = Share.given_by()
     if task.force and share.size > 1:
-        raise UsageError("--force and several processes: one could not tell another's output from the old; remove it.")
+        raise UsageError(
+            "--force cannot be used with several processes, which could not tell a new output from the old one. "
+            "Remove the output instead."
+        )
     began, frames = time.perf_counter(), 0
     with terminal.counting(command, len(share.of(inputs)), shown=share.rank == 0) as counter:
 
@@ -97,7 +142,9 @@ def run(
     if summary.outcome == "nothing to do":
         if not share.speaks:
             return
-        terminal.say(f"nothing to do: {task.output} {'holds what could be made' if summary.failed else 'is complete'}.")
+        terminal.say(
+            f"nothing to do: {task.output} {'holds all readable inputs' if summary.failed else 'is complete'}."
+        )
     elif summary.outcome == "share done":
         terminal.say(_share_done(share, summary.left, task.output, speed))
     else:
@@ -107,13 +154,15 @@ def run(
         text = f"{len(troubled)} of {counted(len(inputs), 'input')} failed or are incomplete.{again}"
         if not share.by_torchrun:
             raise PartialError(text)
-        terminal.error(f"{text} (Status 0, since torchrun would start all again for 3.)")
+        terminal.error(f"{text} (Exit status 0, because torchrun treats any other as a crash.)")
 
 
 def _share_done(share: Share, left: int, output: str, speed: str) -> str:
     """What a process says that ends before others do: the last one writes the table."""
     are = "is" if left == 1 else "are"
     others = (
-        f"{output} is written when {counted(left, 'input')} of other processes {are} done" if left else "as are all"
+        f"{output} is written when {counted(left, 'input')} of other processes {are} done"
+        if left
+        else "all shares are done"
     )
     return f"share {share.rank + 1} of {share.size} is done ({speed}); {others}."

@@ -1,4 +1,4 @@
-"""The face pictures that training options name: face sets (stage static), or frames of videos (stage domain)."""
+"""The face images that the training options name: face sets (stage static) or frames of videos (stage domain)."""
 
 from __future__ import annotations
 
@@ -35,27 +35,42 @@ def _specs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
 
 _OPTIONS = (
     click.option(
-        "--stage", type=click.Choice(["static", "domain"]), required=True, help="Face sets, or frames of videos."
+        "--stage",
+        type=click.Choice(["static", "domain"]),
+        required=True,
+        help="static: face sets; domain: frames of videos.",
     ),
     click.option(
         "--data",
         metavar="KIND=DIR",
         multiple=True,
         callback=_specs,
-        help="Static: a face set; KIND is rafdb, ferplus, affectnet, or folder (a sub-folder a class). Repeatable.",
+        help="Static: a face set; KIND is rafdb, ferplus, affectnet or folder (one sub-folder per class). Repeatable.",
     ),
-    click.option("--frames", metavar="DIR", help="Domain: folders of numbered face pictures, a video each."),
-    click.option("--labels", metavar="DIR", help="Domain: their labels; one .txt a video, or a table."),
+    click.option("--frames", metavar="DIR", help="Domain: folder with one folder of numbered face images per video."),
+    click.option("--labels", metavar="DIR", help="Domain: labels of the videos; one .txt per video, or a table."),
+    click.option("--val-frames", metavar="DIR", help="Domain: held-out videos.  [default: --frames]"),
     click.option(
-        "--val-frames", metavar="DIR", help="Domain: held-out videos; where not given, they are in --frames too."
-    ),
-    click.option("--val-labels", metavar="DIR", help="Domain: the held-out videos' labels; else a share is held out."),
-    click.option("--holdout", type=RATE, default=0.1, show_default=True, help="Share held out where a set says none."),
-    click.option(
-        "--align/--no-align", default=True, show_default=True, help="Static: align faces as extract-visual does."
+        "--val-labels",
+        metavar="DIR",
+        help="Domain: labels of the held-out videos.  [default: hold out the share --holdout]",
     ),
     click.option(
-        "--class-power", type=RATE, default=0.5, show_default=True, help="1: classes as they come; 0: all alike."
+        "--holdout",
+        type=RATE,
+        default=0.1,
+        show_default=True,
+        help="Share held out of sets that have no validation part.",
+    ),
+    click.option(
+        "--align/--no-align", default=True, show_default=True, help="Static: align the faces like extract-visual."
+    ),
+    click.option(
+        "--class-power",
+        type=RATE,
+        default=0.5,
+        show_default=True,
+        help="Class balance. 1: as in the data; 0: all classes equally often.",
     ),
 )
 
@@ -86,7 +101,7 @@ class Faces:
         if missing := [option for name, option in needed.items() if not given[name]]:
             raise UsageError(f"--stage {stage} needs {' and '.join(missing)}.")
         if wrong := [option for name, option in foreign.items() if given[name]]:
-            raise UsageError(f"--stage {stage} knows no {wrong[0]}.")
+            raise UsageError(f"--stage {stage} does not take {wrong[0]}.")
         return cls._static(given) if stage == "static" else cls._domain(given)
 
     @classmethod

@@ -20,7 +20,6 @@ from affcli.models.encoders.front_ends import Hidden, front_end_of
 from affcli.models.encoders.loading import card_of, refuse_lacking
 from affcli.models.runtime import devices, host_to_device
 
-DEFAULT_AUDIO = "microsoft/wavlm-base-plus"
 _LAYERS: Final = 4  # whose mean is the feature, unless the user or the encoder's card says otherwise
 _SAMPLE_STEPS: Final = 50  # of noise, to see what an encoder of speech makes of it
 

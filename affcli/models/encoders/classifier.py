@@ -18,6 +18,7 @@ from affcli.files.encoder_card import ENCODER_CARD, VISUAL_ENCODER
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.find_checkpoint import CONFIG, PREPROCESSOR, Checkpoint
+from affcli.models.encoders.loading import hash_weights
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices
 from affcli.schema import CLASSES
@@ -70,9 +71,7 @@ class Classifier:
         digest = blake2b(digest_size=16)
         config = {key: value for key, value in self.network.config.to_dict().items() if not key.startswith("_")}
         digest.update(json.dumps([config, self.checkpoint.preprocessing()], sort_keys=True, default=str).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        hash_weights(digest, self.network.state_dict())
         return digest.hexdigest()
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], card: Mapping[str, Any]) -> None:
@@ -146,6 +145,9 @@ def _give_head(config: Any, drop_path: float) -> None:
     config.label2id = {name: number for number, name in enumerate(CLASSES)}
     if hasattr(config, "drop_path_rate"):
         config.drop_path_rate = drop_path
+    # transformers' MobileNets call TensorFlow's keep probability (0.999, 0.8) `classifier_dropout_prob`.
+    if (kept := getattr(config, "classifier_dropout_prob", None) or 0.0) > 0.5:
+        config.classifier_dropout_prob = 1 - kept
 
 
 def _built(library: Any, checkpoint: Checkpoint, config: Any, *, whole: bool = False) -> Any:

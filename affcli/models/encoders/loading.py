@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,7 @@ class EncoderCard:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def load(
-    checkpoint: Checkpoint, device: torch.device, *, kind: Any = None, **loading: Any
-) -> tuple[Any, list[str]]:
+def load(checkpoint: Checkpoint, device: torch.device, *, kind: Any = None, **loading: Any) -> tuple[Any, list[str]]:
     """The model in eval mode, and the names of its parameters that the checkpoint lacks.
 
     Of a fine-tuned checkpoint that is the model below its head, of one for pictures and text its vision tower. `kind`
@@ -92,8 +90,12 @@ def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> s
     for facts in (checkpoint.read(CONFIG), checkpoint.preprocessing()):
         lasting = {key: value for key, value in facts.items() if not key.startswith(("_", "transformers"))}
         digest.update(json.dumps(lasting, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if name not in but:
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    hash_weights(digest, {name: tensor for name, tensor in model.state_dict().items() if name not in but})
     return digest.hexdigest()
+
+
+def hash_weights(digest: hashlib.blake2b, weights: Mapping[str, torch.Tensor]) -> None:
+    """Takes names and bytes of all tensors, in order of their names, into a digest."""
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

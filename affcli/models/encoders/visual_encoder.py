@@ -22,7 +22,6 @@ from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices, host_to_device
 from affcli.schema import CLASSES
 
-DEFAULT_VISUAL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 _FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 _POOLED, _CLASS_TOKEN, _PATCH_MEAN = "pooled", "class token", "mean of patch tokens"
 _CLASS_TOKEN_NAMES = {"cls_token", "class_embedding", "class_token"}  # of the parameter, whatever the architecture

@@ -20,6 +20,7 @@ from affcli.jobs.parts import PartWriter, StorageError
 from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Event, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.loading import EncoderCard
 from affcli.schema import audio_schema
@@ -101,11 +102,12 @@ def extract(
     *,
     context_s: float,
     advance: Callable[[int, int], None],
+    choice: TrackChoice = FILES_OWN,
 ) -> None:
     """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
     track: _Track | None = None
     parts: dict[MediaInput, PartWriter] = {}
-    hear = Hear(source, encoder.steps.sample_rate_hz, encoder.piece_s)
+    hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
     events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
     try:
         for event in events:

@@ -22,7 +22,7 @@ from affcli.models.face_training.batches import Batch, Mixing, TrainingBatches
 from affcli.models.runtime.devices import Runtime
 from affcli.models.runtime.ranks import Ranks
 from affcli.models.training.loop import LARGEST_GRADIENT, learning_rate
-from affcli.models.training.losses import soft_focal_loss
+from affcli.models.training.losses import focal_loss
 from affcli.models.training.optimizers import OPTIMIZERS, Average, parameter_groups, set_rate
 from affcli.models.training.saved_state import EpochReport, State, Tensors
 from affcli.scoring import metrics
@@ -101,12 +101,19 @@ class PictureTrainer:
             if self._average is not None:
                 self._average.update(step)
             self._tell(number - 1 + index / len(self._batches), batch.count)
+        self._share_statistics()
         # Read once an epoch: to read a loss after each step would make a GPU wait for it.
         loss = float(self._ranks.total(torch.stack(losses).sum())) / self._batches.pictures
         if not math.isfinite(loss):
             raise AffcliError(f"the loss is not finite in epoch {number}: lower --lr (now {self.options.lr:g}).")
         seconds = round(time.perf_counter() - began, 3)
         return EpochReport(number, loss, rate, self._batches.pictures, seconds, "pictures")
+
+    def _share_statistics(self) -> None:
+        """Running statistics (of batch norms), which each process takes from its own share, become their mean."""
+        self._ranks.average(self.network.buffers())
+        if self._average is not None:
+            self._ranks.average(self._average.buffers())
 
     @property
     def _steps(self) -> int:
@@ -119,7 +126,7 @@ class PictureTrainer:
         if len(batch.pictures):  # the last batch may be smaller than there are processes
             with self._run.autocast():
                 logits = self.network(pixel_values=batch.pictures).logits
-            loss = soft_focal_loss(logits, batch.targets, gamma=self.options.gamma, count=batch.count)
+            loss = focal_loss(logits, batch.targets, gamma=self.options.gamma, count=batch.count)
             loss.backward()  # type: ignore[no-untyped-call]
         self._ranks.total_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)

@@ -14,6 +14,7 @@ from affcli.features.joined import VideoFeatures
 from affcli.models.fusion.network import FusionNetwork
 from affcli.models.fusion.windows import Frames, Windows
 from affcli.models.runtime.devices import Runtime
+from affcli.predictions.frame_sums import FrameSums
 
 _FRAMES_AT_ONCE = 16_384  # projected together
 
@@ -72,13 +73,11 @@ def _voted(
     network: FusionNetwork, frames: Frames, run: Runtime, *, window: int, stride: int, batch_size: int
 ) -> NDArray[np.float64]:
     windows = Windows.over(frames.offsets, length=window, stride=stride)
-    sums = torch.zeros(len(frames.visual_valid), network.config.classes, dtype=torch.float64)
-    votes = torch.zeros(len(frames.visual_valid), dtype=torch.float64)
+    sums = FrameSums(network.config.classes, len(frames.visual_valid))
     for batch, logits in run_windows(network, frames, windows, run, batch_size=batch_size):
         rows, exists = batch.rows()
-        sums.index_add_(0, rows[exists], logits[exists].double())
-        votes.index_add_(0, rows[exists], torch.ones(int(exists.sum()), dtype=torch.float64))
-    return np.asarray((sums / votes[:, None]).numpy())
+        sums.add(rows[exists].numpy(), logits[exists].numpy(), complete=True)
+    return sums.mean()
 
 
 def _projected(project: object, features: Tensor, valid: Tensor) -> Tensor:

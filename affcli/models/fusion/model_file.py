@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from affcli import __version__
-from affcli.errors import AffcliError, UsageError
+from affcli.errors import AffcliError, UsageError, listed
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders.find_checkpoint import MINI
 from affcli.models.fusion.network import FusionConfig, FusionNetwork
 from affcli.schema import CLASSES, METADATA_KEY
 
 KIND = "fusion model"
+STREAMS = ("visual", "audio")
+# Beyond these no network was ever trained; a card that asks for more would take the memory before it is found wrong.
+LARGEST = {
+    "visual_size": 65_536,
+    "audio_size": 65_536,
+    "classes": 1_000,
+    "window": 16_384,
+    "dim": 8_192,
+    "layers": 100,
+    "heads": 1_024,
+}
 
 
 @dataclass(frozen=True)
@@ -51,13 +62,53 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
+        """The card that `as_json` wrote; raises ValueError where it holds anything that no training writes."""
         facts = json.loads(text)
-        facts.pop("version")
-        if facts.pop("kind") != KIND:
-            raise KeyError("kind")
-        facts["config"] = FusionConfig(**facts["config"])
-        facts["classes"] = tuple(facts["classes"])
-        return cls(**facts)
+        if not isinstance(facts, dict) or facts.pop("kind", None) != KIND:
+            raise ValueError("its card is not that of a fusion model")
+        facts.pop("version", None)
+        if unknown := sorted(set(facts) - {one.name for one in fields(cls)}):
+            raise ValueError(f"its card has the unknown field '{unknown[0]}'")
+        config = _checked_config(facts.get("config"))
+        classes, stride = facts.get("classes"), facts.get("stride")
+        if not isinstance(classes, list) or len(classes) != config.classes or not all(map(_is_text, classes)):
+            raise ValueError(f"its card does not name {config.classes} classes")
+        if not _is_count(stride) or stride > config.window:
+            raise ValueError(f"its card's stride is {stride!r}, not a number from 1 to {config.window}")
+        encoders = facts.get("encoders")
+        if not isinstance(encoders, dict) or any(not isinstance(encoders.get(one), dict) for one in STREAMS):
+            raise ValueError("its card does not describe both encoders")
+        for name in ("alignment", "training", "validation"):
+            if not isinstance(facts.get(name, {}), dict | None):
+                raise ValueError(f"its card's '{name}' is no object")
+        return cls(**{**facts, "config": config, "classes": tuple(classes)})
+
+
+def _checked_config(found: object) -> FusionConfig:
+    """The network's sizes, each within what a trained network can have; raises ValueError for others."""
+    if not isinstance(found, dict):
+        raise ValueError("its card says nothing of the network")
+    kinds = {one.name: type(one.default) for one in fields(FusionConfig) if one.default is not MISSING}
+    for name, value in found.items():
+        kind = kinds.get(name, int)
+        if name in LARGEST and not (_is_count(value) and value <= LARGEST[name]):
+            raise ValueError(f"its card's {name} is {value!r}, not a number from 1 to {LARGEST[name]:,}")
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError(f"its card's {name} is {value!r}, not true or false")
+        if kind is float and not (isinstance(value, int | float) and 0 <= value < 1):
+            raise ValueError(f"its card's {name} is {value!r}, not a rate from 0 to 1")
+    config = FusionConfig(**found)
+    if config.dim % config.heads:
+        raise ValueError(f"its card's dim {config.dim} is no multiple of its {config.heads} heads")
+    return config
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def save_model(path: str, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
@@ -82,23 +133,40 @@ def fingerprint_of(path: str) -> str:
 
 
 def load_model(path: str) -> tuple[FusionNetwork, ModelCard]:
-    """The network in eval mode on the CPU, and its card."""
+    """The network in eval mode on the CPU, and its card.
+
+    The shapes in the file's header are compared with those that the card asks for before anything of their size is
+    allocated. Raises AffcliError where the file is not a fusion model.
+    """
     if not Path(path).is_file():
         raise AffcliError(f"{path}: no such model file. Make one with affcli train.")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(METADATA_KEY.decode())
+            if text is None:
+                raise AffcliError(f"{path}: holds no affcli card; it is not a model made by affcli train.")
+            card = ModelCard.from_json(text)
+            _compare_shapes(card.config, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, OSError) as error:
-        raise AffcliError(f"{path}: is not a safetensors file ({error}).") from error
-    if text is None:
-        raise AffcliError(f"{path}: holds no affcli card; it is not a model made by affcli train.")
-    try:
-        card = ModelCard.from_json(text)
         with torch.random.fork_rng(devices=[]):
             network = FusionNetwork(card.config)
         network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (SafetensorError, OSError) as error:
+        raise AffcliError(f"{path}: is not a safetensors file ({error}).") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(f"{path}: is not a fusion model that this affcli ({__version__}) reads: {reason}") from error
     return network.eval(), card
+
+
+def _compare_shapes(config: FusionConfig, stored: Mapping[str, Sequence[int]]) -> None:
+    """Raises ValueError where the file lacks a weight, has another one, or one of another shape."""
+    with torch.device("meta"):
+        wanted = {name: list(tensor.shape) for name, tensor in FusionNetwork(config).state_dict().items()}
+    if absent := sorted(set(wanted) - set(stored)):
+        raise ValueError(f"it lacks the weights {listed(absent, limit=3)}")
+    if foreign := sorted(set(stored) - set(wanted)):
+        raise ValueError(f"it has the unknown weights {listed(foreign, limit=3)}")
+    for name, shape in wanted.items():
+        if list(stored[name]) != shape:
+            raise ValueError(f"its card asks for {name} as {shape}, the file holds {list(stored[name])}")

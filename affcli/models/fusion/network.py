@@ -231,27 +231,3 @@ def hide_streams(
     hide_visual = (draw < visual_rate) & audio_valid.any(dim=1)
     hide_audio = (draw >= visual_rate) & (draw < visual_rate + audio_rate) & visual_valid.any(dim=1)
     return visual_valid & ~hide_visual[:, None], audio_valid & ~hide_audio[:, None]
-
-
-def focal_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    gamma: float = 2.0,
-    class_weights: Tensor | None = None,
-    count: Tensor | None = None,
-) -> Tensor:
-    """Mean over labelled frames of −w_y (1 − p_y)^γ log p_y; a label of −1 is no label.
-
-    logits [..., C], labels [...] int64. The divisor is the *number* of labelled frames, also with weights; with γ = 0
-    and no weights this is cross-entropy. Without any labelled frame the loss is 0 (Lin et al. 2017, eq. 4–5). `count`
-    divides instead where these frames are only a part of a batch.
-    """
-    labelled = labels >= 0
-    log_p = F.log_softmax(logits.float(), dim=-1).gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
-    # 1 − p = −expm1(log p), exact for p near 1; the clamp keeps the slope of x^γ finite at p = 1 for γ < 1
-    loss = -log_p if gamma == 0 else -((-torch.expm1(log_p)).clamp(min=1e-12) ** gamma) * log_p
-    if class_weights is not None:
-        loss = loss * class_weights[labels.clamp(min=0)]
-    divisor = labelled.sum() if count is None else count
-    return torch.where(labelled, loss, 0.0).sum() / divisor.clamp(min=1)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from affcli.errors import AffcliError
 from affcli.models.fusion.dataset import TrainingSet, ValidationSet
-from affcli.models.fusion.network import FusionConfig, FusionNetwork, focal_loss, hide_streams
+from affcli.models.fusion.network import FusionConfig, FusionNetwork, hide_streams
 from affcli.models.runtime.devices import Runtime
 from affcli.models.runtime.ranks import Ranks
 from affcli.models.training.loop import LARGEST_GRADIENT, learning_rate
+from affcli.models.training.losses import focal_loss
 from affcli.models.training.saved_state import EpochReport, State, Tensors, fingerprint
 from affcli.scoring import metrics
 

@@ -24,6 +24,7 @@ from affcli.jobs.stream_features import PartFeatures
 from affcli.jobs.stream_work import StreamKind
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.showing import PictureTimes, Show
+from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.tracks import Rule
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.audio_encoder import AudioEncoder
@@ -57,6 +58,7 @@ class ChainOptions:
     device: str = "auto"
     precision: str = "auto"
     batch_size: int = 32
+    tracks: TrackChoice = FILES_OWN
 
 
 class Chain:
@@ -94,10 +96,12 @@ class Chain:
         shown, chosen = self._eye.preprocessing, self._chosen
         scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
         times = PictureTimes(chosen.fps)
-        return Show(shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales)
+        return Show(
+            shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks
+        )
 
     def _streams(self, cards: Mapping[str, Any], precision: str) -> tuple[StreamKind, StreamKind]:
-        facts = {"precision": precision, "fps": self._chosen.fps}
+        facts = {"precision": precision, "fps": self._chosen.fps, **self._chosen.tracks.facts}
         shown = {"face": self._chosen.face, "every": self._chosen.every, "crop_scales": self._show.scales}
         visual, audio = cards["visual"], cards["audio"]
         return (
@@ -115,6 +119,7 @@ class Chain:
             "every": chosen.every,
             "crop_scales": list(self._show.scales),
             "fps": chosen.fps,
+            **chosen.tracks.facts,
             "space": "shares" if chosen.smoothing.method == "mode" else "logits",
             "smoothed": [chosen.smoothing.facts],
         }
@@ -139,6 +144,7 @@ class Chain:
             recorder,
             context_s=self._context_s,
             advance=lambda inputs, frames: advance(0, frames),
+            choice=self._chosen.tracks,
         )
 
     def name(self, visual: PartFeatures | None, audio: PartFeatures | None) -> Iterator[tuple[str, pa.Table]]:

@@ -44,6 +44,14 @@ class Ranks:
         for parameter, part in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
             parameter.grad = part.view_as(parameter)
 
+    def average(self, buffers: Iterable[Tensor]) -> None:
+        """Replaces floating-point buffers by their mean over all processes; counts are left alone."""
+        if self.size == 1:
+            return
+        for buffer in buffers:
+            if buffer.is_floating_point():
+                buffer.copy_(self.total(buffer.clone()) / self.size)
+
     def wait(self) -> None:
         """Returns when every process is here."""
         if self.size > 1:

@@ -1,4 +1,4 @@
-"""Losses over soft labels."""
+"""The focal loss, over class numbers or over soft labels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,32 @@ def smoothed(targets: Tensor, smoothing: float) -> Tensor:
     return (1 - smoothing) * targets + smoothing / targets.shape[-1]
 
 
-def soft_focal_loss(logits: Tensor, targets: Tensor, *, gamma: float, count: int) -> Tensor:
-    """−(1/count) Σ_n Σ_c t_nc (1 − p_nc)^γ log p_nc, for logits [n, C] and probabilities t [n, C].
+def focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: float = 2.0,
+    class_weights: Tensor | None = None,
+    count: Tensor | int | None = None,
+) -> Tensor:
+    """The mean over labelled rows of −Σ_c w_c t_c (1 − p_c)^γ log p_c (Lin et al. 2017, eq. 4 and 5).
 
-    With one class a row this is the focal loss of Lin et al. 2017 (eq. 4), with γ = 0 cross-entropy. `count` is the
-    number of rows of the whole batch, of which these may be a part.
+    logits [..., C]; targets int64 [...], class numbers with −1 for no label, or float [..., C], probabilities. The
+    divisor is the *number* of labelled rows, also with `class_weights` [C]; with γ = 0 and no weights this is
+    cross-entropy. `count` divides instead where these rows are only a part of a batch. Without any labelled row the
+    loss is 0.
     """
+    soft = targets if targets.is_floating_point() else _one_hot(targets, logits.shape[-1])
     log_p = F.log_softmax(logits.float(), dim=-1)
     # 1 − p = −expm1(log p), exact for p near 1; the clamp keeps the slope of x^γ finite at p = 1 for γ < 1
     terms = log_p if gamma == 0 else ((-torch.expm1(log_p)).clamp(min=1e-12) ** gamma) * log_p
-    return -(targets * terms).sum() / count
+    if class_weights is not None:
+        terms = terms * class_weights
+    if count is None:
+        count = soft.any(dim=-1).sum()
+    return -(soft * terms).sum(dim=-1).sum() / torch.as_tensor(count).clamp(min=1)
+
+
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    """float32 [..., C]; all 0 where there is no label."""
+    return F.one_hot(labels.clamp(min=0), classes).float() * (labels >= 0)[..., None]

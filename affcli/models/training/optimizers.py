@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from affcli.errors import AffcliError
 
@@ -110,6 +111,8 @@ def _renumbered(groups: Sequence[dict[str, Any]], first: int) -> list[dict[str, 
     return [{**group, "params": [first + number for number in group["params"]]} for group in groups]
 
 
+TensorList = tuple[Tensor, ...] | list[Tensor]
+
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": MuonAndAdamW}
 
 
@@ -127,21 +130,32 @@ class Average:
     """
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
-        self._network, self._decay = network, decay
-        self.weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self._network, self._decay, self._step = network, decay, 0
+        self._averaged = AveragedModel(network, multi_avg_fn=self._mix, use_buffers=True)
+        self._averaged.n_averaged.fill_(1)  # at 0 it would copy the first step's weights instead of averaging them
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged `state_dict`; its tensors are those that `update` changes."""
+        return self._averaged.module.state_dict()
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The averaged buffers, such as the statistics of batch norms."""
+        return self._averaged.module.buffers()
 
     def update(self, step: int) -> None:
         """Takes the network's weights after step number `step`, which counts from 0, into the average."""
-        kept = min(self._decay, (1 + step) / (10 + step))
-        own, theirs = [], []
-        for name, tensor in self._network.state_dict().items():
-            if tensor.is_floating_point():
-                own.append(self.weights[name])
-                theirs.append(tensor)
-            else:
-                self.weights[name].copy_(tensor)
-        torch._foreach_lerp_(own, theirs, 1 - kept)
+        self._step = step
+        self._averaged.update_parameters(self._network)
+
+    def _mix(self, own: TensorList, theirs: TensorList, taken: Tensor | int) -> None:
+        """Mixes tensors of one type. (To read `taken` would make a GPU wait; the step is known without it.)"""
+        if own[0].is_floating_point():
+            kept = min(self._decay, (1 + self._step) / (10 + self._step))
+            torch._foreach_lerp_(own, theirs, 1 - kept)
+        else:
+            torch._foreach_copy_(own, theirs)
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        for name, tensor in weights.items():
-            self.weights[name].copy_(tensor)
+        """Continues from an average that was kept."""
+        self._averaged.module.load_state_dict(weights)

@@ -69,7 +69,7 @@
   }
 
   function rowsOf(video) {
-    const gaps = [["no face", video.face], ["no sound", video.audio]].filter(([, found]) => found.length);
+    const gaps = [["no face", video.face], ["no audio", video.audio]].filter(([, found]) => found.length);
     return [
       { kind: "band", name: "label", height: 32, paint: paintBand },
       ...gaps.map(([name, found]) => ({ kind: "gap", name, height: 16, paint: paintGaps(found) })),

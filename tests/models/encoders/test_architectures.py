@@ -101,6 +101,13 @@ PICTURES = {
         "pooled",
         lambda model, pictures: pooled(model.swin, pictures),
     ),
+    "MobileNetV1 classifier": Pictures(
+        lambda: hf.MobileNetV1ForImageClassification(
+            hf.MobileNetV1Config(depth_multiplier=0.1, image_size=32, initializer_range=0.5)
+        ),
+        "pooled",
+        lambda model, pictures: pooled(model.mobilenet_v1, pictures),
+    ),
     "ResNet": Pictures(
         lambda: hf.ResNetModel(hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])), "pooled", pooled
     ),

@@ -80,9 +80,7 @@ def test_shorter_sound_gives_what_a_whisper_of_so_many_positions_makes_of_it(tmp
         weights = encoder.state_dict()
         short.load_state_dict({**weights, "embed_positions.weight": weights["embed_positions.weight"][:steps]})
         extract = hf.WhisperFeatureExtractor()
-        values = extract(
-            sound(samples)[: steps * 320], sampling_rate=RATE, return_tensors="pt", padding="do_not_pad"
-        )
+        values = extract(sound(samples)[: steps * 320], sampling_rate=RATE, return_tensors="pt", padding="do_not_pad")
         with torch.no_grad():
             expected = short(**values).last_hidden_state[0].numpy()
         np.testing.assert_allclose(ours.encode(sound(samples)), expected, atol=1e-5)
@@ -132,7 +130,20 @@ def test_rows_of_long_sound_are_the_means_of_its_pieces(tmp_path: Path, affcli: 
     name = saved(encoder, hf.WhisperFeatureExtractor(), tmp_path / "short-whisper")
     samples = (sound(10 * RATE) * 32767).astype(np.int16)
     soundfile.write(tmp_path / "talk.wav", samples, RATE, subtype="PCM_16")
-    affcli("extract-audio", "talk.wav", "--fps", 10, "--model", name, "--layers", 1, "--precision", "fp32", "-o", "A.parquet")
+    affcli(
+        "extract-audio",
+        "talk.wav",
+        "--fps",
+        10,
+        "--model",
+        name,
+        "--layers",
+        1,
+        "--precision",
+        "fp32",
+        "-o",
+        "A.parquet",
+    )
     ours, given = AudioEncoder(name, CPU, layers=1), samples.astype(np.float32) / 32768
     first, second = ours.encode(given[: 8 * RATE])[:300], ours.encode(given[4 * RATE :])[100:]
     steps, times = np.concatenate([first, second]), np.arange(500) * 0.02

@@ -16,7 +16,14 @@ from helpers.runners import BEIT_PREPROCESSOR, Affcli
 from helpers.warm import Warm, two_ranks
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, Dinov2Config, ViTConfig
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    Dinov2Config,
+    MobileNetV1Config,
+    ViTConfig,
+)
 
 from affcli.errors import AffcliError
 from affcli.facesets import preparing
@@ -304,20 +311,35 @@ def test_a_recipe_without_weights_begins_at_random_by_the_seed(faces: Path, trai
     assert json.loads((faces / "out" / "config.json").read_text())["num_hidden_layers"] == 1
 
 
-@pytest.mark.parametrize("config", [ViTConfig, Dinov2Config])
-def test_other_encoders_are_trained_and_read_back_too(config, faces: Path, train) -> None:  # type: ignore[no-untyped-def]
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+TRANSFORMER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+OTHERS = {
+    "ViT": ViTConfig(image_size=32, patch_size=8, **TRANSFORMER),
+    "DINOv2": Dinov2Config(image_size=32, patch_size=8, **TRANSFORMER),
+    "MobileNetV1": MobileNetV1Config(image_size=32, depth_multiplier=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_encoders_are_trained_and_read_back_too(name: str, faces: Path, train) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
-    AutoModel.from_config(config(image_size=32, patch_size=8, **sizes)).save_pretrained(faces / "other")
+    AutoModel.from_config(OTHERS[name]).save_pretrained(faces / "other")
     (faces / "other" / "preprocessor_config.json").write_text(json.dumps(BEIT_PREPROCESSOR))
     said = train("--model", "other", "--epochs", 1)
-    assert ("--drop-path does nothing" in said) == (config is ViTConfig)
+    assert ("--drop-path does nothing" in said) == (name != "DINOv2")
     crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     values = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
         logits = AutoModelForImageClassification.from_pretrained(faces / "out").eval()(values).logits.numpy()
     encoded = VisualEncoder(str(faces / "out"), CPU, logits=True).start(crops).faces()
     np.testing.assert_allclose([face.logits for face in encoded], logits, atol=1e-5)
+
+
+def test_the_keep_probability_of_mobilenets_is_not_taken_for_a_dropout(faces: Path) -> None:
+    """transformers' MobileNets call TensorFlow's keep probability (0.999, 0.8) `classifier_dropout_prob`."""
+    AutoModel.from_config(OTHERS["MobileNetV1"]).save_pretrained(faces / "mobile")
+    (faces / "mobile" / "preprocessor_config.json").write_text(json.dumps(BEIT_PREPROCESSOR))
+    network = Classifier.load(str(faces / "mobile"), drop_path=0, seed=0).network
+    assert network.dropout.p == network.config.classifier_dropout_prob == pytest.approx(0.001)
 
 
 def test_the_head_of_another_task_is_replaced_and_what_else_lacks_is_an_error(faces: Path, tiny_beit: Path) -> None:

@@ -76,7 +76,7 @@ def test_killed_training_from_disk_leaves_no_features_and_goes_on_in_memory(tabl
     affcli("train", *GIVEN, "--epochs", 6, "-o", "whole/m")
     code = (
         "import os, sys\n"
-        "from affcli.models import progress\n"
+        "from affcli.models.training import saved_state as progress\n"
         "save = progress.Progress.save\n"
         "def dying(self, state):\n"
         "    save(self, state)\n"
@@ -118,14 +118,22 @@ def test_a_full_disk_is_one_line_that_says_how_much_is_needed(tmp_path: Path, mo
         MappedRows(10, 4, tmp_path / "absent")
 
 
-def test_free_memory_is_the_least_that_the_system_and_the_groups_around_the_process_allow(tmp_path: Path) -> None:
+def limited(group: Path, limit: str, used: int, cached: int) -> None:
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "memory.max").write_text(f"{limit}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"anon {used - cached}\nfile {cached}\ninactive_file {cached}\n")
+
+
+def test_free_memory_is_the_least_that_the_system_and_the_groups_around_the_process_leave(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("1:name=systemd:/other\n0::/a/b\n")
-    (tmp_path / "root" / "a" / "b").mkdir(parents=True)
-    (tmp_path / "root" / "a" / "memory.max").write_text("5000\n")
-    (tmp_path / "root" / "a" / "b" / "memory.max").write_text("max\n")
-    assert feature_storage._group_limit(tmp_path / "root", own) == 5000
-    assert feature_storage._group_limit(tmp_path / "root", tmp_path / "absent") is None
+    limited(tmp_path / "root" / "a", "5000", used=3000, cached=700)
+    limited(tmp_path / "root" / "a" / "b", "max", used=2000, cached=0)
+    assert feature_storage._group_room(tmp_path / "root", own) == 2700  # what is used counts, cached files do not
+    limited(tmp_path / "root" / "a" / "b", "1500", used=2000, cached=0)
+    assert feature_storage._group_room(tmp_path / "root", own) == 0
+    assert feature_storage._group_room(tmp_path / "root", tmp_path / "absent") is None
     assert 0 < feature_storage.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

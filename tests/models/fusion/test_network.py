@@ -15,10 +15,10 @@ from affcli.models.fusion.network import (
     FusionNetwork,
     Gate,
     SafeAttention,
-    focal_loss,
     hide_streams,
     sinusoidal_positions,
 )
+from affcli.models.training.losses import focal_loss
 
 CONFIG = FusionConfig(visual_size=12, audio_size=10, window=16, dim=32, layers=2, heads=4, dropout=0.0)
 GARBAGE = (float("nan"), float("inf"), -float("inf"), 1e30)

@@ -16,9 +16,10 @@ from affcli.features.joined import JoinedFeatures
 from affcli.features.stream import FeatureTable
 from affcli.labels.reader import read_labels
 from affcli.models.fusion.dataset import TrainingSet
-from affcli.models.fusion.network import FusionConfig, focal_loss
+from affcli.models.fusion.network import FusionConfig
 from affcli.models.fusion.trainer import Trainer, TrainingOptions, balanced_weights
 from affcli.models.runtime import devices
+from affcli.models.training.losses import focal_loss
 
 LABELS = {"a": [0] * 500 + [4] * 300 + [1] * 200}
 CONFIG = FusionConfig(visual_size=6, audio_size=4, window=8, dim=8, layers=1, heads=2, dropout=0.0)

@@ -17,8 +17,7 @@ from transformers import (
     ViTConfig,
 )
 
-from affcli.models.fusion.network import focal_loss
-from affcli.models.training.losses import smoothed, soft_focal_loss
+from affcli.models.training.losses import focal_loss, smoothed
 from affcli.models.training.optimizers import Average, depths, parameter_groups, set_rate
 
 SIZES = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 8, "image_size": 16}
@@ -39,24 +38,24 @@ def test_the_soft_focal_loss_is_its_formula_summed_by_hand(gamma: float) -> None
         float(targets[n, c]) * (1 - p[n, c]) ** gamma * np.log(p[n, c])
         for n, c in itertools.product(range(7), range(8))
     )
-    assert float(soft_focal_loss(logits, targets, gamma=gamma, count=9)) == pytest.approx(by_hand / 9, rel=1e-5)
+    assert float(focal_loss(logits, targets, gamma=gamma, count=9)) == pytest.approx(by_hand / 9, rel=1e-5)
 
 
 def test_without_gamma_it_is_cross_entropy_and_of_one_class_a_row_the_focal_loss() -> None:
     logits, targets = soft()
     cross_entropy = F.cross_entropy(logits, targets)
-    torch.testing.assert_close(soft_focal_loss(logits, targets, gamma=0, count=7), cross_entropy)
+    torch.testing.assert_close(focal_loss(logits, targets, gamma=0, count=7), cross_entropy)
     labels = targets.argmax(1)
     hard = F.one_hot(labels, 8).float()
     expected = focal_loss(logits, labels, gamma=2.0)
-    torch.testing.assert_close(soft_focal_loss(logits, hard, gamma=2.0, count=7), expected)
+    torch.testing.assert_close(focal_loss(logits, hard, gamma=2.0, count=7), expected)
     smooth = F.cross_entropy(logits, labels, label_smoothing=0.2)
-    torch.testing.assert_close(soft_focal_loss(logits, smoothed(hard, 0.2), gamma=0, count=7), smooth)
+    torch.testing.assert_close(focal_loss(logits, smoothed(hard, 0.2), gamma=0, count=7), smooth)
 
 
 def test_the_loss_has_finite_slopes_where_the_network_is_sure() -> None:
     logits = torch.tensor([[100.0] + [0.0] * 7], requires_grad=True)
-    soft_focal_loss(logits, F.one_hot(torch.tensor([0]), 8).float(), gamma=0.5, count=1).backward()
+    focal_loss(logits, F.one_hot(torch.tensor([0]), 8).float(), gamma=0.5, count=1).backward()
     assert torch.isfinite(logits.grad).all()
 
 
@@ -118,3 +117,21 @@ def test_the_average_is_the_recursion_written_out_and_counts_are_copied() -> Non
         expected = kept * expected + (1 - kept) * network.weight.detach()
     torch.testing.assert_close(average.weights["weight"], expected)
     assert int(average.weights["num_batches_tracked"]) == 6
+
+
+def test_an_average_that_was_kept_goes_on_as_if_it_had_never_ended() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    whole = Average(network, 0.9)
+    for step in range(5):
+        if step == 3:
+            resumed = Average(network, 0.9)
+            resumed.restore({name: tensor.clone() for name, tensor in whole.weights.items()})
+        network(torch.randn(4, 3)).sum().backward()
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.sub_(0.1 * weight.grad)
+        whole.update(step)
+        if step >= 3:
+            resumed.update(step)
+    assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in whole.weights.items())
