@@ -220,7 +220,7 @@ Event = Opened | Heard | Closed
 
 @dataclass(frozen=True)
 class Hear:
-    """Gives the sound of one input after the other to whoever asks, at the encoder's rate, in pieces that it can take."""
+    """Gives the sound of one input after the other, at the encoder's rate and in pieces that it can take."""
 
     source: Source
     sample_rate_hz: int

@@ -8,8 +8,8 @@ OUT_DIR/encoder, a Hugging Face folder for `affcli extract-audio --model`. It ta
 core; ended at any moment, the same command goes on with what is left.
 
 1. A logistic regression over what Whisper's second layer makes of the utterances, clean and changed, begins the head.
-2. All is trained together. A fifth of the weight of a target is what people heard in CREMA-D's utterance, without
-   their inclination to say Neutral; four fifths are what the actor was asked for. Corpora and classes are drawn in fixed
+2. All is trained together. A fifth of the weight of a target is what people heard in CREMA-D's utterance, without their
+   inclination to say Neutral; four fifths are what the actor was asked for. Corpora and classes are drawn in fixed
    shares. Three batches in four hold single utterances or parts of them, each fourth holds 8 s of several one after the
    other, which teaches the network to hear the emotion of a moment. Three quarters of all are changed at random.
 

@@ -99,23 +99,23 @@ class Corpus:
 
 def _crema(stem: str) -> tuple[str, str] | None:
     speaker, sentence, emotion, *_ = stem.split("_")
-    names = dict(NEU="Neutral", ANG="Anger", DIS="Disgust", FEA="Fear", HAP="Happiness", SAD="Sadness")
+    names = {"NEU": "Neutral", "ANG": "Anger", "DIS": "Disgust", "FEA": "Fear", "HAP": "Happiness", "SAD": "Sadness"}
     return None if f"{speaker}_{sentence}_{emotion}" in _TWINS else (speaker, names[emotion])
 
 
 def _nemo(stem: str) -> tuple[str, str]:
     speaker, emotion, _ = stem.split("_")
-    names = dict(neutral="Neutral", anger="Anger", fear="Fear", happiness="Happiness", sadness="Sadness")
+    names = {"neutral": "Neutral", "anger": "Anger", "fear": "Fear", "happiness": "Happiness", "sadness": "Sadness"}
     return speaker, {**names, "surprised": "Surprise"}[emotion]
 
 
 def _urdu(stem: str) -> tuple[str, str]:
     speaker, _, emotion = stem.split("_")
-    return speaker, dict(N="Neutral", A="Anger", H="Happiness", S="Sadness")[emotion[0]]
+    return speaker, {"N": "Neutral", "A": "Anger", "H": "Happiness", "S": "Sadness"}[emotion[0]]
 
 
 def _emodb(stem: str) -> tuple[str, str] | None:
-    names = dict(N="Neutral", W="Anger", E="Disgust", A="Fear", F="Happiness", T="Sadness")
+    names = {"N": "Neutral", "W": "Anger", "E": "Disgust", "A": "Fear", "F": "Happiness", "T": "Sadness"}
     return (stem[:2], names[stem[5]]) if stem[5] in names else None  # L, boredom, is no class here
 
 

@@ -1,4 +1,4 @@
-"""Encoders over log-mel spectrograms (Whisper, AST) against transformers called directly, on tiny seeded checkpoints."""
+"""Encoders over log-mel spectrograms (Whisper, AST) against transformers called directly, on tiny checkpoints."""
 
 from __future__ import annotations
 
