@@ -1,8 +1,8 @@
 """Sound on the file's own clock, in pieces that do not depend on how, or how often, it is read.
 
-Up to 30 s of sound is one piece. Longer sound is cut on a fixed grid from the track's first sample, and each piece
-comes with 2 s of its neighbours either side (encoders normalise over their whole input, so the cutting is part of a
-feature's definition).
+Up to 30 s of sound is one piece (less where an encoder takes less). Longer sound is cut on a fixed grid from the
+track's first sample, and each piece comes with 2 s of its neighbours either side (encoders normalise over their whole
+input, so the cutting is part of a feature's definition).
 """
 
 from __future__ import annotations
@@ -48,12 +48,16 @@ class SoundPiece:
     keep_to: int
 
 
-def open_sound(path: Path, *, sample_rate_hz: int, choice: TrackChoice = FILES_OWN) -> SoundPieces:
-    """The sound of a file's first sound track as pieces, mono at the rate asked for; none where it has no sound.
+def open_sound(
+    path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, choice: TrackChoice = FILES_OWN
+) -> SoundPieces:
+    """The sound of a file's first sound track as pieces of `piece_s` seconds, mono at the rate asked for.
+
+    There are none where the file has no sound.
 
     Raises MediaError for what is no media file.
     """
-    return SoundPieces(path, sample_rate_hz=sample_rate_hz)
+    return SoundPieces(path, sample_rate_hz=sample_rate_hz, piece_s=piece_s)
 
 
 class SoundPieces:
@@ -63,7 +67,7 @@ class SoundPieces:
     the last piece, `problem` says in one line why the sound was decoded only in part, or is None.
     """
 
-    def __init__(self, path: Path, *, sample_rate_hz: int) -> None:
+    def __init__(self, path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S) -> None:
         """Starts decoding and reads the first samples, so that a file that is no media fails here (MediaError)."""
         self.end_s = 0.0
         self.starts_s = 0.0
@@ -82,7 +86,7 @@ class SoundPieces:
         self._pieces: Iterator[SoundPiece] = iter(())
         if first is not None:
             runs = _without_gaps(first, blocks, sample_rate_hz)
-            piece, context = PIECE_S * sample_rate_hz, CONTEXT_S * sample_rate_hz
+            piece, context = piece_s * sample_rate_hz, CONTEXT_S * sample_rate_hz
             self._pieces = _cut(runs, first[0], sample_rate_hz, piece, context)
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def extract(
     """
     track: _Track | None = None
     parts: dict[MediaInput, PartWriter] = {}
-    hear = Hear(source, encoder.preprocessing.sample_rate_hz, choice)
+    hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
     events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
     try:
         for event in events:
