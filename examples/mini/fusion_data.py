@@ -39,8 +39,9 @@ VOICE, FACE, BOTH = 1, 2, 3  # the first digit of a row's number: by what people
 TEST: Final = tuple(range(1001, 1011))  # actors that no network has heard or will hear
 CHOICE: Final = tuple(range(1011, 1021))  # actors on whom all is chosen and the temperature is fitted
 TWINS: Final = {"1006_TIE_HAP", "1006_TIE_NEU", "1013_WSI_DIS", "1013_WSI_SAD", "1017_IWW_ANG", "1017_IWW_FEA"}
+CHANGED: Final = 0.4  # share of the clips that sound like another recording
 VARIANTS: Final = 3  # of a picture
-PICTURES_OF_A_CLASS: Final = 2_500  # at most
+PICTURES_OF_A_CLASS: Final = 1_200  # at most
 MARGIN: Final = 8  # pixels by which a picture's edge is repeated, so that moving it leaves no black
 
 
@@ -89,18 +90,18 @@ def hear(
     files: Sequence[Path],
     said: dict[str, NDArray[np.float64]],
     encoders: Sequence[AudioEncoder],
-    changed: Random | None,
+    random: Random,
 ) -> Voices:
     """Each clip's features by the encoder of its actor's fold: number modulo the number of encoders.
 
-    With `changed` a clip is heard through noise, a narrow band or an echo.
+    Some of them are heard through noise, a narrow band or an echo.
     """
     detector = SpeechDetector()
     kept = [file for file in files if file.stem in said and file.stem[:12] not in TWINS]
     features, speech, begins = [], [], [0]
     for file in kept:
         samples = read_sound(file)
-        samples = samples if changed is None else changed_sound(changed, samples)
+        samples = changed_sound(random, samples) if random.random() < CHANGED else samples
         own = on_grid(encoders[int(file.stem[:4]) % len(encoders)], detector, samples)
         features.append(own[0].astype(np.float16))
         speech.append(own[1])

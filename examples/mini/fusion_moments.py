@@ -1,4 +1,4 @@
-"""Made-up windows for the fusion network: moments of faces and voices, gaps, changes, and what people would say of them."""
+"""Made-up windows for the fusion network: moments of faces and voices, gaps, changes, and people's votes on them."""
 
 from __future__ import annotations
 
@@ -41,35 +41,31 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """Who may appear: clips (rows of `voices`, one set for each recording of them), pictures, other sounds."""
+    """Who may appear: clips, pictures, other sounds."""
 
-    recordings: tuple[Voices, ...]
-    clips: NDArray[np.int64]
+    voices: Voices
     looks: Looks
     nearest: NDArray[np.int64]  # [clips, NEIGHBOURS]: pictures that look as people saw each clip's face
     other: Halves
-    by_class: tuple[NDArray[np.int64], ...]  # positions in `clips`, by the class most people said of both
-    neutral: NDArray[np.int64]  # positions of clips whose voice is neutral
+    by_class: tuple[NDArray[np.int64], ...]  # clips, by the class that most people said of both
+    neutral: NDArray[np.int64]  # clips whose voice is neutral
     pictures: tuple[NDArray[np.int64], ...]  # by class
     spread: tuple[Floats, Floats]  # standard deviation of each feature, of both streams
 
     @classmethod
-    def of(cls, recordings: tuple[Voices, ...], actors: NDArray[np.bool_], looks: Looks, other: Halves) -> Stage:
-        """With the clips of some actors, bool [n]."""
-        clips = np.flatnonzero(actors)
-        said = recordings[0].votes[clips]
+    def of(cls, voices: Voices, looks: Looks, other: Halves) -> Stage:
+        said = voices.votes
         label = said[:, BOTH - 1].argmax(1)
         pictured = looks.votes.argmax(1)
         return cls(
-            recordings,
-            clips,
+            voices,
             looks,
             looks.nearest(said[:, FACE - 1], NEIGHBOURS),
             other,
             tuple(np.flatnonzero(label == number) for number in range(len(CLASSES))),
             np.flatnonzero(said[:, VOICE - 1, NEUTRAL] >= NEUTRAL_VOICE),
             tuple(np.flatnonzero(pictured == number) for number in range(len(CLASSES))),
-            (_spread(looks.features[:, 0]), _spread(recordings[0].features)),
+            (_spread(looks.features[:, 0]), _spread(voices.features)),
         )
 
     def window(self, random: Random, kind: str | None = None) -> Window:
@@ -95,7 +91,7 @@ class Stage:
         if kind in ("clip", "voice"):
             at = int(random.choice(self.by_class[label]))
             audio, heard = self._sound(random, at, fps)
-            said = self.recordings[0].votes[self.clips[at]]
+            said = self.voices.votes[at]
             pictures = self.nearest[at]
             target = said[(BOTH if kind == "clip" else VOICE) - 1]
         else:
@@ -105,14 +101,14 @@ class Stage:
             target = (1 - PULL) * target + PULL * np.eye(len(CLASSES))[NEUTRAL] if "voice" in kind else target
         visual, seen = self._face(random, pictures, len(heard), fps)
         seen = seen & (kind != "voice")
-        return Window(visual, seen, audio, heard, np.broadcast_to(target, (len(heard), len(CLASSES))).astype(np.float32))
+        targets = np.broadcast_to(target, (len(heard), len(CLASSES))).astype(np.float32)
+        return Window(visual, seen, audio, heard, targets)
 
     def _sound(self, random: Random, at: int, fps: float) -> tuple[Halves, NDArray[np.bool_]]:
         """A clip's own sound at a frame rate, with a pause behind it; heard where somebody speaks."""
-        voices = self.recordings[int(random.integers(len(self.recordings)))]
-        rows = voices.rows(int(self.clips[at]))
+        rows = self.voices.rows(at)
         frames = round((rows.stop - rows.start) / GRID_HZ * fps)
-        audio, speech = _resampled(voices.features[rows], voices.speech[rows], frames)
+        audio, speech = _resampled(self.voices.features[rows], self.voices.speech[rows], frames)
         pause = round(random.uniform(*PAUSE_S) * fps)
         heard = np.append(speech >= MIN_SPEECH, np.zeros(pause, bool))
         audio = np.concatenate([audio, np.zeros((pause, audio.shape[1]), np.float16)])
