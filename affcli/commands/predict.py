@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @options.window
 @options.stride
 @click.option("--held-out", is_flag=True, help="Only the videos that train --fold held out.")
+@options.allow_unmatched
 @options.batch_size(64, "Windows")
 @options.device
 @options.precision
@@ -50,6 +51,7 @@ def command(
     window: int | None,
     stride: int | None,
     held_out: bool,
+    allow_unmatched: bool,
     batch_size: int,
     device: str,
     precision: str,
@@ -82,10 +84,12 @@ def command(
         TableWriter(output, schema, table_format=table_format, force=force) as writer,
         terminal.counting("predict", len(joined.videos)) as counter,
     ):
+        joined.check_matches(allow_unmatched=allow_unmatched)
         for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
             logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
             writer.write(_rows(video, logits, schema))
             counter.advance(1, frames=video.frames)
+        joined.note_incomplete()
 
 
 def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:

@@ -12,9 +12,10 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import AffcliError, PictureError, listed
 from affcli.files.inputs import numbered_pictures
 from affcli.media.ffmpeg import Clock, Decoder, MediaError, Stamp, why_unreadable
+from affcli.media.pictures import open_picture
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
@@ -228,9 +229,13 @@ class _PictureFrames(VideoFrames):
         bad: list[str] = []
         for number in range(1, max(self._pictures) + 1):
             path = self._pictures.get(number)
-            pixels = None if path is None else read_picture(path)
-            if path is not None and pixels is None:
-                bad.append(path.name)
+            pixels = None
+            if path is not None:
+                try:
+                    pixels = open_picture(path)
+                except (PictureError, OSError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    bad.append(f"{path.name} ({reason})")
             yield Frame(number, (number - 1) / self._fps if self._fps else None, pixels)
         if bad:
             self.problem = f"not readable as pictures: {listed(bad)}"
@@ -280,14 +285,3 @@ def _read_into(stream: BinaryIO, buffer: memoryview) -> bool:
             return False
         filled += count
     return True
-
-
-def read_picture(path: Path) -> Pixels | None:
-    """A picture file, upright, as uint8 [height, width, 3] RGB; None for what is not readable as a picture."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

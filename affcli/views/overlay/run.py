@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, PartialError, UsageError, counted, listed
-from affcli.files.outputs import temporary_name
+from affcli.files.outputs import create_temporary
 from affcli.media.video import Frame, open_video
 from affcli.schema import BOX_COLUMNS, base_names
 from affcli.tables.by_video import RowsByVideo
@@ -125,7 +125,6 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
     what cannot be decoded or encoded, and PartialError (the output is there) where the source was decoded only in part.
     """
     suffix = check_output(output)
-    temporary = temporary_name(Path(output))
     number = 0
     with open_video(path) as frames:
         first = next(frames)
@@ -133,6 +132,7 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
         assert frames.clock is not None
         size = first.pixels.shape[:2]
         painter = Painter(people[0].found.classes, size)
+        temporary, held = create_temporary(Path(output))
         try:
             encoder = Encoder(path, temporary, suffix, size, frames.clock)
             try:
@@ -144,6 +144,7 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
             temporary.replace(output)
         finally:
             temporary.unlink(missing_ok=True)
+            held.close()
         _note_difference(path, people, number)
         if frames.problem is not None:
             raise PartialError(f"{path}: {frames.problem}; {output} holds the {counted(number, 'frame')} before that.")
