@@ -53,10 +53,54 @@ class UsageError(AffcliError):
     exit_status = 2
 
 
+class TableError(AffcliError):
+    """A file is no table that can be read: it is of another kind, or damaged."""
+
+
+class UnmatchedVideosError(AffcliError):
+    """Tables that are to be joined by video have no video in common."""
+
+
+class PictureError(AffcliError):
+    """A file is no picture that can be read: it is damaged, too large, or of a kind that is not opened."""
+
+
+class FaceSetError(AffcliError):
+    """A folder does not hold the face set that it was named as, or a label in it is unknown."""
+
+
+class PreprocessingError(AffcliError):
+    """What an encoder's processor configuration asks for cannot be done."""
+
+
 class PartialError(AffcliError):
     """The work is done and written, but some inputs failed and were named (exit status 3)."""
 
     exit_status = 3
+
+
+class ColumnError(AffcliError):
+    """A table lacks a column, or a column holds something that cannot be what it should be."""
+
+
+class AmbiguousColumnsError(UsageError):
+    """Several groups of columns could hold the logits; the message shows the option that chooses each."""
+
+
+class SpaceError(AffcliError):
+    """The numbers of a table are in another space (logits, probabilities, shares) than they have to be."""
+
+
+class RepeatedFrameError(AffcliError):
+    """A table has several rows for one frame of a video where it may have one."""
+
+
+class LabelError(AffcliError):
+    """A label file or a column of labels holds something that is not a label."""
+
+
+class UnknownClassError(UsageError):
+    """A table has classes that are not among the eight, where only those can be used."""
 
 
 def listed(names: Sequence[object], *, limit: int = 8) -> str:
@@ -64,6 +108,36 @@ def listed(names: Sequence[object], *, limit: int = 8) -> str:
     shown = ", ".join(str(name) for name in names[:limit])
     hidden = len(names) - limit
     return f"{shown} and {hidden} more" if hidden > 0 else shown
+
+
+def closest(wanted: str, names: Sequence[str]) -> list[str]:
+    """The names, the likeliest to be meant by `wanted` first: equal but for case, then related words (`clip` for
+    `video`), then by edit distance (difflib's ratio); equally likely ones in their order.
+    """
+    return sorted(names, key=lambda name: -_likeness(wanted.lower(), name.lower()))
+
+
+# What tools call the columns that affcli calls `video`, `frame`, and so on.
+_RELATED = {
+    "video": ("clip", "file", "input", "movie", "path", "source", "recording", "image", "name"),
+    "frame": ("image", "img", "index", "idx", "number"),
+    "label": ("emotion", "expression", "class", "annotation", "truth", "prediction"),
+}
+
+
+def _likeness(wanted: str, name: str) -> float:
+    if name == wanted:
+        return 4.0
+    from difflib import SequenceMatcher  # only errors need it
+
+    ratio = SequenceMatcher(None, wanted, name).ratio()
+    close = ratio if ratio > 0.6 else 0.0  # below, they have only letters in common
+    if wanted in name:
+        return 2.0 + close
+    # The words for a thing are ordered by how likely they are: `clip` before `name`.
+    words = _RELATED.get(wanted, ())
+    related = next((1.0 + 0.5 * (1 - place / len(words)) for place, word in enumerate(words) if word in name), 0.0)
+    return max(close, related)
 
 
 def counted(number: int, noun: str) -> str:

@@ -126,9 +126,9 @@ def test_a_csv_header_without_rows_is_an_empty_table(tmp_path: Path) -> None:
         ("t.arrow", b"a,b\n1,2\n", "is not Arrow"),
         ("t.parquet", b"PAR1" + b"\0" * 100, "not a table that can be read"),
         ("t.arrow", b"ARROW1\0\0" + b"\0" * 100, "not a table that can be read"),
-        ("t.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "neither Parquet, Arrow nor text|not a table"),
+        ("t.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG picture"),
         ("t.csv", b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
-        ("t.csv", b"a,b\n\xff\xfe,3\n", "not a table that can be read"),
+        ("t.csv", b"a,b\n\xff\xfe,3\n", "is not UTF-8 text. Convert it: iconv"),
     ],
 )
 def test_what_is_no_table_is_said_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
