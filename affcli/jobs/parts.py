@@ -76,6 +76,7 @@ class Parts:
         self.path, self._fingerprints = path, fingerprints
         self._marks: dict[str, Mark] = {}  # of the inputs that this process works on
         self._found: dict[str, dict[str, Part]] = {}  # by video and stream
+        self._damaged: set[Path] = set()  # files that were told of
         self.first = False
         about_unfinished(path)
         with storage(path):
@@ -235,6 +236,9 @@ class Parts:
         try:
             return read_sealed(path)
         except DamagedError:
+            if path not in self._damaged:
+                self._damaged.add(path)
+                log.warning("%s: unfinished work is damaged; it is done again.", path)
             return None
 
     def _folder(self, video: str) -> Path:
