@@ -36,9 +36,12 @@ class Labeller(Protocol):
     """Encoders and network, loaded once. The sizes are those of the features that they give."""
 
     @property
-    def visual_size(self) -> int: ...
+    def visual_size(self) -> int:
+        """Numbers in a visual feature."""
+
     @property
-    def audio_size(self) -> int: ...
+    def audio_size(self) -> int:
+        """Numbers in an audio feature."""
 
     def see(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
@@ -58,6 +61,7 @@ class Labelling:
     labeller: Labeller
 
     def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        """Labels the items in their order."""
         with closing(self.labeller.see(items, parts, advance)) as seeing:
             for seen in seeing:
                 yield self._labelled(seen, parts, advance)

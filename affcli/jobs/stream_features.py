@@ -28,12 +28,14 @@ class PartFeatures:
 
     @cached_property
     def videos(self) -> list[str]:
+        """The video ids that the input gave, in codepoint order."""
         return sorted(self._part.videos)
 
     def __contains__(self, video: str) -> bool:
         return video in self.videos
 
     def frames(self, video: str) -> int:
+        """How many frames a video has."""
         return self._part.rows(video)
 
     def read(self, video: str) -> StreamFeatures:
@@ -58,6 +60,7 @@ class PartFeatures:
         return there, numbers[usable]
 
     def read_times(self, video: str) -> NDArray[np.float64]:
+        """Presentation times [n] of a video's frames, in seconds; NaN where unknown."""
         return np.concatenate([_times(rows) for rows in self._part.tables(video, ["time_s"])])
 
     def read_columns(self, video: str, columns: Sequence[str]) -> pa.Table:
