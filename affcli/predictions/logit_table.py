@@ -133,12 +133,12 @@ class LogitTable:
 
     def starts_s(self, video: str) -> float:
         """When players show what has `time_s` 0, as the table that has the video says."""
-        return next((starts_of(part.reader.metadata, video) for part in self._parts if video in part.groups), 0.0)
+        return next((starts_of(part.metadata, video) for part in self._parts if video in part.groups), 0.0)
 
     @property
     def starts(self) -> dict[str, Any]:
         """What the metadata of a table made from this one says of its videos' starts: nothing where all are 0."""
-        found = all_starts(part.reader.metadata for part in self._parts)
+        found = all_starts(part.metadata for part in self._parts)
         return {STARTS: found} if found else {}
 
     def videos(self) -> Iterator[VideoRows]:

@@ -111,16 +111,18 @@ class Vote:
         """What all the tables say of themselves, and what was done with them."""
         first, *others = [table.metadata for table in tables]
         facts = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-        facts |= {**self._starts(), "space": self._space}
+        facts |= {**_starts(tables), "space": self._space}
         if others:
             facts["ensemble"] = self._weights
         if self._calibration is not None:
             facts["calibration"] = self._calibration.by_class
         return facts
 
-    def _starts(self) -> dict[str, Any]:
-        found = all_starts(table.starts for table in self._tables)
-        return {STARTS: found} if found else {}
+
+def _starts(tables: Sequence[LogitTable]) -> dict[str, Any]:
+    """What the voted table says of its videos' starts: nothing where all are 0."""
+    found = all_starts(table.starts for table in tables)
+    return {STARTS: found} if found else {}
 
 
 class _Ballots:
