@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from affcli.features.stream import StreamFeatures, finite, no_features
 from affcli.jobs.stream_part import Part
+from affcli.schema import STARTS
 
 
 class PartFeatures:
@@ -23,7 +24,7 @@ class PartFeatures:
 
     def __init__(self, name: str, part: Part, size: int) -> None:
         self.name, self.size, self.problem = name, size, part.problem
-        self.starts_s = float(part.facts.get("starts_s", 0.0))  # when players show what has `time_s` 0
+        self.starts_s = float(part.facts.get(STARTS, 0.0))  # when players show what has `time_s` 0
         self._part = part
 
     @cached_property
