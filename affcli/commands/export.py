@@ -32,6 +32,11 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     show_default=True,
     help="Output file; a folder for labels, and for vtt and elan with several videos.",
 )
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="With --to csv: write probabilities instead of logits, and add the column confidence.",
+)
 @click.option("--like", metavar="SAMPLE", help="With --to abaw: the official frame list, whose order is kept.")
 @click.option(
     "--min-seconds",
@@ -50,6 +55,7 @@ def command(
     *,
     form: str,
     output: str,
+    probabilities: bool,
     like: str | None,
     min_seconds: float,
     fps: float | None,
@@ -69,7 +75,9 @@ def command(
               nearest frame of its video; a video without any is Neutral.
     labels    a folder with one Aff-Wild2 label file per video: class names,
               then one class number per frame, -1 without a label.
-    csv       all columns, unchanged.
+    csv       all columns, unchanged; with --probabilities the classes as
+              probabilities that sum to 1, and confidence, the probability of
+              the label.
     segments  a table with one row per segment (a run of frames with the same
               label): video, start, end (frames, both included), start_s,
               end_s, label, confidence (mean probability of the label).
@@ -91,13 +99,18 @@ def command(
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
+    if probabilities and form != "csv":
+        raise UsageError("--probabilities goes with --to csv.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
     if form == "labels":
         _write_labels(source, columns, label_column, output, force=force)
     elif form == "csv":
         refuse_existing(output, force=force)
-        _copy_as_csv(source, output, force=force)
+        if probabilities:
+            _write_probabilities(source, columns, label_column, output, force=force)
+        else:
+            _copy_as_csv(source, output, force=force)
     elif form == "abaw":
         refuse_existing(output, force=force)
         _write_submission(source, columns, label_column, output, like, force=force)
@@ -136,7 +149,7 @@ def _predictions(
     from affcli.predictions.logit_table import LogitTable
     from affcli.views.export import predicted_labels
 
-    columns = replace(columns, label=label_column or columns.label)
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
         found = predicted_labels(table, label_column, guess=guess)
         if not found:
@@ -154,6 +167,22 @@ def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
     ):
         for index in range(len(table.row_groups)):
             writer.write(table.read_group(index))
+
+
+def _write_probabilities(
+    source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool
+) -> None:
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.tables.writer import TableWriter
+    from affcli.views.probabilities import ProbabilityRows
+
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
+    with LogitTable(source, columns=columns) as table:
+        rows = ProbabilityRows(table, label_column)
+        with TableWriter(output, rows.schema, table_format="csv", force=force) as writer:
+            for video in rows.videos():
+                writer.write(video)
+        table.note_missing()
 
 
 def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:

@@ -78,18 +78,18 @@ def command(
     network.to(run.device)
     sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
-    schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts)
-    with (
-        _joined(card, visual, audio) as joined,
-        TableWriter(output, schema, table_format=table_format, force=force) as writer,
-        terminal.counting("predict", len(joined.videos)) as counter,
-    ):
-        joined.check_matches(allow_unmatched=allow_unmatched)
-        for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
-            logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
-            writer.write(_rows(video, logits, schema))
-            counter.advance(1, frames=video.frames)
-        joined.note_incomplete()
+    with _joined(card, visual, audio) as joined:
+        schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts, **joined.starts)
+        with (
+            TableWriter(output, schema, table_format=table_format, force=force) as writer,
+            terminal.counting("predict", len(joined.videos)) as counter,
+        ):
+            joined.check_matches(allow_unmatched=allow_unmatched)
+            for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
+                logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
+                writer.write(_rows(video, logits, schema))
+                counter.advance(1, frames=video.frames)
+            joined.note_incomplete()
 
 
 def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as Xml
 
-from affcli.views.labelled_video import LabelledVideo, require_times
+from affcli.views.labelled_video import LabelledVideo, players_times
 from affcli.views.segments import Segments, gaps_of
 from affcli.views.webvtt import clock, milliseconds
 
@@ -39,7 +39,10 @@ class Annotation:
 
 
 def annotated(video: LabelledVideo, segments: Segments, source: str) -> list[Annotation]:
-    """All tiers, in order. Raises AffcliError where the video has no times; `source` is for the message."""
+    """All tiers, in order, on the clock of players.
+
+    Raises AffcliError where the video has no times; `source` is for the message.
+    """
     values = [video.classes[label] for label in segments.label]
     found = list(_tier(video, EXPRESSION, segments, values, source))
     for tier, there in (("no face", video.face), ("no sound", video.audio)):
@@ -50,7 +53,7 @@ def annotated(video: LabelledVideo, segments: Segments, source: str) -> list[Ann
 
 
 def _tier(video: LabelledVideo, tier: str, stretches: Segments, values: list[str], source: str) -> Iterator[Annotation]:
-    start_s, end_s = require_times(video, source)
+    start_s, end_s = players_times(video, source)
     begins, ends = milliseconds(start_s[stretches.first]).tolist(), milliseconds(end_s[stretches.last]).tolist()
     for begin_ms, end_ms, value in zip(begins, ends, values, strict=True):
         yield Annotation(tier, begin_ms, max(end_ms, begin_ms + 1), value)

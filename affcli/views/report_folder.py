@@ -159,6 +159,7 @@ def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> Pa
         audio=None if video.audio is None else float(video.audio.mean()),
         segments=tuple(rows)[:MOST_SEGMENTS],
         more=max(0, len(segments) - MOST_SEGMENTS),
+        starts_s=video.starts_s,
     )
 
 

@@ -43,6 +43,7 @@ class PageVideo:
     audio: float | None
     segments: tuple[tuple[float, float, int, float | None], ...]
     more: int
+    starts_s: float = 0.0  # when a player shows what has time 0
 
 
 def page(title: str, videos: Sequence[PageVideo], notes: Sequence[str] = ()) -> str:
@@ -181,6 +182,7 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
         "source": video.source,
         "set": sets.index(found.classes),
         "timed": found.timed,
+        "starts": round(video.starts_s, 6),
         "edge": _base64(found.edge.astype("<f4")),
         "label": _base64(np.where(found.label < 0, UNKNOWN, found.label).astype(np.uint8)),
         "mean": _base64(_eighths(found.mean)),

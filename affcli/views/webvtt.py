@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from affcli.views.labelled_video import LabelledVideo, require_times
+from affcli.views.labelled_video import LabelledVideo, players_times
 from affcli.views.segments import Segments
 
 # The characters that begin markup, or end a cue's timing line (W3C WebVTT, section 4.1).
@@ -15,12 +15,15 @@ _ESCAPES: Final = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 
 
 def captions(video: LabelledVideo, segments: Segments, source: str) -> str:
-    """The text of a WebVTT file. Raises AffcliError where the video has no times; `source` is for the message."""
+    """The text of a WebVTT file, on the clock of players.
+
+    Raises AffcliError where the video has no times; `source` is for the message.
+    """
     return "\n".join(["WEBVTT", "", *_cues(video, segments, source)])
 
 
 def _cues(video: LabelledVideo, segments: Segments, source: str) -> Iterator[str]:
-    start_s, end_s = require_times(video, source)
+    start_s, end_s = players_times(video, source)
     begins, ends = milliseconds(start_s[segments.first]), milliseconds(end_s[segments.last])
     for begin, end, label in zip(begins.tolist(), ends.tolist(), segments.label.tolist(), strict=True):
         yield f"{clock(begin)} --> {clock(max(end, begin + 1))}\n{escaped(video.classes[label])}\n"

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affcli.errors import AffcliError, UsageError
-from affcli.files.outputs import refuse_existing, temporary_name
+from affcli.files.outputs import refuse_existing
 from affcli.schema import feature_field
 from affcli.tables.delimited import csv_lines
 from affcli.tables.reader import TableReader, plain_type
@@ -215,7 +215,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path, suffix: str) 
     def fail_halfway() -> None:
         with TableWriter(str(tmp_path / f"t{suffix}"), ROWS.schema) as writer:
             writer.write(ROWS)
-            assert temporary_name(tmp_path / f"t{suffix}").exists()
+            assert list(tmp_path.glob(f".t{suffix}.affcli-*.tmp"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

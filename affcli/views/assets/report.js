@@ -171,17 +171,18 @@
     slider.setAttribute("aria-valuetext", `${when(video, now)}, ${said}`);
   }
 
+  // A player counts from the zero of its container, the table from where the container starts: `shown.starts` apart.
   function seek(time) {
     now = Math.min(Math.max(time, shown.start), shown.end);
     // A video's last moment shows no frame in some browsers.
-    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now, player.duration - 1e-3);
+    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts, player.duration - 1e-3);
     moveHead();
   }
 
   function follow() {
     cancelAnimationFrame(frame);
     if (!shown.timed || player.hidden) return;
-    now = Math.min(Math.max(player.currentTime, shown.start), shown.end);
+    now = Math.min(Math.max(player.currentTime - shown.starts, shown.start), shown.end);
     moveHead();
     if (!player.paused) frame = requestAnimationFrame(follow);
   }
