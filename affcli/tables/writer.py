@@ -242,7 +242,14 @@ def _parquet_writer(sink: _Sink, schema: pa.Schema) -> pq.ParquetWriter:
     ]
     # Frame numbers count up: as differences they take next to nothing. Dictionaries only help the text columns.
     counting = {field.name: "DELTA_BINARY_PACKED" for field in schema if types.is_integer(field.type)}
-    return pq.ParquetWriter(sink, schema, use_dictionary=text, column_encoding=counting, compression="snappy")
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        use_dictionary=text,
+        column_encoding=counting,
+        compression="snappy",
+        write_page_checksum=True,  # a flipped bit is then an error, not another number
+    )
 
 
 class _ArrowWriter:

@@ -27,6 +27,7 @@ from affcli.errors import ColumnError, TableError
 from affcli.tables import delimited
 from affcli.tables.keys import frame_numbers, refuse_far_frames
 from affcli.tables.reader import Reading, TableReader, tables_in
+from affcli.tables.writer import TableWriter, _ArrowWriter, _Sink
 
 ROWS = [
     {"video": "a", "frame": 1, "Anger": 0.5, "Fear": -1.25},
@@ -403,3 +404,27 @@ def test_a_table_that_changes_while_it_rests_is_refused(tmp_path: Path, monkeypa
         pq.write_table(pa.table({"video": ["v", "v"], "frame": [1, 2]}), tmp_path / "a")
         with pytest.raises(TableError, match="a: has changed while it was being read"):
             first.read()
+
+
+def test_a_flipped_bit_in_our_own_parquet_is_found(tmp_path: Path) -> None:
+    table = pa.table({"x": pa.array(np.random.default_rng(0).normal(size=2000))})
+    with TableWriter(str(tmp_path / "t.parquet"), table.schema) as writer:
+        writer.write(table)
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[5000] ^= 4
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(TableError, match=r"t\.parquet: "):
+        read(tmp_path / "t.parquet")
+
+
+def test_arrow_files_take_dictionaries_that_grow(tmp_path: Path) -> None:
+    kind = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema([("who", kind)])
+    groups = [["a", "b"], ["c", None, "a"], ["b", "d"]]
+    writer = _ArrowWriter(_Sink((tmp_path / "t.arrow").open("wb")), schema)
+    for group in groups:
+        writer.write_table(pa.table({"who": pa.array(group).dictionary_encode()}))
+    writer.close()
+    found = ipc.open_file(tmp_path / "t.arrow").read_all()
+    assert found.schema == schema
+    assert found["who"].to_pylist() == [value for group in groups for value in group]
