@@ -32,6 +32,7 @@ from affcli.predictions.space import (
 )
 from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
+from affcli.tables.keys import NEAR, NEAR_SPANS, frame_numbers, refuse_far_frames
 from affcli.tables.people import PersonTable, person_columns, plain_column
 from affcli.tables.reader import TableReader, plain_type, tables_in
 
@@ -283,9 +284,10 @@ class _Part:
     ) -> _Part:
         """A table of any format."""
         if names.person is None:
-            reader = files.enter_context(TableReader(file, text=(names.video,)))
+            reader = files.enter_context(TableReader(file, text=(names.video,), reading=names.reading))
         else:
-            reader = files.enter_context(PersonTable(file, video=names.video, person=names.person))
+            opened = PersonTable(file, video=names.video, person=names.person, reading=names.reading)
+            reader = files.enter_context(opened)
         part = cls(reader.name, reader.schema, reader.metadata, names, carry, labels_suffice=labels_suffice)
         wanted = [*part.layout.frames, *part.layout.score_columns, *part.carried]
         if not part.ours and names.person is None:
@@ -350,6 +352,9 @@ class _Part:
             span = f"start {frames[0][row]}, end {frames[1][row]}"
             raise AffcliError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = self._numbers(table, video, frames[0], classes, space)
+        if len(frames[0]):
+            near = NEAR_SPANS if len(frames) == 2 else NEAR
+            refuse_far_frames(self.name, video, len(frames[0]), int(frames[-1].max()), near=near)
         end = frames[1] if len(frames) == 2 else None
         return VideoRows(video, frames[0], logits, _fitted(table, carried), end, _missing(logits))
 
@@ -377,7 +382,7 @@ class _Part:
         return int(frame[two[0]]) if two.size else None
 
     def _frames(self, table: pa.Table, column: str) -> np.ndarray:
-        frames: np.ndarray = _whole_numbers(self.name, table[column], column) + self._offset
+        frames: np.ndarray = frame_numbers(self.name, table[column], column) + self._offset
         if frames.size and frames.min() < 1:
             least = int(frames.min())
             hint = "Add 1 to each with --frame-offset 1." if least == 0 else "Correct them with --frame-offset N."
@@ -436,8 +441,10 @@ def _alike(parts: Sequence[_Part]) -> Sequence[_Part]:
 
 
 def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
-    """The other columns of all files, with dictionaries and views as plain columns."""
-    schemas = [pa.schema([_plain(part.schema.field(name)) for name in part.carried]) for part in parts]
+    """The other columns of all files; dictionaries are kept where all have them, views are plain columns."""
+    schemas = [pa.schema([_lasting(part.schema.field(name)) for name in part.carried]) for part in parts]
+    if any(not schema.equals(schemas[0]) for schema in schemas):
+        schemas = [pa.schema([field.with_type(plain_type(field.type)) for field in schema]) for schema in schemas]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -445,8 +452,12 @@ def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
         raise AffcliError(f"{names}: their columns are of different types: {str(error).splitlines()[0]}") from error
 
 
-def _plain(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, plain_type(field.type))
+def _lasting(field: pa.Field) -> pa.Field:
+    """The column without views, a dictionary with room for the values of other row groups and files."""
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        return pa.field(field.name, pa.dictionary(pa.int32(), plain_type(kind.value_type), ordered=kind.ordered))
+    return pa.field(field.name, plain_type(kind))
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -456,17 +467,6 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.table(columns, schema=schema) if columns else table.select([])
-
-
-def _whole_numbers(name: str, column: pa.ChunkedArray, title: str) -> np.ndarray:
-    if column.null_count:
-        raise AffcliError(f"{name}: column '{title}' is empty in {counted(column.null_count, 'row')}.")
-    try:
-        numbers = pc.cast(column, pa.int64())  # whole floats too: pandas makes them of integers with gaps
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{name}: column '{title}' holds {column.type}, not whole numbers.") from error
-    whole: np.ndarray = numbers.to_numpy()
-    return whole
 
 
 def _raw(name: str, table: pa.Table, layout: Layout) -> np.ndarray:
