@@ -16,6 +16,7 @@ import click
 from affcli import __version__
 from affcli.console import terminal
 from affcli.errors import AffcliError
+from affcli.files import outputs
 
 INTERRUPTED = 128 + signal.SIGINT  # 130
 BROKEN_PIPE = 128 + 13  # 141, what the shell shows for a filter whose reader has gone (SIGPIPE)
@@ -94,15 +95,14 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli")
+    outputs.secure_standard_output()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
             signal.signal(getattr(signal, name), ending)
     status = run(arguments)
-    if status == BROKEN_PIPE:
-        # Python would try to flush into the broken pipe again while it shuts down, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    outputs.leave_standard_output()
     sys.exit(status)
 
 
@@ -110,7 +110,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run affcli in this process and return its exit status; errors have been printed as one line each."""
     try:
         _invoke(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        outputs.flush_standard_output()
         return 0
     except click.exceptions.Exit as error:
         return error.exit_code

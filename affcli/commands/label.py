@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from affcli.commands.shared import extracting
-from affcli.console import options, terminal
-from affcli.errors import PartialError, counted
-from affcli.jobs.job import Summary
+from affcli.console import options
 from affcli.predictions.smooth import METHODS, Filter
 
 
@@ -65,36 +62,17 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     inputs = extracting.find(given)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
-    from affcli.jobs import labelling
+    from affcli.jobs.job import Job
+    from affcli.jobs.label_folder import LabelFolder, refuse_no_folder
+    from affcli.jobs.labelling import Labelling
 
-    labelling.refuse_no_folder(folder)
+    refuse_no_folder(folder)
 
     from affcli.models.label.chain import Chain, ChainOptions
 
     chain = Chain(ChainOptions(smoothing=smoothing, **given))
     chain.note_alignment(inputs)
-    task = labelling.LabelTask(folder, force=force, update=update, fail_fast=fail_fast)
-    began, frames = time.perf_counter(), 0
-    with terminal.counting("label", len(inputs)) as counter:
-
-        def advance(videos: int, more: int) -> None:
-            nonlocal frames
-            frames += more
-            counter.advance(videos, frames=more)
-
-        summary = labelling.run(task, inputs, chain, advance)
-    _tell(summary, folder, len(inputs), frames, time.perf_counter() - began)
-
-
-def _tell(summary: Summary, folder: str, inputs: int, frames: int, seconds: float) -> None:
-    """The closing line; raises PartialError where some inputs failed."""
-    nothing = summary.outcome == "nothing to do"
-    if nothing:
-        terminal.say(f"nothing to do: {folder} {'holds all readable inputs' if summary.failed else 'is complete'}.")
-    else:
-        speed = f"{seconds:.1f} s; {frames / seconds:.1f} frames/s" if frames else "no new frames"
-        made = f"{counted(summary.videos, 'video')}, {counted(summary.rows, 'frame')}"
-        terminal.say(f"{made} → {Path(folder) / 'summary.csv'} and the tables beside it ({speed})")
-    if troubled := [*summary.failed, *summary.incomplete]:
-        again = " Try them again with --update." if nothing else ""
-        raise PartialError(f"{len(troubled)} of {counted(inputs, 'input')} failed or are incomplete.{again}")
+    tables = LabelFolder(folder, chain.settings)
+    job = Job(tables, force=force, update=update, fail_fast=fail_fast)
+    result = f"{Path(folder) / 'summary.csv'} and the tables beside it"
+    extracting.run(job, inputs, Labelling(tables, chain), command="label", result=result, rows="frame")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @options.window
 @options.stride
 @click.option("--held-out", is_flag=True, help="Only the videos that train --fold held out.")
+@options.allow_unmatched
 @options.batch_size(64, "Windows")
 @options.device
 @options.precision
@@ -50,6 +51,7 @@ def command(
     window: int | None,
     stride: int | None,
     held_out: bool,
+    allow_unmatched: bool,
     batch_size: int,
     device: str,
     precision: str,
@@ -77,6 +79,7 @@ def command(
     sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
     with _joined(card, visual, audio) as joined:
+        joined.check_matches(allow_unmatched=allow_unmatched)
         schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts, **joined.starts)
         with (
             TableWriter(output, schema, table_format=table_format, force=force) as writer,
@@ -86,6 +89,7 @@ def command(
                 logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
                 writer.write(_rows(video, logits, schema))
                 counter.advance(1, frames=video.frames)
+        joined.note_incomplete()
 
 
 def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:

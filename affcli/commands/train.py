@@ -121,6 +121,7 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
     "half of the free memory.",
 )
 @log_option
+@options.allow_unmatched
 @options.device
 @options.precision
 @options.force
@@ -166,12 +167,14 @@ def command(
     with JoinedFeatures(*tables, sizes=(0, 0)) as joined, joined_ranks(run.device) as ranks:
         if not ranks.first:
             terminal.set_verbosity(-1)
+        joined.check_matches(allow_unmatched=given["allow_unmatched"])
         _note_strangers(joined, *annotations)
         visual_size, audio_size = joined.sizes
         config = _taken(FusionConfig, given, visual_size=visual_size, audio_size=audio_size)
         chosen = _taken(TrainingOptions, given)
         how = {"fold": Fold(*fold) if fold else None, "storage": given["storage"]}
         task = TrainingTask.load(output, joined, annotations, config, chosen, run, **how)
+        joined.note_incomplete()
         if already_made(output, before, task.made_from):
             return
         with EpochLines(log_file if ranks.first else None, chosen.epochs, title="train", counted="windows") as lines:

@@ -82,6 +82,9 @@ kernel = click.option(
     help="Length of the smoothing filter, in frames: odd, 1 to 1001.",
 )
 
+allow_unmatched = click.option(
+    "--allow-unmatched", is_flag=True, help="Go on where the visual and the audio table have no video in common."
+)
 label_column = click.option(
     "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
 )

@@ -28,7 +28,9 @@ SOUND_SUFFIXES: Final = frozenset((
     ".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus",
     ".sph", ".wav", ".wma",
 ))
-PICTURE_SUFFIXES: Final = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+PICTURE_SUFFIXES: Final = frozenset((
+    ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+))
 # fmt: on
 _JUNK: Final = frozenset({"__MACOSX", "@eaDir"})
 _DIGEST_BLOCK: Final = 1 << 20

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.features.stream import StreamFeatures, finite, no_features
-from affcli.jobs.parts import Part
+from affcli.jobs.stream_part import Part
 
 
 class PartFeatures:
@@ -23,6 +23,7 @@ class PartFeatures:
 
     def __init__(self, name: str, part: Part, size: int) -> None:
         self.name, self.size, self.problem = name, size, part.problem
+        self.starts_s = float(part.facts.get("starts_s", 0.0))  # when players show what has `time_s` 0
         self._part = part
 
     @cached_property

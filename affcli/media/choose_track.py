@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Plan = Callable[[str, tuple[str, ...]], Outputs]  # the track, as ffmpeg maps it, and options of the demuxer
 
 
-def open_picture(path: Path, choice: TrackChoice, plan: Plan) -> Decoder:
+def open_picture_track(path: Path, choice: TrackChoice, plan: Plan) -> Decoder:
     """A decoder of the picture track that counts.
 
     It is begun with the first track that is no cover, which is nearly always the one, and begun again where the file,

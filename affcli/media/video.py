@@ -15,13 +15,14 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import AffcliError, PictureError, listed
 from affcli.files.inputs import numbered_pictures
-from affcli.media.choose_track import NO_PICTURE, is_still, no_frames, open_picture, track_read
+from affcli.media.choose_track import NO_PICTURE, is_still, no_frames, open_picture_track, track_read
 from affcli.media.completeness import missing_frames
 from affcli.media.decoder import Clock, Outputs, Stamp
 from affcli.media.ffmpeg import MediaError
 from affcli.media.ffmpeg_log import Description, Track
+from affcli.media.pictures import open_picture
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
@@ -147,7 +148,7 @@ def frame_centres(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 class _DecodedFrames(VideoFrames):
     def __init__(self, path: Path, after: int, reduced_to: int | None, choice: TrackChoice) -> None:
         self._path, self._after = path, after
-        self._decoder = open_picture(path, choice, partial(_outputs, reduced_to))
+        self._decoder = open_picture_track(path, choice, partial(_outputs, reduced_to))
         self._known: dict[int, Fraction] = {}
         self._count = 0
         super().__init__()
@@ -215,7 +216,7 @@ class FrameTimes:
     """An iterator over the presentation times of a video's frames, and a context manager as `VideoFrames` is."""
 
     def __init__(self, path: Path, choice: TrackChoice = FILES_OWN) -> None:
-        self._decoder = open_picture(path, choice, _times_alone)
+        self._decoder = open_picture_track(path, choice, _times_alone)
         self._times: Iterator[float] = self._produce()
         try:
             self._ahead = list(islice(self._times, 2))  # now, so that a file without frames fails here
@@ -269,9 +270,13 @@ class _PictureFrames(VideoFrames):
         bad: list[str] = []
         for number in range(1, max(self._pictures) + 1):
             path = self._pictures.get(number)
-            pixels = None if path is None else read_picture(path)
-            if path is not None and pixels is None:
-                bad.append(path.name)
+            pixels = None
+            if path is not None:
+                try:
+                    pixels = open_picture(path)
+                except (PictureError, OSError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    bad.append(f"{path.name} ({reason})")
             yield Frame(number, (number - 1) / self._fps if self._fps else None, pixels)
         if bad:
             self.problem = f"not readable as pictures: {listed(bad)}"
@@ -333,14 +338,3 @@ def _read_into(stream: BinaryIO, buffer: memoryview) -> bool:
             return False
         filled += count
     return True
-
-
-def read_picture(path: Path) -> Pixels | None:
-    """A picture file, upright, as uint8 [height, width, 3] RGB; None for what is not readable as a picture."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

@@ -20,7 +20,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from affcli.errors import AffcliError, UsageError
-from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, temporary_name
+from affcli.files.outputs import STANDARD_OUTPUT, create_temporary, refuse_existing
 from affcli.tables.delimited import csv_header, csv_lines
 
 ROWS_PER_GROUP = 65_536
@@ -88,8 +88,7 @@ class TableWriter:
         path = Path(self._output)
         if path.exists() and not path.is_file():
             return None, path.open("wb")
-        temporary = temporary_name(path.resolve())  # a link stays a link; what it leads to is replaced
-        return temporary, temporary.open("wb")
+        return create_temporary(path.resolve())  # a link stays a link; what it leads to is replaced
 
     def write(self, rows: pa.Table) -> None:
         """Takes some rows; the borders of the calls leave no trace in the file."""
@@ -151,10 +150,9 @@ class TableWriter:
         self._stream.flush()
         if self._temporary is not None:
             os.fsync(self._stream.fileno())
+            self._temporary.replace(Path(self._output).resolve())  # while it is open, and so locked
         if not self._to_stdout:
             self._stream.close()
-        if self._temporary is not None:
-            self._temporary.replace(Path(self._output).resolve())
 
     def _abandon(self) -> None:
         self._thread.shutdown(cancel_futures=True)

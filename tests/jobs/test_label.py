@@ -21,9 +21,10 @@ from helpers.warm import Warm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.jobs import parts
+from affcli.jobs import stream_part
 from affcli.jobs.label_folder import LabelFolder, table_name
-from affcli.jobs.parts import PartWriter
+from affcli.jobs.stream_part import PartWriter
+from affcli.media.showing import Show
 from affcli.schema import BOX_COLUMNS, CLASSES, metadata_of
 from affcli.views.labelled_video import LabelledVideo
 from affcli.views.summary import summary_row
@@ -37,8 +38,8 @@ DIES = """
 import os, sys
 from pathlib import Path
 from affcli import cli
-from affcli.jobs import parts
-parts.KEEP_EVERY_S = 0
+from affcli.jobs import stream_part
+stream_part.KEEP_EVERY_S = 0
 replace = Path.replace
 Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name == "NAME" else replace(one, other)
 cli.main(sys.argv[1:])
@@ -246,7 +247,10 @@ def test_what_can_be_labelled_is_and_each_lack_is_one_line(here: Path, label: La
     assert said[-2].startswith("affcli label: 7 videos, ")
     assert said[-1] == "affcli label: 3 of 9 inputs failed or are incomplete."
     rows = {row["video"]: row for row in pq.read_table("out/summary.parquet").to_pylist()}
-    assert list(rows) == ["both", "cut", "nobody", "pair", "quiet", "speech", "two"]
+    assert list(rows) == ["both", "broken", "cut", "neither", "nobody", "pair", "quiet", "speech", "two"]
+    assert [(rows[name]["frames"], rows[name]["duration_s"]) for name in ("broken", "neither")] == [(0, None)] * 2
+    assert "not a video or sound file" in rows["broken"]["problem"]
+    assert rows["neither"]["problem"] == "neither a face nor sound in it: there is nothing to label"
     assert (rows["speech"]["frames"], rows["speech"]["face_share"], rows["speech"]["sound_share"]) == (20, 0, 1)
     assert (rows["quiet"]["sound_share"], rows["nobody"]["face_share"], rows["pair"]["frames"]) == (0, 0, 2)
     assert rows["cut"]["problem"]
@@ -288,7 +292,7 @@ def test_a_file_that_changes_while_it_is_read_has_failed(
     def touched(chain, item, *arguments):  # type: ignore[no-untyped-def]
         if item.video == "pair":
             os.utime(item.path, (1, 1))
-        hear(chain, item, *arguments)
+        return hear(chain, item, *arguments)
 
     monkeypatch.setattr(Chain, "hear", touched)
     assert "clips/pair.mkv: the file changed while it was read" in label("clips", status=3)
@@ -355,9 +359,9 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_bytes(
     from affcli.models.label.chain import Chain
 
     stops = [(PartWriter, "keep", 3), (Chain, "name", 1), (LabelFolder, "write", 2), (Chain, "hear", 2)]
-    for owner, name, number in [*stops, (LabelFolder, "sum_up", 1)]:
+    for owner, name, number in [*stops, (LabelFolder, "gather", 1)]:
         with monkeypatch.context() as patch:
-            patch.setattr(parts, "KEEP_EVERY_S", 0)
+            patch.setattr(stream_part, "KEEP_EVERY_S", 0)
             patch.setattr(owner, name, interrupted(getattr(owner, name), number))
             affcli(*command, "out", status=130)
         assert not (here / "out" / "summary.parquet").exists()
@@ -396,11 +400,13 @@ def test_what_is_done_is_not_done_again(here: Path, label: Label, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "name", interrupted(Chain.name, 3))  # the pictures of the third clip are done by then
         label("clips", status=130)
-    seen = []
-    see = Chain.see
-    monkeypatch.setattr(Chain, "see", lambda chain, items, *rest: (seen.extend(items), see(chain, items, *rest)))
+    shown = []
+    show = Show.__call__
+    monkeypatch.setattr(
+        Show, "__call__", lambda self, item, *rest: (shown.append(item.video), show(self, item, *rest))[1]
+    )
     label("clips")
-    assert [item.video for item in seen] == ["quiet", "two"]
+    assert shown == ["quiet", "two"]
 
 
 def test_unfinished_work_with_other_settings_is_refused_and_replaced_with_force(

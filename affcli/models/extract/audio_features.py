@@ -6,7 +6,7 @@ Works through a sound track piece by piece; what is held does not grow with its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import Recording
-from affcli.jobs.parts import PartWriter, StorageError
+from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.parts import Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media.audio import SoundPiece
-from affcli.media.hearing import Closed, Event, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
+from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.loading import EncoderCard
+from affcli.models.extract.event_loop import EventLoop
 from affcli.schema import audio_schema
 
 Features = NDArray[np.float32]
@@ -97,46 +99,24 @@ class StepMeans:
 def extract(
     encoder: AudioEncoder,
     source: Source,
-    items: Sequence[MediaInput],
-    recorder: Recording,
+    items: Iterable[MediaInput],
+    parts: Parts,
     *,
+    stream: str,
     context_s: float,
-    advance: Callable[[int, int], None],
+    advance: CountFrames,
     choice: TrackChoice = FILES_OWN,
-) -> None:
-    """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
-    track: _Track | None = None
-    parts: dict[MediaInput, PartWriter] = {}
+) -> Generator[Ended]:
+    """Encodes the sound of each input, leaves a row for every frame in its parts, and tells of it as it ends."""
     hear = Hear(source, encoder.preprocessing.sample_rate_hz, choice)
-    events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
+    loop = EventLoop(
+        parts, stream, audio_schema(encoder.card.size), lambda opened, part: _Track(opened, part, encoder, context_s)
+    )
+    events = in_background(lambda: loop.open_all(items, lambda item, states: hear(item, _known(states))), ahead=_AHEAD)
     try:
-        for event in events:
-            if isinstance(event, Opened):
-                track = _Track(event, parts.pop(event.item), encoder, context_s)
-            elif isinstance(event, Heard):
-                assert track is not None
-                advance(0, track.add(event))
-            else:
-                advance(0, _close(event, track, recorder))
-                advance(1, 0)
-                track = None
+        yield from loop.make_rows(((event, None) for event in events), advance)
     finally:
         events.close()
-
-
-def _events(
-    hear: Hear, items: Sequence[MediaInput], recorder: Recording, parts: dict[MediaInput, PartWriter]
-) -> Iterator[Event]:
-    """The sound of all inputs; `parts` takes the rows."""
-    for item in items:
-        try:
-            parts[item] = recorder.begin(item)
-        except StorageError:  # no fault of the input's
-            raise
-        except (AffcliError, OSError) as error:
-            yield Closed(item, failure=str(error))
-            continue
-        yield from hear(item, _known(parts[item].states))
 
 
 def _known(states: Sequence[Any]) -> MoreFrames:
@@ -145,29 +125,17 @@ def _known(states: Sequence[Any]) -> MoreFrames:
     return MoreFrames(np.array(times_s, np.float64), complete=bool(states and states[-1]["complete"]))
 
 
-def _close(event: Closed, track: _Track | None, recorder: Recording) -> int:
-    """How many rows came at the end."""
-    rows = 0 if track is None or event.failure is not None else track.finish(event)
-    if event.failure is not None:
-        recorder.fail(event.item, event.failure)
-    elif track is None or track.row == 0:
-        recorder.fail(event.item, f"{event.item.path}: has not a single frame of sound.")
-    else:
-        recorder.finish(event.item, event.problem)
-    return rows
-
-
 class _Track:
     """The sound of one input, encoded piece by piece, and the rows of its frames. `row` is how many there are."""
 
     def __init__(self, opened: Opened, part: PartWriter, encoder: AudioEncoder, context_s: float) -> None:
-        self._video, self._frames, self._part, self._encoder = opened.item.video, opened.frames, part, encoder
+        self._item, self._frames, self._part, self._encoder = opened.item, opened.frames, part, encoder
         self._means = StepMeans(encoder.card.size, context_s)
         self.row = part.states[-1]["rows"] if part.states else 0
         self._unkept: list[float] = []  # times of frames that became known since rows were kept
         self._needed_from_s = self._reached_from_s()
 
-    def add(self, heard: Heard) -> int:
+    def add(self, heard: Heard, encoded: None) -> int:
         """Encodes a piece; how many rows could be made then."""
         self._know(heard.more)
         # Steps that no row to come reaches back to were encoded when their rows were made.
@@ -181,9 +149,12 @@ class _Track:
         return made
 
     def finish(self, closed: Closed) -> int:
-        """The rows of all frames that are left; how many."""
+        """The rows of all frames that are left; how many. Raises AffcliError for sound without a single frame."""
         self._know(closed.more)
-        return self._write(self._frames.total(closed.end_s))
+        made = self._write(self._frames.total(closed.end_s))
+        if self.row == 0:
+            raise AffcliError(f"{self._item.path}: has not a single frame of sound.")
+        return made
 
     def _know(self, more: MoreFrames) -> None:
         self._frames.add(more)
@@ -191,8 +162,8 @@ class _Track:
 
     def _write(self, stop: int) -> int:
         """Writes the rows up to frame `stop`."""
-        for rows in _tables(self._video, self._frames, self._means, self.row, stop):
-            self._part.write(self._video, rows)
+        for rows in _tables(self._item.video, self._frames, self._means, self.row, stop):
+            self._part.write(self._item.video, rows)
         made, self.row = stop - self.row, stop
         return made
 

@@ -6,7 +6,7 @@ bytes, 330 MB a stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -18,10 +18,10 @@ from affcli.errors import AffcliError
 from affcli.features.joined import JoinedFeatures, note_alignment
 from affcli.features.stream import is_encoder
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import Recording
-from affcli.jobs.labelling import DEFAULT_FPS, Advance
+from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.labelling import AUDIO_STREAM, DEFAULT_FPS, VISUAL_STREAM
+from affcli.jobs.parts import Parts
 from affcli.jobs.stream_features import PartFeatures
-from affcli.jobs.stream_work import StreamKind
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.showing import PictureTimes, Show
 from affcli.media.track_choice import FILES_OWN, TrackChoice
@@ -35,7 +35,6 @@ from affcli.models.label.frame_namer import CARRIED, FACE_COLUMNS, FrameNamer
 from affcli.models.runtime import devices
 from affcli.predictions.frame_table import frame_schema
 from affcli.predictions.smooth import Filter
-from affcli.schema import AUDIO, VISUAL, audio_schema, visual_schema
 
 Encoder = TypeVar("Encoder", VisualEncoder, AudioEncoder)
 
@@ -85,7 +84,7 @@ class Chain:
         for stream, card in cards.items():
             _refuse_other(chosen, stream, card, self._card.encoders[stream])
         self._show = self._shower()
-        self.visual, self.audio = self._streams(cards, run.precision)
+        self.visual_size, self.audio_size = self._eye.card.size, self._ear.card.size
         precision = {"encoders": run.precision, "network": network_run.precision}
         made_by = {"encoders": cards, "model": fingerprint_of(path), "precision": precision}
         self.settings = {"classes": list(self._card.classes), **sliding, **made_by, **self._facts()}
@@ -98,17 +97,6 @@ class Chain:
         times = PictureTimes(chosen.fps)
         return Show(
             shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks
-        )
-
-    def _streams(self, cards: Mapping[str, Any], precision: str) -> tuple[StreamKind, StreamKind]:
-        facts = {"precision": precision, "fps": self._chosen.fps, **self._chosen.tracks.facts}
-        shown = {"face": self._chosen.face, "every": self._chosen.every, "crop_scales": self._show.scales}
-        visual, audio = cards["visual"], cards["audio"]
-        return (
-            StreamKind(
-                visual["size"], visual_schema(visual["size"]), {"kind": VISUAL, "encoder": visual, **facts, **shown}
-            ),
-            StreamKind(audio["size"], audio_schema(audio["size"]), {"kind": AUDIO, "encoder": audio, **facts}),
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -128,27 +116,32 @@ class Chain:
         """Says so where faces are cut otherwise than the model has seen them in training."""
         note_alignment(self._show.alignment(inputs), self._card.alignment)
 
-    def see(self, items: Sequence[MediaInput], recorder: Recording, advance: Advance) -> None:
+    def see(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
         tracks = self._chosen.face == "all"
-        visual_features.extract(self._eye, self._show, items, recorder, tracks=tracks, advance=advance)
+        return visual_features.extract(
+            self._eye, self._show, items, parts, stream=VISUAL_STREAM, tracks=tracks, advance=advance
+        )
 
-    def hear(
-        self, item: MediaInput, recorder: Recording, times_s: NDArray[np.float64] | None, advance: Advance
-    ) -> None:
+    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, advance: CountFrames) -> Ended:
+        """Leaves audio features of one input, for frames at these times [n]; at a fixed rate where times are None."""
         at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
         frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
-        audio_features.extract(
+        [ended] = audio_features.extract(
             self._ear,
             frames,
             [item],
-            recorder,
+            parts,
+            stream=AUDIO_STREAM,
             context_s=self._context_s,
-            advance=lambda inputs, frames: advance(0, frames),
+            advance=advance,
             choice=self._chosen.tracks,
         )
+        return ended
 
     def name(self, visual: PartFeatures | None, audio: PartFeatures | None) -> Iterator[tuple[str, pa.Table]]:
-        with JoinedFeatures(visual, audio, sizes=(self.visual.size, self.audio.size)) as joined:
+        """Frame tables by video, of one input."""
+        with JoinedFeatures(visual, audio, sizes=(self.visual_size, self.audio_size)) as joined:
             for features in joined:
                 faces = None if visual is None else visual.read_columns(features.video, FACE_COLUMNS)
                 yield features.video, self._namer.frames_of(features, faces)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, PartialError, UsageError, counted, listed
-from affcli.files.outputs import temporary_name
+from affcli.files.outputs import create_temporary
 from affcli.media.video import Frame, VideoFrames, open_video
 from affcli.schema import BOX_COLUMNS, base_names
 from affcli.tables.by_video import RowsByVideo
@@ -129,13 +129,13 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
     what cannot be decoded or encoded, and PartialError (the output is there) where the source was decoded only in part.
     """
     suffix = check_output(output)
-    temporary = temporary_name(Path(output))
     number = 0
     with open_video(path) as frames:
         first = next(frames)
         assert first.pixels is not None
         assert frames.clock is not None
         source = _source(path, frames, suffix)
+        temporary, held = create_temporary(Path(output))
         try:
             encoder = Encoder(source, temporary, suffix, first.pixels.shape[:2])
             try:
@@ -147,6 +147,7 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
             temporary.replace(output)
         finally:
             temporary.unlink(missing_ok=True)
+            held.close()
         _note_difference(path, people, number)
         if frames.problem is not None:
             raise PartialError(f"{path}: {frames.problem}; {output} holds the {counted(number, 'frame')} before that.")
