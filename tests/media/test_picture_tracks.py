@@ -106,19 +106,32 @@ def test_animations_are_videos_and_pictures_are_none(tmp_path: Path) -> None:
         open_video(tmp_path / "one.webp")
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mjpeg", "mjpeg"), ("a.h264", "libx264"), ("a.hevc", "libx265")])
+BARE = {
+    "a.mjpeg": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"),
+    "a.h264": ("-c:v", "libopenh264", "-pix_fmt", "yuv420p"),  # writes no rate into its headers, as cameras do
+    "a.hevc": ("-c:v", "libx265", "-pix_fmt", "yuv420p", "-x265-params", "no-vui-timing-info=1:log-level=0"),
+}
+
+
+@pytest.mark.parametrize("name", BARE)
 def test_a_bare_stream_has_the_rate_that_is_given_else_25_is_assumed(
-    name: str, codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    timeless = {"libx264": ("-bsf:v", "h264_metadata=delete_filler=1", "-x264-params", "force-cfr=0:pic-struct=0")}
-    write_pattern(tmp_path / name, "-c:v", codec, "-pix_fmt", "yuvj420p", *timeless.get(codec, ()), seconds=0.5, fps=60)
-    with open_video(tmp_path / name, choice=TrackChoice(fps=50)) as frames:
+    path = write_pattern(tmp_path / name, *BARE[name], seconds=0.5, fps=60)
+    with open_video(path, choice=TrackChoice(fps=50)) as frames:
         assert [frame.time_s for frame in frames] == pytest.approx(np.arange(30) / 50)
     assert not caplog.text
-    if codec == "mjpeg":
-        with caplog.at_level(logging.WARNING), open_video(tmp_path / name) as frames:
-            assert [frame.time_s for frame in frames] == pytest.approx(np.arange(30) / 25)
-        assert "25 frames/s are assumed. Give its rate with --fps." in caplog.text
+    with caplog.at_level(logging.WARNING), open_video(path) as frames:
+        assert [frame.time_s for frame in frames] == pytest.approx(np.arange(30) / 25)
+    assert "25 frames/s are assumed. Give its rate with --fps." in caplog.text
+
+
+def test_a_bare_stream_whose_headers_hold_a_rate_keeps_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_pattern(tmp_path / "a.h264", *H264, seconds=0.5, fps=60)
+    for choice in (TrackChoice(), TrackChoice(fps=50)):
+        with open_video(path, choice=choice) as frames:
+            assert [frame.time_s for frame in frames] == pytest.approx(np.arange(30) / 60, abs=1e-6)
+    assert not caplog.text
 
 
 def test_a_picture_with_a_thumbnail_is_no_film(tmp_path: Path) -> None:
