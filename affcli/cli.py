@@ -12,9 +12,11 @@ from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from affcli import __version__
 from affcli.console import terminal
+from affcli.console.completion import complete_paths
 from affcli.errors import AffcliError
 from affcli.files import outputs
 
@@ -64,7 +66,12 @@ class LazyGroup(click.Group):
         terminal.name_command(cmd_name)
         command = importlib.import_module(COMMANDS[cmd_name].module).command
         assert isinstance(command, click.Command)
-        return command
+        return complete_paths(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin with `incomplete`; click's own would import every command."""
+        found = [CompletionItem(name, help=COMMANDS[name].summary) for name in COMMANDS if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -110,6 +110,36 @@ def listed(names: Sequence[object], *, limit: int = 8) -> str:
     return f"{shown} and {hidden} more" if hidden > 0 else shown
 
 
+def closest(wanted: str, names: Sequence[str]) -> list[str]:
+    """The names, the likeliest to be meant by `wanted` first: equal but for case, then related words (`clip` for
+    `video`), then by edit distance (difflib's ratio); equally likely ones in their order.
+    """
+    return sorted(names, key=lambda name: -_likeness(wanted.lower(), name.lower()))
+
+
+# What tools call the columns that affcli calls `video`, `frame`, and so on.
+_RELATED = {
+    "video": ("clip", "file", "input", "movie", "path", "source", "recording", "image", "name"),
+    "frame": ("image", "img", "index", "idx", "number"),
+    "label": ("emotion", "expression", "class", "annotation", "truth", "prediction"),
+}
+
+
+def _likeness(wanted: str, name: str) -> float:
+    if name == wanted:
+        return 4.0
+    from difflib import SequenceMatcher  # only errors need it
+
+    ratio = SequenceMatcher(None, wanted, name).ratio()
+    close = ratio if ratio > 0.6 else 0.0  # below, they have only letters in common
+    if wanted in name:
+        return 2.0 + close
+    # The words for a thing are ordered by how likely they are: `clip` before `name`.
+    words = _RELATED.get(wanted, ())
+    related = next((1.0 + 0.5 * (1 - place / len(words)) for place, word in enumerate(words) if word in name), 0.0)
+    return max(close, related)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 video`, `1,234 videos`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -36,6 +36,14 @@ from affcli.predictions.smooth import METHODS, Filter
 @options.stride
 @options.kernel
 @click.option("--method", type=click.Choice(METHODS), default="median", show_default=True, help="Smoothing filter.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Leave frames unsure whose likeliest label is less probable than this.  "
+    "[default: the one the model states; mini: 0.45]",
+)
+@click.option("--any-sound", is_flag=True, help="Sound without speech (music, noise) counts, too.")
 @options.batch_size(32, "Faces")
 @extracting.work
 @options.device

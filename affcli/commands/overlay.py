@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     "-o", "--output", required=True, metavar="FILE|DIR", help="The video to write (.mp4, .mov or .mkv), or the folder."
 )
 @click.option("--videos", metavar="DIR", help="The folder of the videos that DIR's tables are about.")
-@click.option("--faces", metavar="V.parquet", help="A visual feature table with boxes, where TABLE has none.")
+@click.option("--faces", metavar="TABLE", help="Visual feature table with the face boxes, if TABLE has none.")
 @click.option(
-    "--video", "named", metavar="NAME", help="The video's name in TABLE; by default its file's, without suffix."
+    "--video", "named", metavar="NAME", help="Id of the video in TABLE.  [default: the file name without suffix]"
 )
 @options.label_column
 @options.logit_columns

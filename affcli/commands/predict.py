@@ -89,7 +89,7 @@ def command(
                 logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
                 writer.write(_rows(video, logits, schema))
                 counter.advance(1, frames=video.frames)
-        joined.note_incomplete()
+            joined.note_incomplete()
 
 
 def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:

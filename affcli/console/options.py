@@ -14,6 +14,7 @@ from affcli.console import terminal
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+INPUT_SPACES = ("logits", "probabilities", "percent", "shares")
 FORMATS = ("parquet", "csv", "arrow")
 FEATURE_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
@@ -82,6 +83,14 @@ kernel = click.option(
     help="Length of the smoothing filter, in frames: odd, 1 to 1001.",
 )
 
+label_frame_offset = click.option(
+    "--label-frame-offset",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number added to every frame number of the labels; 1 if they start at 0.",
+)
 allow_unmatched = click.option(
     "--allow-unmatched", is_flag=True, help="Go on where the visual and the audio table have no video in common."
 )
@@ -135,7 +144,7 @@ def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     for pair in given:
         column, equals, name = pair.partition("=")
         if not (column and equals and name):
-            raise click.BadParameter(f"'{pair}' is not COLUMN=CLASS.")
+            raise click.BadParameter(f"'{pair}' is not NAME=CLASS.")
         renamed[column] = name
     return renamed
 
@@ -161,11 +170,22 @@ def logit_columns(command: Command) -> Command:
         renamed: dict[str, str],
         logits: str | None,
         frame_offset: int,
+        person_column: str | None,
+        input_space: str | None,
         **others: Any,
     ) -> Any:
         from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
 
-        columns = ColumnNames(video_column, frame_column, classes, renamed, logits, frame_offset)
+        columns = ColumnNames(
+            video_column,
+            frame_column,
+            classes,
+            renamed,
+            logits,
+            frame_offset,
+            person=person_column,
+            space=input_space,
+        )
         return command(*arguments, columns=columns, **others)
 
     for option in reversed(_LOGIT_COLUMNS):
@@ -187,16 +207,27 @@ _LOGIT_COLUMNS = (
         show_default=True,
         help="Number added to every frame number; 1 if they start at 0.",
     ),
+    click.option(
+        "--person-column",
+        metavar="NAME",
+        help="Column that tells the people in a video apart; their video ids become VIDEO#ID.",
+    ),
     click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns with the logits, one per class."),
     click.option(
         "--map",
         "renamed",
-        metavar="COLUMN=CLASS",
+        metavar="NAME=CLASS",
         multiple=True,
         callback=_renamed,
-        help="Rename a class column; of two columns with the same class, the larger value counts. Repeatable.",
+        help="Class of a column, or of a word used as label; of two columns with the same class, the larger value "
+        "counts. Repeatable.",
     ),
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
+    click.option(
+        "--input-space",
+        type=click.Choice(INPUT_SPACES),
+        help="What the numbers are.  [default: what the table says, else probabilities if rows sum to 1 or 100]",
+    ),
 )
 
 

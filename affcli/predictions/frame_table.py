@@ -1,4 +1,4 @@
-"""Frame tables: one row a frame, with numbers and a label (`vote` and `smooth` write them)."""
+"""Frame tables: one row for each frame, with numbers and a label (`vote` and `smooth` write them)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError
+from affcli.errors import ColumnError
 from affcli.predictions.columns import is_number
 from affcli.predictions.logit_table import VideoRows
 from affcli.predictions.naming import Naming
+from affcli.predictions.space import LABELS, LOGITS
 from affcli.schema import FRAMES, class_fields, metadata_of, with_metadata
 
 
 def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Schema:
     """`video, frame, time_s`, the carried columns, one float32 column a class, `label`; `facts` become metadata.
 
+    The metadata always say what the numbers are: the `space` of `facts`, else logits, or labels where there are none.
     A carried `time_s` that holds something else than numbers, as in tables made elsewhere, keeps its type.
     """
     times = [field for field in carried if field.name == "time_s" and not is_number(field.type)]
@@ -26,6 +28,7 @@ def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Map
     others = [field for field in carried if field.name not in ("time_s", "label")]
     keys = [pa.field("video", pa.string(), nullable=False), pa.field("frame", pa.int32(), nullable=False)]
     fields = [*keys, time, *others, *class_fields(classes), pa.field("label", pa.string())]
+    facts = {"space": LOGITS if classes else LABELS, **facts}
     made_by = {key: value for key, value in facts.items() if key not in ("kind", "version", "classes")}
     return with_metadata(pa.schema(fields), kind=FRAMES, classes=list(classes), **made_by)
 
@@ -83,5 +86,5 @@ def flags(rows: VideoRows, name: str, source: str) -> np.ndarray:
     try:
         seen: np.ndarray = column.cast(pa.bool_()).fill_null(False).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{source}: column '{name}' holds {column.type}, not true or false.") from error
+        raise ColumnError(f"{source}: column '{name}' holds {column.type}, not true or false.") from error
     return seen

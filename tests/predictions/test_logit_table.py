@@ -196,7 +196,8 @@ def test_the_eight_are_taken_wherever_they_stand_and_said_nothing_of(
 ) -> None:
     file = save_row(tmp_path / "t.parquet", valence=0.5, **dict.fromkeys(sorted(CLASSES), 1.0), other=2.0)
     assert classes_of(file) == CLASSES
-    assert "taken" not in caplog.text
+    assert "taken from" not in caplog.text
+    assert "left out: valence, other" in caplog.text
 
 
 def test_else_the_floating_point_columns_are_taken_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def brightness(page: Page) -> float:
     return float(np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("L")).mean())
 
 
+def shows(page: Page, *, white: bool) -> bool:
+    """Whether the player comes to show that; a busy machine takes its time to draw a frame."""
+    for _ in range(50):
+        if (brightness(page) > 128) == white:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("name", FILES)
 def test_a_label_appears_in_a_browser_at_the_very_frame(name: str, page: Page, affcli: Affcli, tmp_path: Path) -> None:
@@ -91,8 +101,7 @@ def test_a_label_appears_in_a_browser_at_the_very_frame(name: str, page: Page, a
             page.until("!document.getElementById('player').seeking")
             page.eval(f"document.getElementById('player').currentTime += {shift_s}")
             page.until("!document.getElementById('player').seeking")
-            page.eval("new Promise((done) => setTimeout(done, 80))")
-            assert (brightness(page) > 128) == white, (way, shift_s)
+            assert shows(page, white=white), (way, shift_s)
             said = "Happiness" if white else "Neutral"
             page.until(f"document.getElementById('now').textContent.includes('{said}')")
 

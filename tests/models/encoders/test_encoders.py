@@ -20,7 +20,8 @@ from transformers import AutoConfig, BeitModel, Wav2Vec2FeatureExtractor, WavLMC
 
 from affcli.errors import AffcliError, UsageError
 from affcli.models.encoders import find_checkpoint
-from affcli.models.encoders.audio_encoder import AudioEncoder, StepGrid
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.encoders.steps import StepGrid
 from affcli.models.encoders.visual_encoder import VisualEncoder
 from affcli.models.runtime import devices
 
