@@ -79,12 +79,12 @@ def command(
     sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
     with _joined(card, visual, audio) as joined:
+        joined.check_matches(allow_unmatched=allow_unmatched)
         schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts, **joined.starts)
         with (
             TableWriter(output, schema, table_format=table_format, force=force) as writer,
             terminal.counting("predict", len(joined.videos)) as counter,
         ):
-            joined.check_matches(allow_unmatched=allow_unmatched)
             for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
                 logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
                 writer.write(_rows(video, logits, schema))
