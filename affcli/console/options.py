@@ -158,6 +158,13 @@ def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) 
     return names
 
 
+def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    character = "\t" if given in ("\\t", "tab") else given
+    if character is not None and len(character) != 1:
+        raise click.BadParameter(f"'{given}' is not one character.")
+    return character
+
+
 def logit_columns(command: Command) -> Command:
     """Options that name the columns of a prediction table; the command receives them as `columns`, a ColumnNames."""
 
@@ -172,9 +179,13 @@ def logit_columns(command: Command) -> Command:
         frame_offset: int,
         person_column: str | None,
         input_space: str | None,
+        delimiter: str | None,
+        video_stem: bool,
         **others: Any,
     ) -> Any:
-        from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
+        # These bring numpy and pyarrow, which --help does without.
+        from affcli.predictions.columns import ColumnNames
+        from affcli.tables.reader import Reading
 
         columns = ColumnNames(
             video_column,
@@ -185,6 +196,7 @@ def logit_columns(command: Command) -> Command:
             frame_offset,
             person=person_column,
             space=input_space,
+            reading=Reading(delimiter, video_stem),
         )
         return command(*arguments, columns=columns, **others)
 
@@ -223,6 +235,17 @@ _LOGIT_COLUMNS = (
         "counts. Repeatable.",
     ),
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
+    click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_one_character,
+        help="What separates the fields of a text table; \\t for a tab.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Video ids are paths or file names, of which only the stem counts: clips/a1.mp4 is a1.",
+    ),
     click.option(
         "--input-space",
         type=click.Choice(INPUT_SPACES),

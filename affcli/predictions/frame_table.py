@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import ColumnError
 from affcli.predictions.columns import is_number
 from affcli.predictions.logit_table import VideoRows
 from affcli.predictions.naming import Naming
 from affcli.predictions.space import LABELS, LOGITS
 from affcli.schema import FRAMES, class_fields, metadata_of, with_metadata
+from affcli.tables.flags import true_or_false
 
 
 def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Schema:
@@ -81,10 +81,5 @@ def faces(rows: VideoRows, source: str) -> np.ndarray:
 
 
 def flags(rows: VideoRows, name: str, source: str) -> np.ndarray:
-    """A carried column of true and false, bool [n]; null is false."""
-    column = rows.carried[name]
-    try:
-        seen: np.ndarray = column.cast(pa.bool_()).fill_null(False).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ColumnError(f"{source}: column '{name}' holds {column.type}, not true or false.") from error
-    return seen
+    """A carried column of true and false, or words for them, bool [n]; null is false. `source` is for errors."""
+    return true_or_false(source, rows.carried[name], name)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, RepeatedFrameError, SpaceError, counted, listed
+from affcli.errors import AffcliError, ClassMismatchError, ColumnError, RepeatedFrameError, SpaceError, counted, listed
 from affcli.predictions.choose_logits import classes_of
 from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, layout_of, without_logits
 from affcli.predictions.label_texts import COLUMNS as LABEL_TEXT_COLUMNS
@@ -32,6 +32,7 @@ from affcli.predictions.space import (
 )
 from affcli.schema import FRAMES, WINDOWED
 from affcli.tables.by_video import RowsByVideo
+from affcli.tables.keys import frame_numbers
 from affcli.tables.people import PersonTable, person_columns, plain_column
 from affcli.tables.reader import TableReader, plain_type, tables_in
 
@@ -273,9 +274,11 @@ class _Part:
     ) -> _Part:
         """A table of any format."""
         if names.person is None:
-            reader = files.enter_context(TableReader(file, text=(names.video,)))
+            reader = files.enter_context(TableReader(file, text=(names.video,), reading=names.reading))
         else:
-            reader = files.enter_context(PersonTable(file, video=names.video, person=names.person))
+            reader = files.enter_context(
+                PersonTable(file, video=names.video, person=names.person, reading=names.reading)
+            )
         part = cls(reader.name, reader.schema, reader.metadata, names, carry, labels_suffice=labels_suffice)
         wanted = [*part.layout.frames, *part.layout.score_columns, *part.carried]
         if not part.ours and names.person is None:
@@ -338,7 +341,7 @@ class _Part:
         if len(frames) == 2 and (frames[1] < frames[0]).any():
             row = int(np.flatnonzero(frames[1] < frames[0])[0])
             span = f"start {frames[0][row]}, end {frames[1][row]}"
-            raise AffcliError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
+            raise ColumnError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = self._numbers(table, video, frames[0], classes, space)
         end = frames[1] if len(frames) == 2 else None
         return VideoRows(video, frames[0], logits, _fitted(table, carried), end, _missing(logits))
@@ -367,13 +370,13 @@ class _Part:
         return int(frame[two[0]]) if two.size else None
 
     def _frames(self, table: pa.Table, column: str) -> np.ndarray:
-        frames: np.ndarray = _whole_numbers(self.name, table[column], column) + self._offset
+        frames: np.ndarray = frame_numbers(self.name, table[column], column) + self._offset
         if frames.size and frames.min() < 1:
             least = int(frames.min())
             hint = "Add 1 to each with --frame-offset 1." if least == 0 else "Correct them with --frame-offset N."
-            raise AffcliError(f"{self.name}: column '{column}' holds {least}; frames are 1-based. {hint}")
+            raise ColumnError(f"{self.name}: column '{column}' holds {least}; frames are 1-based. {hint}")
         if frames.size and frames.max() > LAST_FRAME:
-            raise AffcliError(f"{self.name}: column '{column}' holds {frames.max()}, too large for a frame.")
+            raise ColumnError(f"{self.name}: column '{column}' holds {frames.max()}, too large for a frame.")
         return frames
 
 
@@ -419,24 +422,30 @@ def _alike(parts: Sequence[_Part]) -> Sequence[_Part]:
     for part in parts[1:]:
         if set(part.layout.classes) != set(first.layout.classes):
             ours, theirs = listed(first.layout.classes), listed(part.layout.classes)
-            raise AffcliError(f"{part.name} has the classes {theirs}, but {first.name} has {ours}.")
+            raise ClassMismatchError(f"{part.name} has the classes {theirs}, but {first.name} has {ours}.")
         if len(part.layout.frames) != len(first.layout.frames):
-            raise AffcliError(f"{part.name} and {first.name}: only one of them has spans (start, end).")
+            raise ColumnError(f"{part.name} and {first.name}: only one of them has spans (start, end).")
     return parts
 
 
 def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
-    """The other columns of all files, with dictionaries and views as plain columns."""
-    schemas = [pa.schema([_plain(part.schema.field(name)) for name in part.carried]) for part in parts]
+    """The other columns of all files: as they are, dictionaries too, where all files agree, else as plain columns."""
+    schemas = [pa.schema([_kept(part.schema.field(name)) for name in part.carried]) for part in parts]
+    if any(schema != schemas[0] for schema in schemas):
+        schemas = [pa.schema([pa.field(field.name, plain_type(field.type)) for field in schema]) for schema in schemas]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         names = f"{parts[0].name} and the tables beside it"
-        raise AffcliError(f"{names}: their columns are of different types: {str(error).splitlines()[0]}") from error
+        found = str(error).splitlines()[0]
+        raise ColumnError(f"{names}: their columns are of different types: {found}") from error
 
 
-def _plain(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, plain_type(field.type))
+def _kept(field: pa.Field) -> pa.Field:
+    """The field as it is carried: dictionaries of plain values stay, but for labels; views become text."""
+    kind = field.type
+    stays = pa.types.is_dictionary(kind) and kind.value_type == plain_type(kind) and field.name != "label"
+    return pa.field(field.name, kind if stays else plain_type(kind))
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -446,17 +455,6 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.table(columns, schema=schema) if columns else table.select([])
-
-
-def _whole_numbers(name: str, column: pa.ChunkedArray, title: str) -> np.ndarray:
-    if column.null_count:
-        raise AffcliError(f"{name}: column '{title}' is empty in {counted(column.null_count, 'row')}.")
-    try:
-        numbers = pc.cast(column, pa.int64())  # whole floats too: pandas makes them of integers with gaps
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{name}: column '{title}' holds {column.type}, not whole numbers.") from error
-    whole: np.ndarray = numbers.to_numpy()
-    return whole
 
 
 def _raw(name: str, table: pa.Table, layout: Layout) -> np.ndarray:
@@ -497,7 +495,7 @@ def _listed_numbers(name: str, table: pa.Table, layout: Layout) -> np.ndarray:
         if lengths not in ([], [size]):
             odd = next(length for length in lengths if length != size)
             found = f"a list of {odd} numbers, and --classes names {size}"
-            raise AffcliError(f"{name}: column '{layout.list_column}' holds {found}.")
+            raise ColumnError(f"{name}: column '{layout.list_column}' holds {found}.")
         present = chunk.is_valid().to_numpy(zero_copy_only=False)
         raw[:, start : start + len(chunk)][:, present] = _floats(chunk.flatten()).reshape(-1, size).T
         start += len(chunk)
