@@ -165,6 +165,13 @@ def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) 
     return names
 
 
+def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    character = "\t" if given in ("\\t", "tab") else given
+    if character is not None and len(character) != 1:
+        raise click.BadParameter(f"'{given}' is not one character.")
+    return character
+
+
 def logit_columns(command: Command) -> Command:
     """Options that name the columns of a prediction table; the command receives them as `columns`, a ColumnNames."""
 
@@ -234,6 +241,17 @@ _LOGIT_COLUMNS = (
         "counts. Repeatable.",
     ),
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
+    click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_one_character,
+        help="What separates the fields of a text table; \\t for a tab.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Video ids are paths or file names, of which only the stem counts: clips/a1.mp4 is a1.",
+    ),
     click.option(
         "--input-space",
         type=click.Choice(INPUT_SPACES),

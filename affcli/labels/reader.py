@@ -21,8 +21,9 @@ from affcli.class_words import class_of, counted_as_other
 from affcli.errors import LabelError, counted, listed
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
-from affcli.tables.reader import TableReader, plain_type
+from affcli.tables.reader import Reading, TableReader, plain_type
 
 _LAST_FRAME: Final = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column
 _NOTHING: Final = frozenset({"", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})  # "not annotated", as written
@@ -55,12 +56,14 @@ class LabelOptions:
 
     `frame_offset` is added to each frame number (1 for tables that count frames from 0; in label texts, to the number
     of each line). `words` are names for classes beside those of `class_words`: word → class. `person` is the column
-    that tells people apart, where the table has it: its videos are then `video#id`.
+    that tells people apart, where the table has it: its videos are then `video#id`. `reading` is how a table is
+    written.
     """
 
     frame_offset: int = 0
     words: Mapping[str, str] = field(default_factory=dict)
     person: str | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
@@ -76,7 +79,8 @@ def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, V
         return _Labels({file.stem: _of_text(file, chosen) for file in _label_files(path)})
     if path.is_file() and path.stat().st_size and looks_like_label_text(path):
         return _Labels({path.stem: _of_text(path, chosen)})
-    with TableReader(source, text=("video", *([chosen.person] if chosen.person else []))) as table:
+    text = ("video", *([chosen.person] if chosen.person else []))
+    with TableReader(source, text=text, reading=chosen.reading) as table:
         return _labels_in_table(table, chosen)
 
 
@@ -162,12 +166,7 @@ def _with_frames(rows: pa.Table, source: str) -> pa.Table:
 def _frames(column: pa.ChunkedArray, name: str, offset: int) -> NDArray[np.int64]:
     if not len(column):
         raise LabelError(f"{name}: no row has a frame number.")
-    try:
-        if pa.types.is_string(column.type):
-            column = column.cast(pa.float64())  # 00001, 1 and 1.0 are one frame
-        frames: NDArray[np.int64] = column.cast(pa.int64()).to_numpy().astype(np.int64) + offset
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise LabelError(f"{name}: column 'frame' must hold whole numbers; it holds {column.type}.") from error
+    frames = frame_numbers(name, column, "frame") + offset
     if frames.min() < 1:
         hint = " Add 1 to each with --label-frame-offset 1." if frames.min() == 0 else ""
         raise LabelError(f"{name}: frame {frames.min()} in labels; frames are numbered from 1.{hint}")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, RepeatedFrameError, SpaceError, counted, listed
+from affcli.errors import AffcliError, ClassMismatchError, ColumnError, RepeatedFrameError, SpaceError, counted, listed
 from affcli.predictions.choose_logits import classes_of
 from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, layout_of, without_logits
 from affcli.predictions.label_texts import COLUMNS as LABEL_TEXT_COLUMNS
@@ -350,7 +350,7 @@ class _Part:
         if len(frames) == 2 and (frames[1] < frames[0]).any():
             row = int(np.flatnonzero(frames[1] < frames[0])[0])
             span = f"start {frames[0][row]}, end {frames[1][row]}"
-            raise AffcliError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
+            raise ColumnError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = self._numbers(table, video, frames[0], classes, space)
         if len(frames[0]):
             near = NEAR_SPANS if len(frames) == 2 else NEAR
@@ -386,9 +386,9 @@ class _Part:
         if frames.size and frames.min() < 1:
             least = int(frames.min())
             hint = "Add 1 to each with --frame-offset 1." if least == 0 else "Correct them with --frame-offset N."
-            raise AffcliError(f"{self.name}: column '{column}' holds {least}; frames are 1-based. {hint}")
+            raise ColumnError(f"{self.name}: column '{column}' holds {least}; frames are 1-based. {hint}")
         if frames.size and frames.max() > LAST_FRAME:
-            raise AffcliError(f"{self.name}: column '{column}' holds {frames.max()}, too large for a frame.")
+            raise ColumnError(f"{self.name}: column '{column}' holds {frames.max()}, too large for a frame.")
         return frames
 
 
@@ -434,9 +434,9 @@ def _alike(parts: Sequence[_Part]) -> Sequence[_Part]:
     for part in parts[1:]:
         if set(part.layout.classes) != set(first.layout.classes):
             ours, theirs = listed(first.layout.classes), listed(part.layout.classes)
-            raise AffcliError(f"{part.name} has the classes {theirs}, but {first.name} has {ours}.")
+            raise ClassMismatchError(f"{part.name} has the classes {theirs}, but {first.name} has {ours}.")
         if len(part.layout.frames) != len(first.layout.frames):
-            raise AffcliError(f"{part.name} and {first.name}: only one of them has spans (start, end).")
+            raise ColumnError(f"{part.name} and {first.name}: only one of them has spans (start, end).")
     return parts
 
 
@@ -449,7 +449,8 @@ def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         names = f"{parts[0].name} and the tables beside it"
-        raise AffcliError(f"{names}: their columns are of different types: {str(error).splitlines()[0]}") from error
+        found = str(error).splitlines()[0]
+        raise ColumnError(f"{names}: their columns are of different types: {found}") from error
 
 
 def _lasting(field: pa.Field) -> pa.Field:
@@ -507,7 +508,7 @@ def _listed_numbers(name: str, table: pa.Table, layout: Layout) -> np.ndarray:
         if lengths not in ([], [size]):
             odd = next(length for length in lengths if length != size)
             found = f"a list of {odd} numbers, and --classes names {size}"
-            raise AffcliError(f"{name}: column '{layout.list_column}' holds {found}.")
+            raise ColumnError(f"{name}: column '{layout.list_column}' holds {found}.")
         present = chunk.is_valid().to_numpy(zero_copy_only=False)
         raw[:, start : start + len(chunk)][:, present] = _floats(chunk.flatten()).reshape(-1, size).T
         start += len(chunk)
