@@ -40,10 +40,10 @@ from affcli.predictions.smooth import METHODS, Filter
     "--min-confidence",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="Leave frames unsure whose likeliest label is less probable than this.  "
+    help="Label frames unsure if their likeliest class is less probable than this.  "
     "[default: the one the model states; mini: 0.45]",
 )
-@click.option("--any-sound", is_flag=True, help="Sound without speech (music, noise) counts, too.")
+@click.option("--any-sound", is_flag=True, help="Also use audio without speech, such as music and noise.")
 @options.batch_size(32, "Faces")
 @extracting.work
 @options.device
