@@ -242,7 +242,8 @@ _PAGE: Final = """\
 <table>
 <caption>Videos and their most frequent labels</caption>
 <thead><tr><th scope="col">Video</th><th scope="col" class="number">Length</th><th scope="col">Most frequent labels</th>
-<th scope="col" class="number minor">Confidence</th><th scope="col" class="number minor">Face</th><th scope="col" class="number minor">Audio</th></tr></thead>
+<th scope="col" class="number minor">Confidence</th>
+<th scope="col" class="number minor">Face</th><th scope="col" class="number minor">Audio</th></tr></thead>
 <tbody>
 {rows}
 </tbody>

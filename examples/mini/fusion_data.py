@@ -41,7 +41,7 @@ CHOICE: Final = tuple(range(1011, 1021))  # actors on whom all is chosen and the
 TWINS: Final = {"1006_TIE_HAP", "1006_TIE_NEU", "1013_WSI_DIS", "1013_WSI_SAD", "1017_IWW_ANG", "1017_IWW_FEA"}
 CHANGED: Final = 0.4  # share of the clips that sound like another recording
 VARIANTS: Final = 3  # of a picture
-PICTURES_OF_A_CLASS: Final = 1_200  # at most
+PICTURES_OF_A_CLASS: Final = 800  # at most
 MARGIN: Final = 8  # pixels by which a picture's edge is repeated, so that moving it leaves no black
 
 
