@@ -86,7 +86,7 @@ def features(given: argparse.Namespace) -> None:
         save_file({"other": torch.from_numpy(found)}, target)
     for number, name in enumerate(("train", "choice")):
         if not (target := given.out / f"faces-{name}.npz").exists():
-            visual = VisualEncoder(given.visual, run, batch_size=32)
+            visual = VisualEncoder(given.visual, run, batch_size=96)
             random = np.random.default_rng([SEED, number])
             faces = Faces.load(given.faces / f"ferplus-{number}.npz")
             rows = chosen_pictures(random, faces.targets)
