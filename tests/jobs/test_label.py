@@ -468,7 +468,7 @@ def test_encoders_are_those_that_the_model_names(here: Path, label: Label, affcl
     assert "--audio-model tiny-wavlm" in said
     label("clips", "--audio-model", "ear")
     said = label("clips", "--audio-model", "ear", "--visual-model", "mini", status=1)
-    assert "--visual-model mini: its features have 192 numbers; model.safetensors was trained with tiny-beit" in said
+    assert "--visual-model mini: its features have 1024 numbers; model.safetensors was trained with tiny-beit" in said
 
 
 def test_mini_names_a_photographed_smile_with_nothing_else_given(tmp_path: Path, affcli: Affcli) -> None:
