@@ -165,13 +165,6 @@ def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) 
     return names
 
 
-def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
-    character = "\t" if given in ("\\t", "tab") else given
-    if character is not None and len(character) != 1:
-        raise click.BadParameter(f"'{given}' is not one character.")
-    return character
-
-
 def logit_columns(command: Command) -> Command:
     """Options that name the columns of a prediction table; the command receives them as `columns`, a ColumnNames."""
 
