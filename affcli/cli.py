@@ -12,10 +12,13 @@ from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from affcli import __version__
 from affcli.console import terminal
+from affcli.console.completion import complete_paths
 from affcli.errors import AffcliError
+from affcli.files import outputs
 
 INTERRUPTED = 128 + signal.SIGINT  # 130
 BROKEN_PIPE = 128 + 13  # 141, what the shell shows for a filter whose reader has gone (SIGPIPE)
@@ -63,7 +66,12 @@ class LazyGroup(click.Group):
         terminal.name_command(cmd_name)
         command = importlib.import_module(COMMANDS[cmd_name].module).command
         assert isinstance(command, click.Command)
-        return command
+        return complete_paths(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin with `incomplete`; click's own would import every command."""
+        found = [CompletionItem(name, help=COMMANDS[name].summary) for name in COMMANDS if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -94,15 +102,14 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli")
+    outputs.secure_standard_output()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as under nohup
             signal.signal(getattr(signal, name), ending)
     status = run(arguments)
-    if status == BROKEN_PIPE:
-        # Python would try to flush into the broken pipe again while it shuts down, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    outputs.leave_standard_output()
     sys.exit(status)
 
 
@@ -110,7 +117,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run affcli in this process and return its exit status; errors have been printed as one line each."""
     try:
         _invoke(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        outputs.flush_standard_output()
         return 0
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -135,7 +142,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except OSError as error:
         _show_traceback()
-        terminal.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        terminal.error(f"{error.filename}: {error.strerror}" if error.filename else _nameless(error))
         return 1
     except Exception as error:
         _show_traceback()
@@ -150,6 +157,15 @@ def _invoke(arguments: Sequence[str]) -> None:
     # Not cli.main: it ends a broken pipe with status 1 and an interrupt with an empty line.
     with cli.make_context("affcli", list(arguments)) as context:
         cli.invoke(context)
+
+
+def _nameless(error: OSError) -> str:
+    """What an error says that names no file: mostly it is standard output that cannot be written."""
+    try:
+        outputs.flush_standard_output()
+    except AffcliError as named:
+        return str(named)
+    return str(error)
 
 
 def _show_traceback() -> None:

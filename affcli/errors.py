@@ -11,10 +11,66 @@ class AffcliError(Exception):
     exit_status = 1
 
 
+class OutputError(AffcliError):
+    """An output cannot be written: no space, no permission."""
+
+
+class StorageError(OutputError):
+    """Unfinished work cannot be written: no fault of the input that is being worked on."""
+
+
+class OutputExistsError(AffcliError):
+    """What stands under the output's name may not be replaced without --force, or not added to without --update."""
+
+
+class OtherSettingsError(OutputExistsError):
+    """What stands there was made with other settings."""
+
+
+class OtherInputsError(OutputExistsError):
+    """What stands there was made from other inputs."""
+
+
+class ForeignError(AffcliError):
+    """What stands there was not made by this version of affcli: it is neither used nor removed."""
+
+
+class BusyError(AffcliError):
+    """Another process is at work on the same output, in another way."""
+
+
+class NothingDoneError(AffcliError):
+    """None of the inputs could be used."""
+
+
+class StoppedError(AffcliError):
+    """The work was stopped at the first input that failed (--fail-fast)."""
+
+
 class UsageError(AffcliError):
     """The command was called wrongly, before any work was done (exit status 2)."""
 
     exit_status = 2
+
+
+class TableError(AffcliError):
+    """A file is no table that can be read: it is of another kind, or damaged."""
+
+
+class UnmatchedVideosError(AffcliError):
+    """Tables that are to be joined by video have no video in common."""
+
+
+class PictureError(AffcliError):
+    """A file is no picture that can be read: it is damaged, too large, or of a kind that is not opened."""
+
+
+class FaceSetError(AffcliError):
+    """A folder does not hold the face set that it was named as, or a label in it is unknown."""
+
+
+class PreprocessingError(AffcliError):
+    """What an encoder's processor configuration asks for cannot be done."""
 
 
 class PartialError(AffcliError):
@@ -23,11 +79,69 @@ class PartialError(AffcliError):
     exit_status = 3
 
 
+class ColumnError(AffcliError):
+    """A table lacks a column, or a column holds something that cannot be what it should be."""
+
+
+class AmbiguousColumnsError(UsageError):
+    """Several groups of columns could hold the logits; the message shows the option that chooses each."""
+
+
+class SpaceError(AffcliError):
+    """The numbers of a table are in another space (logits, probabilities, shares) than they have to be."""
+
+
+class RepeatedFrameError(AffcliError):
+    """A table has several rows for one frame of a video where it may have one."""
+
+
+class LabelError(AffcliError):
+    """A label file or a column of labels holds something that is not a label."""
+
+
+class ClassMismatchError(AffcliError):
+    """Tables, or a table and a calibration, that are to be used together have different classes."""
+
+
+class UnknownClassError(UsageError):
+    """A table has classes that are not among the eight, where only those can be used."""
+
+
 def listed(names: Sequence[object], *, limit: int = 8) -> str:
     """Names as people read them: `a, b, c and 5 more`."""
     shown = ", ".join(str(name) for name in names[:limit])
     hidden = len(names) - limit
     return f"{shown} and {hidden} more" if hidden > 0 else shown
+
+
+def closest(wanted: str, names: Sequence[str]) -> list[str]:
+    """The names, the likeliest to be meant by `wanted` first: equal but for case, then related words (`clip` for
+    `video`), then by edit distance (difflib's ratio); equally likely ones in their order.
+    """
+    return sorted(names, key=lambda name: -_likeness(wanted.lower(), name.lower()))
+
+
+# What tools call the columns that affcli calls `video`, `frame`, and so on.
+_RELATED = {
+    "video": ("clip", "file", "input", "movie", "path", "source", "recording", "image", "name"),
+    "frame": ("image", "img", "index", "idx", "number"),
+    "label": ("emotion", "expression", "class", "annotation", "truth", "prediction"),
+}
+
+
+def _likeness(wanted: str, name: str) -> float:
+    if name == wanted:
+        return 4.0
+    from difflib import SequenceMatcher  # only errors need it
+
+    ratio = SequenceMatcher(None, wanted, name).ratio()
+    close = ratio if ratio > 0.6 else 0.0  # below, they have only letters in common
+    if wanted in name:
+        return 2.0 + close
+    # The words for a thing are ordered by how likely they are: `clip` before `name`.
+    words = _RELATED.get(wanted, ())
+    related = next((1.0 + 0.5 * (1 - place / len(words)) for place, word in enumerate(words) if word in name), 0.0)
+    return max(close, related)
 
 
 def counted(number: int, noun: str) -> str:

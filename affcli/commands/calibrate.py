@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
     help="Bootstrap samples of the videos; 0 for none.",
 )
 @options.seed
+@options.label_frame_offset
 @options.logit_columns
 @options.force
 @options.common
@@ -54,15 +56,16 @@ def command(
     allow_missing: bool,
     bootstrap: int,
     seed: int,
+    label_frame_offset: int,
     columns: ColumnNames,
     force: bool,
 ) -> None:
     """Fit one offset per class, added to the logits, that raises macro F1 on labelled data.
 
-    INPUT is a table of logits with one row per frame; standard input by default. All its labelled frames are held in
-    memory. The gain that is printed is cross-validated: each video is scored with offsets fitted on other videos. The
-    offsets that are written are fitted on all videos. affcli vote --calibration adds them after averaging, so fit them
-    on the output of vote, before smoothing.
+    INPUT is a table of logits or probabilities with one row per frame; standard input by default. The offsets apply to
+    numbers of the same kind only. All labelled frames are held in memory. The gain that is printed is cross-validated:
+    each video is scored with offsets fitted on other videos. The offsets that are written are fitted on all videos.
+    affcli vote --calibration adds them after averaging, so fit them on the output of vote, before smoothing.
 
     \b
       affcli vote W_val.parquet | affcli calibrate --labels Validation_Set -o calibration.json
@@ -70,24 +73,28 @@ def command(
     """
     from affcli.console.printing import show
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing, write_text
-    from affcli.labels.reader import read_labels
+    from affcli.labels.reader import read_labels, words_in
     from affcli.predictions.calibration import Calibration
+    from affcli.predictions.columns import label_options
     from affcli.predictions.logit_table import LogitTable
     from affcli.scoring.fit_calibration import as_object, fit, judged_frames
+    from affcli.scoring.predictor import class_numbers_of
     from affcli.scoring.report import calibration_report, cautions
     from affcli.scoring.tally import Rules
 
     refuse_existing(output, force=force)
     if source == labels == STANDARD_STREAM:
         raise UsageError("only one of INPUT and --labels can be standard input.")
-    truth = read_labels(labels)
+    truth = read_labels(labels, label_options(columns, label_frame_offset))
+    columns = replace(columns, words=words_in(truth))
     with LogitTable(source, columns=columns, carry={"face"}) as table:
         judged = judged_frames(table, truth, Rules(faces_only=faces_only, allow_missing=allow_missing))
-        space = str(table.metadata.get("space", "logits"))
+        space = table.space
     found = _compared(judged, folds=folds, bootstrap=bootstrap, seed=seed)
     for caution in cautions(found):
         _log.warning("%s", caution)
-    calibration = Calibration(table.classes, tuple(fit(judged).tolist()), space)
+    offsets = fit(judged)[class_numbers_of(table)]
+    calibration = Calibration(table.classes, tuple(offsets.tolist()), space)
     facts = {"folds": min(folds, len(judged.videos)), "seed": seed}
     write_text(output, json.dumps(as_object(calibration, found, facts), indent=1) + "\n", force=force)
     if output != STANDARD_STREAM:

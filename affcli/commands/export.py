@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from affcli.console import options
 from affcli.errors import AffcliError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from affcli.labels.reader import VideoLabels
     from affcli.predictions.columns import ColumnNames
     from affcli.views.export import Text
@@ -32,6 +35,11 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     show_default=True,
     help="Output file; a folder for labels, and for vtt and elan with several videos.",
 )
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="With --to csv: write probabilities instead of logits, and add the column confidence.",
+)
 @click.option("--like", metavar="SAMPLE", help="With --to abaw: the official frame list, whose order is kept.")
 @click.option(
     "--min-seconds",
@@ -40,6 +48,7 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     show_default=True,
     help="With segments, vtt, elan: merge shorter segments into a neighbour.",
 )
+@click.option("--confidence", is_flag=True, help="With vtt: write each segment's mean probability after its label.")
 @options.frame_rate
 @options.label_column
 @options.logit_columns
@@ -50,8 +59,10 @@ def command(
     *,
     form: str,
     output: str,
+    probabilities: bool,
     like: str | None,
     min_seconds: float,
+    confidence: bool,
     fps: float | None,
     label_column: str | None,
     columns: ColumnNames,
@@ -69,14 +80,16 @@ def command(
               nearest frame of its video; a video without any is Neutral.
     labels    a folder with one Aff-Wild2 label file per video: class names,
               then one class number per frame, -1 without a label.
-    csv       all columns, unchanged.
+    csv       all columns, unchanged; with --probabilities the classes as
+              probabilities that sum to 1, and confidence, the probability of
+              the label.
     segments  a table with one row per segment (a run of frames with the same
               label): video, start, end (frames, both included), start_s,
               end_s, label, confidence (mean probability of the label).
     vtt       WebVTT captions, one cue per segment: -o FILE.vtt for one video,
               -o DIR for one VIDEO.vtt per video.
-    elan      tiers for ELAN (expression, no face, no sound): text to import,
-              tab-delimited, or an ELAN document with -o FILE.eaf; -o DIR
+    elan      tiers for ELAN (expression, unsure, no face, no sound): text to
+              import, tab-delimited, or an ELAN document with -o FILE.eaf; -o DIR
               writes one VIDEO.eaf per video.
 
     With --min-seconds, the shortest segment is merged into the longer of the adjacent segments (the earlier one if
@@ -91,22 +104,31 @@ def command(
 
     if like is not None and form != "abaw":
         raise UsageError("--like SAMPLE goes with --to abaw.")
+    if probabilities and form != "csv":
+        raise UsageError("--probabilities goes with --to csv.")
+    if confidence and form != "vtt":
+        raise UsageError("--confidence goes with --to vtt; the segments table and --to csv have the probabilities.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
     if form == "labels":
         _write_labels(source, columns, label_column, output, force=force)
     elif form == "csv":
         refuse_existing(output, force=force)
-        _copy_as_csv(source, output, force=force)
+        if probabilities:
+            _write_probabilities(source, columns, label_column, output, force=force)
+        else:
+            _copy_as_csv(source, output, force=force)
     elif form == "abaw":
         refuse_existing(output, force=force)
         _write_submission(source, columns, label_column, output, like, force=force)
     else:
         from affcli.views.labelled_video import LabelledTable
 
-        write = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}[form]
+        writers: dict[str, Callable[..., None]]
+        writers = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}
+        more = {"confidence": confidence} if form == "vtt" else {}
         with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
-            write(table, output, min_seconds, force=force)
+            writers[form](table, output, min_seconds, force=force, **more)
 
 
 def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:
@@ -136,7 +158,7 @@ def _predictions(
     from affcli.predictions.logit_table import LogitTable
     from affcli.views.export import predicted_labels
 
-    columns = replace(columns, label=label_column or columns.label)
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
         found = predicted_labels(table, label_column, guess=guess)
         if not found:
@@ -156,6 +178,22 @@ def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
             writer.write(table.read_group(index))
 
 
+def _write_probabilities(
+    source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool
+) -> None:
+    from affcli.predictions.logit_table import LogitTable
+    from affcli.tables.writer import TableWriter
+    from affcli.views.probabilities import ProbabilityRows
+
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
+    with LogitTable(source, columns=columns) as table:
+        rows = ProbabilityRows(table, label_column)
+        with TableWriter(output, rows.schema, table_format="csv", force=force) as writer:
+            for video in rows.videos():
+                writer.write(video)
+        table.note_missing()
+
+
 def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
     from affcli.files.outputs import STANDARD_OUTPUT
     from affcli.tables.writer import TableWriter
@@ -167,10 +205,10 @@ def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, fo
             writer.write(segment_rows(video, segments))
 
 
-def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
+def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool, confidence: bool) -> None:
     from affcli.views.webvtt import captions
 
-    _write_file_or_folder(table, captions, ".vtt", output, min_seconds, force=force)
+    _write_file_or_folder(table, partial(captions, confidence=confidence), ".vtt", output, min_seconds, force=force)
 
 
 def _write_tiers(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from affcli.commands.shared import extracting
 from affcli.console import options
 from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
-from affcli.jobs.job import Recorder, Task
-from affcli.schema import AUDIO, audio_schema
+
+if TYPE_CHECKING:
+    from affcli.jobs.job import CountFrames, Ended
+    from affcli.jobs.parts import Parts
 
 DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 
@@ -79,9 +81,12 @@ def command(
     inputs = extracting.find(given, pictures=False, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES)
 
     from affcli.features.frame_times import FrameSource
+    from affcli.jobs.job import Job
+    from affcli.jobs.table_output import STREAM, TableOutput
     from affcli.models.encoders.audio_encoder import AudioEncoder
     from affcli.models.extract import audio_features
     from affcli.models.runtime import devices
+    from affcli.schema import AUDIO, audio_schema
 
     run = devices.choose(device, precision)
     encoder = AudioEncoder(model, run, layers=layers)
@@ -90,9 +95,12 @@ def command(
     # A model trained with another context refuses the table.
     card = audio_features.named_with_context(encoder.card, context)
     facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
-    task = Task(output, AUDIO, audio_schema(encoder.card.size), facts, beside=source.beside, **given)
+    table = TableOutput(output, AUDIO, audio_schema(encoder.card.size), facts)
 
-    def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
-        audio_features.extract(encoder, source, todo, recorder, context_s=context, advance=advance, choice=choice)
+    def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        return audio_features.extract(
+            encoder, source, items, parts, stream=STREAM, context_s=context, advance=advance, choice=choice
+        )
 
-    extracting.run(task, inputs, extract, command="extract-audio")
+    job = Job(table, beside=source.beside, **given)
+    extracting.run(job, inputs, extract, command="extract-audio", result=output, rows="row")

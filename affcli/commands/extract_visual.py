@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,10 @@ from affcli.commands.shared import extracting
 from affcli.console import options
 from affcli.errors import UsageError
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import Recorder, Task
-from affcli.schema import VISUAL, visual_schema
+
+if TYPE_CHECKING:
+    from affcli.jobs.job import CountFrames, Ended
+    from affcli.jobs.parts import Parts
 
 DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 
@@ -102,11 +104,14 @@ def command(
     inputs = extracting.find(given)
     _refuse_more_than_is_shown(scales, inputs)
 
+    from affcli.jobs.job import Job
+    from affcli.jobs.table_output import STREAM, TableOutput
     from affcli.media.drawings import Drawings
     from affcli.media.showing import PictureTimes, Show
     from affcli.models.encoders.visual_encoder import VisualEncoder
     from affcli.models.extract import visual_features
     from affcli.models.runtime import devices
+    from affcli.schema import VISUAL, visual_schema
 
     run = devices.choose(device, precision)
     encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
@@ -114,15 +119,19 @@ def command(
     choice = extracting.chosen_tracks(given, times.fps)
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
+    on_gpu = run.device.type == "cuda"
     threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice)
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice, on_gpu)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
     facts = {**made_by, "face": face, "every": every, **times.facts, **choice.facts}
     if logits:
         facts["logits"] = list(encoder.classes)
-    task = Task(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts, beside=times.beside, **given)
+    table = TableOutput(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts)
 
-    def extract(todo: Sequence[MediaInput], recorder: Recorder, advance: Callable[[int, int], None]) -> None:
-        visual_features.extract(encoder, show, todo, recorder, tracks=face == "all", advance=advance)
+    def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        return visual_features.extract(
+            encoder, show, items, parts, stream=STREAM, tracks=face == "all", advance=advance
+        )
 
-    extracting.run(task, inputs, extract, command="extract-visual")
+    job = Job(table, beside=times.beside, **given)
+    extracting.run(job, inputs, extract, command="extract-visual", result=output, rows="row")

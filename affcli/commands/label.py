@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from affcli.commands.shared import extracting
-from affcli.console import options, terminal
-from affcli.errors import PartialError, counted
-from affcli.jobs.job import Summary
-from affcli.predictions.smooth import METHODS, Filter
+from affcli.commands.smooth import METHODS
+from affcli.console import options
 
 
 @click.command("label")
@@ -39,6 +36,13 @@ from affcli.predictions.smooth import METHODS, Filter
 @options.stride
 @options.kernel
 @click.option("--method", type=click.Choice(METHODS), default="median", show_default=True, help="Smoothing filter.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Lowest probability of a label; frames below it are unsure and get none.  [default: the one the model states]",
+)
+@click.option("--any-sound", is_flag=True, help="Also use audio without speech, such as music and noise.")
 @options.batch_size(32, "Faces")
 @extracting.work
 @options.device
@@ -51,7 +55,11 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     INPUT: video files; audio files; or folders, which are searched for videos and for folders of numbered images. DIR
     receives one frame table per video (VIDEO.parquet; with --face all one per person, VIDEO#1.parquet), and
     summary.parquet and summary.csv with one row per video: seconds per class, longest segments, shares of frames with
-    a face and with audio, mean confidence. The tables equal those of the separate commands, with the face box added.
+    a face, with audio and with speech, mean confidence. The tables equal those of the separate commands, with the face
+    box and the probability of speech added, under --any-sound and --min-confidence 0.
+
+    A frame without a face and without speech gets no label, nor does one below --min-confidence; its logits are kept.
+    Sound without speech is ignored.
 
     A video without audio is labelled from its images alone, and one without any face from its audio alone. Running the
     same command again continues interrupted work; --update adds new videos. Other commands read DIR like a table:
@@ -61,40 +69,23 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
       affcli label videos/ --model model.safetensors -o out/
       affcli score out/ --labels Validation_Set/
     """
+    from affcli.predictions.smooth import Filter
+
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
-    from affcli.jobs import labelling
+    from affcli.jobs.job import Job
+    from affcli.jobs.label_folder import LabelFolder, refuse_no_folder
+    from affcli.jobs.labelling import Labelling
 
-    labelling.refuse_no_folder(folder)
+    refuse_no_folder(folder)
 
     from affcli.models.label.chain import Chain, ChainOptions
 
     chain = Chain(ChainOptions(smoothing=smoothing, **given))
     chain.note_alignment(inputs)
-    task = labelling.LabelTask(folder, force=force, update=update, fail_fast=fail_fast)
-    began, frames = time.perf_counter(), 0
-    with terminal.counting("label", len(inputs)) as counter:
-
-        def advance(videos: int, more: int) -> None:
-            nonlocal frames
-            frames += more
-            counter.advance(videos, frames=more)
-
-        summary = labelling.run(task, inputs, chain, advance)
-    _tell(summary, folder, len(inputs), frames, time.perf_counter() - began)
-
-
-def _tell(summary: Summary, folder: str, inputs: int, frames: int, seconds: float) -> None:
-    """The closing line; raises PartialError where some inputs failed."""
-    nothing = summary.outcome == "nothing to do"
-    if nothing:
-        terminal.say(f"nothing to do: {folder} {'holds all readable inputs' if summary.failed else 'is complete'}.")
-    else:
-        speed = f"{seconds:.1f} s; {frames / seconds:.1f} frames/s" if frames else "no new frames"
-        made = f"{counted(summary.videos, 'video')}, {counted(summary.rows, 'frame')}"
-        terminal.say(f"{made} → {Path(folder) / 'summary.csv'} and the tables beside it ({speed})")
-    if troubled := [*summary.failed, *summary.incomplete]:
-        again = " Try them again with --update." if nothing else ""
-        raise PartialError(f"{len(troubled)} of {counted(inputs, 'input')} failed or are incomplete.{again}")
+    tables = LabelFolder(folder, chain.settings)
+    job = Job(tables, force=force, update=update, fail_fast=fail_fast)
+    result = f"{Path(folder) / 'summary.csv'} and the tables beside it"
+    extracting.run(job, inputs, Labelling(tables, chain), command="label", result=result, rows="frame")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 )
 @options.frame_rate
 @options.label_column
+@options.label_frame_offset
 @options.logit_columns
 @options.force
 @options.common
@@ -52,6 +54,7 @@ def command(
     picture: str,
     fps: float | None,
     label_column: str | None,
+    label_frame_offset: int,
     columns: ColumnNames,
     force: bool,
 ) -> None:
@@ -68,7 +71,8 @@ def command(
       affcli plot S.parquet --labels Validation_Set --confusion -o confusion.svg
     """
     from affcli.files.outputs import refuse_existing, refuse_full_folder, refuse_other_suffix, write_bytes, write_folder
-    from affcli.labels.reader import read_labels
+    from affcli.labels.reader import read_labels, words_in
+    from affcli.predictions.columns import label_options
     from affcli.views.plot import SUFFIXES
 
     suffix = Path(output).suffix.lower()
@@ -79,7 +83,8 @@ def command(
     else:
         refuse_other_suffix(output, SUFFIXES)
         refuse_full_folder(output, force=force)
-    truth = None if labels is None else read_labels(labels)
+    truth = None if labels is None else read_labels(labels, label_options(columns, label_frame_offset))
+    columns = columns if truth is None else replace(columns, words=words_in(truth))
     if confusion and truth is not None:
         write_bytes(output, _confusion(source, columns, label_column, truth, suffix))
         return
@@ -124,14 +129,12 @@ def _pictures(
 def _confusion(
     source: str, columns: ColumnNames, label_column: str | None, truth: Mapping[str, VideoLabels], suffix: str
 ) -> bytes:
-    from dataclasses import replace
-
     from affcli.predictions.logit_table import LogitTable
     from affcli.scoring.metrics import compare
     from affcli.scoring.tally import Rules, tally
     from affcli.views.plot import confusion_picture
 
-    columns = replace(columns, label=label_column or columns.label)
+    columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
     with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
         found = tally(table, truth, Rules(allow_missing=True, label_column=label_column))
     return confusion_picture(compare([found], bootstrap=0)[0].score, Path(source).name, suffix)

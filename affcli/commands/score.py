@@ -36,9 +36,8 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--allow-missing", is_flag=True, help="Skip labelled frames that have no prediction, and print the coverage."
 )
-@click.option(
-    "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
-)
+@options.label_column
+@options.label_frame_offset
 @click.option(
     "--bootstrap",
     type=click.IntRange(0),
@@ -67,6 +66,7 @@ def command(
     per_video: bool,
     allow_missing: bool,
     label_column: str | None,
+    label_frame_offset: int,
     bootstrap: int,
     seed: int,
     columns: ColumnNames,
@@ -75,9 +75,11 @@ def command(
 ) -> None:
     """Compare predictions with labels: macro F1 over the eight classes, accuracy, confusion matrix.
 
-    INPUT is a table with one row per frame (Parquet, CSV, Arrow), a folder of such tables, or an ABAW submission;
-    standard input by default. Labels are a folder of Aff-Wild2 label files, one such file, a table with the columns
-    video, frame and label, or a submission. Predictions and labels are joined by frame number. Intervals are 95 %
+    INPUT is a table with one row per frame or segment (Parquet, CSV, Arrow), a folder of such tables, Aff-Wild2 label
+    files, or an ABAW submission; standard input by default. Labels are a folder of Aff-Wild2 label files, one such
+    file, a table with the columns video, frame and label, or a submission; a label may be a class name, a number or a
+    word such as happy. Predictions and labels are joined by frame number. A class that the model lacks counts as never
+    predicted; macro F1 over the classes that it has is printed too. Intervals are 95 %
     percentile intervals over resampled videos. With several inputs, each gets a row and its difference from the first,
     computed on the same resampled videos.
 
@@ -87,7 +89,8 @@ def command(
     """
     # Imported here, with numpy and pyarrow, so that --help does without them.
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
-    from affcli.labels.reader import read_labels
+    from affcli.labels.reader import read_labels, words_in
+    from affcli.predictions.columns import label_options
     from affcli.scoring.metrics import compare
     from affcli.scoring.tally import Rules
 
@@ -95,7 +98,8 @@ def command(
     sources = sources or (STANDARD_STREAM,)
     if [*sources, labels].count(STANDARD_STREAM) > 1:
         raise UsageError("only one of INPUT and --labels can be standard input.")
-    truth = read_labels(labels)
+    truth = read_labels(labels, label_options(columns, label_frame_offset))
+    columns = replace(columns, words=words_in(truth))
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
     found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
@@ -122,7 +126,8 @@ def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], 
     from affcli.predictions.logit_table import LogitTable
     from affcli.scoring.tally import tally
 
-    columns = replace(columns, label=rules.label_column or columns.label)
+    named = rules.label_column is not None
+    columns = replace(columns, label=rules.label_column or columns.label, label_named=named)
     with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:
         counted = tally(table, truth, rules)
         if rules.label_column is None:

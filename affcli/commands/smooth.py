@@ -50,7 +50,8 @@ def command(
 
     INPUT is a table with one row per frame: the columns video, frame and one column of logits per class (Parquet, CSV
     or Arrow); a folder of such tables; or - for standard input, the default. At the ends of a video the last value is
-    repeated. Other columns are kept. In a table that has labels but no logits, each frame takes the most frequent label
+    repeated. Other columns are kept. Probabilities stay probabilities: the medians of a frame are divided by their sum.
+    In a table that has labels but no logits, each frame takes the most frequent label
     around it.
 
     \b

@@ -37,12 +37,10 @@ def _read_calibration(source: str | None) -> Calibration | None:
 @click.option(
     "--space",
     type=click.Choice(["logits", "probabilities"]),
-    default="logits",
-    show_default=True,
-    help="Average logits, or their softmax probabilities.",
+    help="Average logits or probabilities; inputs in another space are converted.  [default: the inputs' own space]",
 )
 @click.option(
-    "--hard", is_flag=True, help="Each row votes for the class with its largest logit; write the shares of votes."
+    "--hard", is_flag=True, help="Each row votes for the class with its largest number; write the shares of votes."
 )
 @click.option(
     "--weights", metavar="w1,w2,…", callback=_numbers, help="Weights of the inputs, one each.  [default: equal]"
@@ -55,7 +53,7 @@ def _read_calibration(source: str | None) -> Calibration | None:
 def command(
     tables: tuple[str, ...],
     output: str,
-    space: str,
+    space: str | None,
     hard: bool,
     weights: list[float] | None,
     calibration: str | None,
@@ -67,8 +65,11 @@ def command(
 
     INPUT is a table with the columns video, frame and one column of logits per class (Parquet, CSV or Arrow); a folder
     of such tables; or - for standard input, the default. Rows with start and end in place of frame count for every
-    frame of that span, both ends included. Several inputs form an ensemble: each input is averaged by itself, and a
-    frame takes the mean over the inputs that have it.
+    frame of that span, both ends included. A row with a label and no logits is a vote for that label. Several inputs
+    form an ensemble: each input is averaged by itself, and a frame takes the mean over the inputs that have it.
+
+    Probabilities (rows that sum to 1, or to 100) are averaged as probabilities. Inputs in different spaces are an error
+    unless --space or --hard says how to combine them.
 
     Tables sorted by video are read one video at a time; others are sorted in memory.
 
@@ -78,7 +79,8 @@ def command(
     """
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
     from affcli.predictions.logit_table import LogitTable
-    from affcli.predictions.vote import PER_FRAME, SHARES, Vote
+    from affcli.predictions.space import SHARES
+    from affcli.predictions.vote import PER_FRAME, Vote
     from affcli.tables.writer import TableWriter
 
     if tables.count(STANDARD_STREAM) > 1:

@@ -14,6 +14,7 @@ from affcli.console import terminal
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+INPUT_SPACES = ("logits", "probabilities", "percent", "shares")
 FORMATS = ("parquet", "csv", "arrow")
 FEATURE_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
@@ -82,6 +83,17 @@ kernel = click.option(
     help="Length of the smoothing filter, in frames: odd, 1 to 1001.",
 )
 
+label_frame_offset = click.option(
+    "--label-frame-offset",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number added to every frame number of the labels; 1 if they start at 0.",
+)
+allow_unmatched = click.option(
+    "--allow-unmatched", is_flag=True, help="Continue even if the visual and the audio table have no video in common."
+)
 label_column = click.option(
     "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
 )
@@ -132,9 +144,16 @@ def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     for pair in given:
         column, equals, name = pair.partition("=")
         if not (column and equals and name):
-            raise click.BadParameter(f"'{pair}' is not COLUMN=CLASS.")
+            raise click.BadParameter(f"'{pair}' is not NAME=CLASS.")
         renamed[column] = name
     return renamed
+
+
+def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    character = {"\\t": "\t", "tab": "\t"}.get(given or "", given)
+    if character is not None and (len(character) != 1 or character in '"\r\n' or not character.isascii()):
+        raise click.BadParameter(f"'{given}' is not one character, such as ';' or '\\t'.")
+    return character
 
 
 def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...] | None:
@@ -158,11 +177,26 @@ def logit_columns(command: Command) -> Command:
         renamed: dict[str, str],
         logits: str | None,
         frame_offset: int,
+        person_column: str | None,
+        input_space: str | None,
+        delimiter: str | None,
+        video_stem: bool,
         **others: Any,
     ) -> Any:
         from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
+        from affcli.tables.reader import Reading
 
-        columns = ColumnNames(video_column, frame_column, classes, renamed, logits, frame_offset)
+        columns = ColumnNames(
+            video_column,
+            frame_column,
+            classes,
+            renamed,
+            logits,
+            frame_offset,
+            person=person_column,
+            space=input_space,
+            reading=Reading(delimiter, video_stem),
+        )
         return command(*arguments, columns=columns, **others)
 
     for option in reversed(_LOGIT_COLUMNS):
@@ -184,16 +218,49 @@ _LOGIT_COLUMNS = (
         show_default=True,
         help="Number added to every frame number; 1 if they start at 0.",
     ),
+    click.option(
+        "--person-column",
+        metavar="NAME",
+        help="Column with the person in the video; the video ids become VIDEO#PERSON.",
+    ),
     click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns with the logits, one per class."),
     click.option(
         "--map",
         "renamed",
-        metavar="COLUMN=CLASS",
+        metavar="NAME=CLASS",
         multiple=True,
         callback=_renamed,
-        help="Rename a class column; of two columns with the same class, the larger value counts. Repeatable.",
+        help="Class of a column, or of a word used as label; of two columns with the same class, the larger value "
+        "counts. Repeatable.",
     ),
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
+    click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_one_character,
+        help="What separates the fields of a text table; \\t for a tab.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Video ids are paths or file names, of which only the stem counts: clips/a1.mp4 is a1.",
+    ),
+    click.option(
+        "--input-space",
+        type=click.Choice(INPUT_SPACES),
+        help="Meaning of the numbers.  [default: stated by the table; else probabilities if rows sum to 1 or 100]",
+    ),
+    click.option(
+        "--delimiter",
+        metavar="CHAR",
+        callback=_one_character,
+        help="Field separator of a text table.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Use only the stem of each video id: clips/a1.mp4 becomes a1.",
+    ),
 )
 
 

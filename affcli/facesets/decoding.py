@@ -113,7 +113,7 @@ def _fingerprint(listed: Labelled, how: Preparation, thin: float | None) -> str:
     for origin in listed.origins:
         status = stat(origin.path)
         path = os.path.abspath(origin.path)  # noqa: PTH100 - for speed
-        facts = (path, origin.box, origin.span, status.st_size, status.st_mtime_ns)
+        facts = (path, *origin.facts, status.st_size, status.st_mtime_ns)
         state.update(repr(facts).encode("utf-8", "surrogateescape"))
     if thin is not None:
         state.update(listed.labels.tobytes() + listed.group.tobytes())

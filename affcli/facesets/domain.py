@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.errors import FaceSetError, UsageError, counted, listed
 from affcli.facesets.listing import HOLDOUT, NOTHING, Labelled, Listing, Origin, joined
 from affcli.facesets.loading import load
 from affcli.facesets.mixing import CLASS_POWER
@@ -66,8 +66,8 @@ def list_domain(
     """The annotated frames of the videos that have both pictures and labels; no picture is decoded.
 
     Held out are the validation videos (in `val_frames`, else in `frames` too), or without `val_labels` a fraction
-    `holdout` of the videos, whole recordings, with its share of every class. Raises AffcliError where frames and labels
-    have no video in common.
+    `holdout` of the videos, whole recordings, with its share of every class. Raises FaceSetError where frames and
+    labels have no video in common.
     """
     if val_frames is not None and val_labels is None:
         raise UsageError("--val-frames needs --val-labels.")
@@ -78,7 +78,7 @@ def list_domain(
     else:
         judged = read_labels(str(val_labels))
     if both := sorted(known.keys() & judged.keys()):
-        raise AffcliError(f"{labels} and {val_labels}: {listed(both)} stand in both; a video is for one of the two.")
+        raise FaceSetError(f"{labels} and {val_labels}: {listed(both)} stand in both; a video is for one of the two.")
     if others := sorted(folders.keys() - known.keys() - judged.keys()):
         log.warning("%s: %s without labels: %s.", frames, counted(len(others), "video"), listed(others))
     train = _annotated(frames, folders, known)
@@ -99,7 +99,9 @@ def _held_out(labels: Mapping[str, VideoLabels], fraction: float, seed: int) -> 
         return {}
     recordings = len({recording_of(video) for video in labels})
     if recordings < 2:
-        raise AffcliError("labels and pictures of one recording only: none can be held out. Name others: --val-labels.")
+        raise FaceSetError(
+            "labels and pictures of one recording only: none can be held out. Name others: --val-labels."
+        )
     parts = min(recordings, max(2, round(1 / fraction)))
     return {video: labels[video] for video in Fold(1, parts).held_out(labels, seed=seed)}
 
@@ -109,12 +111,12 @@ def _annotated(frames: Path, folders: Mapping[str, MediaInput], labels: Mapping[
     videos = [video for video in folders if video in labels]
     if not videos:
         names = [listed(sorted(ids), limit=3) for ids in (folders, labels)]
-        raise AffcliError(f"{frames}: no video has labels: the folders are called {names[0]}, the labels {names[1]}.")
+        raise FaceSetError(f"{frames}: no video has labels: the folders are called {names[0]}, the labels {names[1]}.")
     if missing := sorted(labels.keys() - folders.keys()):
         log.warning("%s: no pictures of %s with labels: %s.", frames, counted(len(missing), "video"), listed(missing))
     frames_of = [_frames(folders[video], labels[video], group) for group, video in enumerate(videos)]
     if not any(map(len, frames_of)):
-        raise AffcliError(f"{frames}: none of the pictures is annotated: {listed(videos, limit=3)}.")
+        raise FaceSetError(f"{frames}: none of the pictures is annotated: {listed(videos, limit=3)}.")
     return joined(frames_of)
 
 

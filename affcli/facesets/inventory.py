@@ -54,5 +54,5 @@ def _facts(pictures: Labelled) -> Iterator[tuple[bytes, os.stat_result]]:
     for origin in pictures.origins:
         status = stat(origin.path)
         name = os.path.basename(origin.path)  # noqa: PTH119 - for speed
-        fact = repr((name, status.st_size, origin.box, origin.span))
+        fact = repr((name, status.st_size, *origin.facts))
         yield fact.encode("utf-8", "surrogateescape"), status

@@ -25,12 +25,19 @@ _ONE_HOT: Final = np.eye(len(CLASSES), dtype=np.float32)
 class Origin:
     """Where one picture is: in a file of its own; `box` is the face in it (x, y, width, height), where the set says so.
 
-    With `span` (first byte, bytes) the file is a text, and there stand grey values from 0 to 255, row by row.
+    With `span` (first byte, bytes) the file is a text, and there stand grey values from 0 to 255, row by row. With
+    `cell` (row group, row) it is a Parquet file, and there stands the picture's own file.
     """
 
     path: str
     box: tuple[int, int, int, int] | None = None
     span: tuple[int, int] | None = None
+    cell: tuple[int, int] | None = None
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """All but the path, as a tuple."""
+        return (self.box, self.span) if self.cell is None else (self.box, self.span, self.cell)
 
 
 @dataclass(frozen=True, eq=False)

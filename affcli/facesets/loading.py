@@ -13,7 +13,7 @@ import numpy as np
 
 from affcli.errors import counted
 from affcli.facesets.decoding import decoded, kept_rows
-from affcli.facesets.listing import Labelled, Listing
+from affcli.facesets.listing import Labelled, Listing, Origin
 from affcli.facesets.mixing import drawing_weights
 from affcli.facesets.pictures import FaceData, Pictures
 from affcli.facesets.pixel_file import Decoded
@@ -87,6 +87,7 @@ def _tell(listing: Listing, train: str, held_out: str) -> None:
     """What became of the pictures of each set, where there is something to say."""
     source = np.concatenate([listing.train.source, listing.held_out.source])
     fates = np.array(list(train + held_out))
+    origins = (*listing.train.origins, *listing.held_out.origins)
     for number, name in enumerate(listing.sources):
         counts = Counter(fates[source == number].tolist())
         looked = counts[ALIGNED] + counts[NO_FACE]
@@ -99,3 +100,12 @@ def _tell(listing: Listing, train: str, held_out: str) -> None:
             )
         if counts[UNREADABLE]:
             log.warning("%s: %s cannot be read and are left out.", name, counted(counts[UNREADABLE], "picture"))
+            for row in np.flatnonzero((source == number) & (fates == UNREADABLE)):
+                log.info("%s: cannot be read: %s", name, _place(origins[row]))
+
+
+def _place(origin: Origin) -> str:
+    """Where a picture is, for people."""
+    if origin.cell is None:
+        return origin.path if origin.span is None else f"{origin.path}, byte {origin.span[0]}"
+    return f"{origin.path}, row group {origin.cell[0]}, row {origin.cell[1]}"

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affcli.facesets.listing import Origin
+from affcli.facesets.parquet_pictures import picture_in
 from affcli.media.faces import Face, FaceDetector, align
-from affcli.media.video import read_picture
+from affcli.media.pictures import read_picture
 
 Pixels = NDArray[np.uint8]
 
@@ -83,6 +84,8 @@ class Preparer:
 
 
 def _read(origin: Origin) -> Pixels | None:
+    if origin.cell is not None:
+        return picture_in(origin.path, *origin.cell)
     if origin.span is None:
         pixels = read_picture(Path(origin.path))
         return pixels if pixels is None or min(pixels.shape) else None

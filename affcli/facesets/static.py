@@ -1,4 +1,4 @@
-"""Static face sets, mixed: RAF-DB, FERPlus, AffectNet, and any set of folders named by class (stage one)."""
+"""Static face sets, mixed: RAF-DB, FERPlus, FER2013, AffectNet, ExpW, Parquet of pictures, folders named by class."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.errors import FaceSetError, UsageError, listed
 from affcli.facesets.listing import HELD_OUT, HOLDOUT, NOTHING, TEST, TRAIN, Labelled, Listing, Shelf, joined
 from affcli.facesets.loading import load
 from affcli.facesets.mixing import CLASS_POWER
 from affcli.facesets.pictures import FaceData
 from affcli.facesets.preparing import BILINEAR, Preparation
-from affcli.facesets.readers import affectnet, class_folders, ferplus, rafdb, searching
+from affcli.facesets.readers import (
+    affectnet,
+    class_folders,
+    expw,
+    fer2013,
+    ferplus,
+    parquet_images,
+    rafdb,
+    searching,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +33,12 @@ READERS: Final[dict[str, Callable[[Path, str], Shelf]]] = {
     "rafdb": rafdb.read,
     "ferplus": ferplus.read,
     "affectnet": affectnet.read,
+    "fer2013": fer2013.read,
+    "expw": expw.read,
+    "parquet": parquet_images.read,
     "folder": class_folders.read,
 }
+_ALSO_FILES: Final = frozenset({"fer2013", "parquet"})  # kinds that may be a file
 
 
 def static_faces(
@@ -55,25 +68,25 @@ def list_static(specs: Sequence[tuple[str, Path]], *, holdout: float = HOLDOUT, 
 
     A set's own validation part is held out; without one its test part is; without either, a fraction `holdout` of its
     training pictures, the same of every class, chosen by `seed`. A test part beside a validation part is not used.
-    Raises UsageError for an unknown kind, AffcliError where a folder does not hold what its kind says.
+    Raises UsageError for an unknown kind, FaceSetError where a folder does not hold what its kind says.
     """
     shelves = [_read(kind, Path(folder), name) for (kind, folder), name in zip(specs, _names(specs), strict=True)]
     parts = [_parts(shelf, number, holdout, seed) for number, shelf in enumerate(shelves)]
     trains, held_out, unused = (joined([NOTHING, *column]) for column in zip(*parts, strict=True))
     if not len(trains):
-        raise AffcliError(f"no pictures to train on in {listed([folder for _, folder in specs])}.")
+        raise FaceSetError(f"no pictures to train on in {listed([folder for _, folder in specs])}.")
     return Listing(tuple(shelf.name for shelf in shelves), trains, held_out, unused)
 
 
 def _read(kind: str, folder: Path, name: str) -> Shelf:
     if kind not in READERS:
         raise UsageError(f"--data {kind}={folder}: '{kind}' is no kind of face set; known are {listed(list(READERS))}.")
-    shelf = READERS[kind](searching.checked_folder(kind, folder), name)
+    shelf = READERS[kind](searching.checked_folder(kind, folder, files=kind in _ALSO_FILES), name)
     if shelf.note:
         log.warning("%s", shelf.note)
     if shelf.empty:
         looked_for = f"{shelf.absent} and others that have labels" if shelf.absent else "pictures of its classes"
-        raise AffcliError(f"--data {kind}={folder}: looked for {looked_for}; found none.")
+        raise FaceSetError(f"--data {kind}={folder}: looked for {looked_for}; found none.")
     return shelf
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
-from affcli.features.stream import Stream, StreamFeatures, no_features
-from affcli.schema import base_names
+from affcli.errors import AffcliError, UnmatchedVideosError, counted, listed
+from affcli.features.stream import FeatureTable, FeatureTables, Stream, StreamFeatures, no_features
+from affcli.schema import STARTS, all_starts, base_names
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ class JoinedFeatures:
         self._sound_of = {video: self._find_sound(video) for video in pictured}
         taken = set(self._sound_of.values())
         heard = [video for video in (audio.videos if audio else []) if video not in taken]
+        self._unheard = [video for video in pictured if self._sound_of[video] is None] if audio else []
+        self._unseen = heard if visual else []
         self._sound_of.update({video: video for video in heard})
         self.videos = sorted(self._sound_of)
 
@@ -66,12 +68,50 @@ class JoinedFeatures:
         """Template and size of the face crops behind the visual features, where the table says it."""
         return self._visual.metadata.get("alignment") if self._visual else None
 
+    @property
+    def starts(self) -> dict[str, Any]:
+        """What the metadata of a table made from these says of its videos' starts: nothing where all are 0."""
+        streams = [stream.metadata for stream in (self._audio, self._visual) if stream is not None]
+        found = all_starts(streams)
+        return {STARTS: found} if found else {}
+
     def _find_sound(self, video: str) -> str | None:
         if self._audio is None:
             return None
         return next((name for name in (video, *base_names(video)) if name in self._audio), None)
 
+    def check_matches(self, *, allow_unmatched: bool) -> None:
+        """Says which videos stand in one of two tables only: work on the other may be unfinished.
+
+        Raises UnmatchedVideosError where the two have no video in common, unless they need not: such tables are of
+        different recordings, or name them differently.
+        """
+        if self._visual is None or self._audio is None:
+            return
+        if self._visual.videos and self._audio.videos and len(self._unheard) == len(self._visual.videos):
+            names = [listed(table.videos, limit=3) for table in (self._visual, self._audio)]
+            if not allow_unmatched:
+                raise UnmatchedVideosError(
+                    f"{self._visual.name} and {self._audio.name} have no video in common (visual: {names[0]}; audio: "
+                    f"{names[1]}). Names must match; where that is intended, add --allow-unmatched."
+                )
+        if self._unheard:
+            log.warning("%s: %s", self._audio.name, _lacks(self._unheard, self._visual.name))
+        if self._unseen:
+            log.warning("%s: %s", self._visual.name, _lacks(self._unseen, self._audio.name))
+
+    def note_incomplete(self) -> None:
+        """Says how many frames read so far have a feature that is not all numbers, where there are any."""
+        for table in (self._visual, self._audio):
+            if isinstance(table, FeatureTable | FeatureTables) and table.incomplete[0]:
+                broken, frames = table.incomplete
+                log.warning(
+                    "%s: %s of %s have a feature that holds a null, NaN or infinity; they count as missing",
+                    table.name, f"{broken:,}", counted(frames, "frame"),
+                )  # fmt: skip
+
     def frames(self, video: str) -> int:
+        """How many frames a video has in the join."""
         if self._visual is not None and video in self._visual:
             sound = self._sound_of[video]
             own = self._audio.frames(video) if self._audio is not None and sound == video else 0
@@ -105,6 +145,10 @@ class JoinedFeatures:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _lacks(videos: list[str], other: str) -> str:
+    return f"has no rows of {counted(len(videos), 'video')} that {other} has: {listed(videos, limit=5)}"
 
 
 def note_other_alignment(joined: JoinedFeatures, trained_with: Mapping[str, Any] | None) -> None:

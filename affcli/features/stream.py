@@ -14,13 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import AffcliError, ColumnError, listed
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import AUDIO, VISUAL
+from affcli.schema import AUDIO, STARTS, VISUAL, all_starts
 from affcli.tables.by_video import RowsByVideo
+from affcli.tables.flags import true_or_false
+from affcli.tables.keys import frame_numbers, refuse_far_frames
 from affcli.tables.reader import TableReader, tables_in
 
 log = logging.getLogger(__name__)
+
+_NEAR = 100_000  # frames; every frame up to the last takes memory for its vector, row or not
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,20 @@ def no_features(frames: int, size: int) -> StreamFeatures:
 
 
 class FeatureTable:
-    """A table with `video`, `frame` and a list column `feature`; ours, or one made elsewhere, in any order of rows."""
+    """A table with `video`, `frame` and a list column `feature`; ours, or one made elsewhere, in any order of rows.
+
+    `incomplete` counts the frames that were read and have a vector with a null, a NaN or an infinity in it: they count
+    as missing. Raises ColumnError for a column of another type than it must have.
+    """
 
     def __init__(self, source: str) -> None:
-        self._reader = TableReader(source)
+        self._reader = TableReader(source, text=("video",))
         self._reader.require("video", "frame", "feature")
         self.name = self._reader.name
         self.metadata: Mapping[str, Any] = self._reader.metadata
         self.size = self._size()
+        self._incomplete: dict[str, tuple[int, int]] = {}
+        self._refuse_odd_times()
         columns = [name for name in ("frame", "time_s", "face", "feature") if name in self._reader.columns]
         self._rows = RowsByVideo(self._reader, "video", columns)
         numbers = RowsByVideo(self._reader, "video", ["frame"])
@@ -87,20 +97,28 @@ class FeatureTable:
         """The number of the video's last frame."""
         return self._frames[video]
 
+    @property
+    def incomplete(self) -> tuple[int, int]:
+        """How many frames of the videos read so far have a vector that is not all numbers; and how many have one."""
+        broken, whole = zip(*self._incomplete.values(), strict=True) if self._incomplete else ((), ())
+        return sum(broken), sum(broken) + sum(whole)
+
     def read(self, video: str) -> StreamFeatures:
         """Every frame of one video, those without a row included."""
         rows = self._rows.rows(video)
         stored, valid = self._features(rows["feature"])
+        there = len(rows) - rows["feature"].null_count
+        self._incomplete[video] = (there - int(valid.sum()), int(valid.sum()))
         if "face" in rows.column_names:
-            valid &= pc.fill_null(rows["face"].cast(pa.bool_()), False).to_numpy()
-        at = _whole_numbers(rows["frame"]) - 1
+            valid &= true_or_false(self.name, rows["face"], "face")
+        at = self._frame_numbers(rows) - 1
         stream = no_features(self.frames(video), self.size)
         in_order = np.array_equal(at, np.arange(len(stream.valid)))  # as our tables are: a plain copy is much faster
         stream.features[slice(None) if in_order else at] = stored
         stream.features[at[~valid]] = 0
         stream.valid[at] = valid
         if "time_s" in rows.column_names:
-            stream.time_s[at] = pc.fill_null(rows["time_s"].cast(pa.float64()), np.nan).to_numpy()
+            stream.time_s[at] = self._seconds(rows)
         return stream
 
     def read_times(self, video: str) -> NDArray[np.float64]:
@@ -108,9 +126,20 @@ class FeatureTable:
         times_s = np.full(self.frames(video), np.nan)
         if "time_s" in self._reader.columns:
             rows = self._times.rows(video)
-            known = pc.fill_null(rows["time_s"].cast(pa.float64()), np.nan)
-            times_s[_whole_numbers(rows["frame"]) - 1] = known.to_numpy()
+            times_s[self._frame_numbers(rows) - 1] = self._seconds(rows)
         return times_s
+
+    def _frame_numbers(self, rows: pa.Table) -> NDArray[np.int64]:
+        return frame_numbers(self.name, rows["frame"], "frame")
+
+    def _seconds(self, rows: pa.Table) -> NDArray[np.float64]:
+        """The column `time_s` [n], NaN for null."""
+        seconds = pc.fill_null(rows["time_s"].cast(pa.float64(), safe=False), np.nan)
+        return np.asarray(seconds.to_numpy(), np.float64)
+
+    def _refuse_odd_times(self) -> None:
+        if "time_s" in self._reader.columns and not _is_number(kind := self._reader.schema.field("time_s").type):
+            raise ColumnError(f"{self.name}: column 'time_s' holds {kind}; times must be numbers, in seconds.")
 
     @cached_property
     def _times(self) -> RowsByVideo:
@@ -133,7 +162,7 @@ class FeatureTable:
             return numbers[first * self.size : (first + len(chunk)) * self.size].reshape(-1, self.size)
         there = chunk.is_valid().to_numpy(zero_copy_only=False)
         values = chunk.drop_null().flatten()
-        numbers = pc.fill_null(values.cast(pa.float32()), np.nan).to_numpy(zero_copy_only=False)
+        numbers = pc.fill_null(values.cast(pa.float32(), safe=False), np.nan).to_numpy(zero_copy_only=False)
         if len(numbers) != there.sum() * self.size:
             raise AffcliError(f"{self.name}: its features differ in length; every row needs {self.size} numbers.")
         # A number too large for half precision becomes the largest there is.
@@ -144,10 +173,11 @@ class FeatureTable:
 
     def _size(self) -> int:
         kind = self._reader.schema.field("feature").type
+        lists = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        if not lists or not _is_number(kind.value_type):
+            raise ColumnError(f"{self.name}: column 'feature' holds {kind}, not lists of numbers.")
         if pa.types.is_fixed_size_list(kind) and kind.list_size:
             return int(kind.list_size)
-        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-            raise AffcliError(f"{self.name}: the column 'feature' holds {kind}, not lists of numbers.")
         for batch in self._reader.batches(["feature"]):
             lengths = pc.list_value_length(batch["feature"]).drop_null()
             if len(lengths):
@@ -155,13 +185,12 @@ class FeatureTable:
         raise AffcliError(f"{self.name}: has no feature at all.")
 
     def _last_frame(self, video: str, rows: pa.Table) -> int:
-        if rows["frame"].null_count:
-            raise AffcliError(f"{self.name}: column 'frame' is null in {rows['frame'].null_count} rows of '{video}'.")
-        frame = np.sort(_whole_numbers(rows["frame"]))
+        frame = np.sort(self._frame_numbers(rows))
         if frame[0] < 1:
             raise AffcliError(f"{self.name}: has a frame {frame[0]} in '{video}'; frames are numbered from 1.")
         if len(twice := frame[1:][np.diff(frame) == 0]):
             raise AffcliError(f"{self.name}: has two rows for frame {twice[0]} of '{video}'.")
+        refuse_far_frames(self.name, video, len(frame), int(frame[-1]), near=_NEAR)
         return int(frame[-1])
 
     def close(self) -> None:
@@ -177,7 +206,8 @@ class FeatureTables:
         for other in others:
             _refuse_difference(first, other)
         self.name, self.size, self.kind, self.encoder = name, first.size, first.kind, first.encoder
-        self.metadata = first.metadata
+        starts = {STARTS: all_starts(table.metadata for table in tables)}
+        self.metadata = {**first.metadata, **(starts if starts[STARTS] else {})}
         self._tables, self._holder = tables, dict[str, FeatureTable]()
         for table in tables:
             for video in table.videos:
@@ -198,7 +228,14 @@ class FeatureTables:
         return self._holder[video].read(video)
 
     def read_times(self, video: str) -> NDArray[np.float64]:
+        """Presentation times of the video's frames."""
         return self._holder[video].read_times(video)
+
+    @property
+    def incomplete(self) -> tuple[int, int]:
+        """As that of a table, of all of them."""
+        counts = [table.incomplete for table in self._tables]
+        return sum(broken for broken, _ in counts), sum(frames for _, frames in counts)
 
     def close(self) -> None:
         for table in self._tables:
@@ -307,5 +344,6 @@ def finite(rows: NDArray[np.float16]) -> NDArray[np.bool_]:
     return finite
 
 
-def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    return np.asarray(column.cast(pa.int64()).to_numpy(), np.int64)
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind))

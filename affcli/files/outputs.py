@@ -1,21 +1,38 @@
-"""Files that appear under their name only when they are complete."""
+"""Files and folders that appear under their name only when they are complete.
+
+Until then they stand beside it, as `.NAME.affcli-<random>.tmp`. Whoever writes one holds a lock on it that the system
+frees when the process ends, however it ends: so the next run finds what killed runs have left, and removes it, and
+never touches what a second run is writing.
+"""
 
 from __future__ import annotations
 
-import glob
+import fcntl
+import io
 import os
+import re
+import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import IO, Final
 
-from affcli.errors import AffcliError, UsageError
+from affcli.errors import AffcliError, OutputError, OutputExistsError, UsageError
 
 STANDARD_STREAM = "-"
 # Other names of standard output. It is written through Python's own stream: opened by name, a file that it is
 # redirected to would be cut off, and would look like an output that exists already.
 STANDARD_OUTPUT = {STANDARD_STREAM, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
+_LONGEST_NAME: Final = 180  # bytes of a name that its temporary name repeats; file systems take 255
+_UNFINISHED: Final = re.compile(r"\.(.+)\.affcli-[0-9a-f]{16}\.(tmp|old)")
+_swept: set[Path] = set()  # folders that this process has looked through
+
+
+# --- before any work -------------------------------------------------------------------------------------------------
 
 
 def refuse_existing(output: str, *, force: bool) -> None:
@@ -28,94 +45,7 @@ def refuse_existing(output: str, *, force: bool) -> None:
     if not path.parent.is_dir():
         raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
     if path.is_file() and not force:
-        raise AffcliError(f"{output}: exists already. Replace it with --force.")
-
-
-def temporary_name(path: Path) -> Path:
-    """A name beside `path` for what is not complete yet."""
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Writes a whole file: a temporary name beside it, then a rename. A device or a pipe is written directly."""
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def complete_folder(output: str) -> Iterator[Path]:
-    """A folder beside `output` to be filled; it takes that name, and the place of a folder that has it, at the end."""
-    path = Path(output)
-    made = temporary_name(path)
-    old = made.with_suffix(".old")
-    made.mkdir()
-    try:
-        yield made
-        if path.is_dir():
-            path.replace(old)
-        made.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def remove_leftovers(output: str) -> None:
-    """Removes what a process that was killed while it wrote this output, file or folder, has left beside it."""
-    path = Path(output).resolve()
-    begins = glob.escape(temporary_name(path).name.removesuffix(f"{os.getpid()}.tmp"))
-    for suffix in ("tmp", "old"):
-        for left in path.parent.glob(f"{begins}[0-9]*.{suffix}"):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
-
-
-def write_text(output: str, text: str, *, force: bool = False) -> None:
-    """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
-    refuse_existing(output, force=force)
-    if output == STANDARD_STREAM:
-        sys.stdout.write(text)
-    else:
-        write_bytes(output, text.encode())
-
-
-def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
-    """Files by name, in a folder that appears only when all are written; with `force`, files in it are replaced.
-
-    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder.
-    """
-    path = Path(folder)
-    refuse_full_folder(folder, force=force)
-    if path.is_dir():
-        for name, content in files:
-            target = _inside(path, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(target, _encoded(content))
-        return
-    temporary = temporary_name(path)
-    temporary.mkdir()
-    try:
-        for name, content in files:
-            target = _inside(temporary, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(_encoded(content))
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        raise OutputExistsError(f"{output}: exists already. Replace it with --force.")
 
 
 def refuse_other_suffix(output: str, known: Sequence[str]) -> None:
@@ -133,9 +63,207 @@ def refuse_full_folder(folder: str, *, force: bool) -> None:
     if path.exists() and not path.is_dir():
         raise AffcliError(f"{path}: is a file, and a folder is to be written.")
     if path.is_dir() and any(path.iterdir()) and not force:
-        raise AffcliError(f"{path}: holds files already. Replace those of the same names with --force.")
+        raise OutputExistsError(f"{path}: holds files already. Replace those of the same names with --force.")
     if not path.parent.is_dir():
         raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
+
+
+# --- standard output -------------------------------------------------------------------------------------------------
+
+
+def secure_standard_output() -> None:
+    """Makes standard output one that writes everything it is given, or fails.
+
+    With PYTHONUNBUFFERED=1 it is a bare file, whose `write` may write less than it was given and only returns how much:
+    on a full disk the output would be cut off without an error.
+    """
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors, write_through=True)
+
+
+def flush_standard_output() -> None:
+    """Raises OutputError where what was printed cannot be written."""
+    with naming_output("standard output"):
+        sys.stdout.flush()
+
+
+def leave_standard_output() -> None:
+    """Drops what cannot be written, which was said before: Python would try it again while it ends, with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def naming_output(name: object) -> Iterator[None]:
+    """Turns an OSError into an OutputError that says which output cannot be written. A broken pipe is none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{name}: cannot be written: {error.strerror or error}.") from error
+
+
+# --- what is not complete yet ----------------------------------------------------------------------------------------
+
+
+def create_temporary(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside `path` for what is not complete yet, opened for writing. It is locked while it is open.
+
+    What killed runs have left in that folder is removed. Raises OSError where no file can be made there.
+    """
+    _sweep_once(path.parent)
+    while True:
+        temporary = _temporary_name(path)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        if _lock(descriptor, temporary):
+            return temporary, os.fdopen(descriptor, "wb")
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` for what is not complete yet. It is removed at the end, unless it was renamed."""
+    _sweep_once(path.parent)
+    while True:
+        temporary = _temporary_name(path)
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        if _lock(descriptor, temporary):
+            break
+        os.close(descriptor)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed runs have left half-written in a folder; what a process is still writing stays."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if found := _UNFINISHED.fullmatch(entry.name):
+                _remove_leftover(Path(entry.path), folder / found[1], moved=found[2] == "old")
+
+
+def _remove_leftover(left: Path, output: Path, *, moved: bool) -> None:
+    """`moved`: it is not half-written but an old folder, whose place the new one had not taken yet."""
+    with suppress(OSError):
+        descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mode = os.fstat(descriptor).st_mode
+            if moved and not output.exists():
+                left.rename(output)
+            elif stat.S_ISDIR(mode):
+                shutil.rmtree(left, ignore_errors=True)
+            elif stat.S_ISREG(mode):
+                left.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _sweep_once(folder: Path) -> None:
+    """Once for each folder: an output may be thousands of files."""
+    if (resolved := folder.resolve()) not in _swept:
+        _swept.add(resolved)
+        remove_leftovers(resolved)
+
+
+def _temporary_name(path: Path, suffix: str = "tmp") -> Path:
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    return path.with_name(f".{name}.affcli-{secrets.token_hex(8)}.{suffix}")
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Locks a new file or folder; False where another process took it for a leftover before that."""
+    with suppress(OSError):  # a file system without locks: nobody there can take it for one
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        return os.fstat(descriptor).st_ino == path.lstat().st_ino
+    except OSError:
+        return False
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes a whole file: a temporary name beside it, then a rename. A device or a pipe is written directly.
+
+    Raises OutputError where it cannot be written.
+    """
+    path = Path(path)
+    with naming_output(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        temporary, stream = create_temporary(path)
+        try:
+            with stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+                temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def complete_folder(output: str) -> Iterator[Path]:
+    """A folder beside `output` to be filled; it takes that name, and the place of a folder that has it, at the end."""
+    path = Path(output)
+    with temporary_folder(path) as made:
+        yield made
+        if not path.is_dir():
+            made.replace(path)
+            return
+        old = _temporary_name(path, "old")
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _lock(descriptor, path)
+            path.replace(old)
+            made.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def write_text(output: str, text: str, *, force: bool = False) -> None:
+    """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
+    refuse_existing(output, force=force)
+    if output == STANDARD_STREAM:
+        sys.stdout.write(text)
+        flush_standard_output()
+    else:
+        write_bytes(output, text.encode())
+
+
+def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
+    """Files by name, in a folder that appears only when all are written; with `force`, files in it are replaced.
+
+    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder.
+    """
+    path = Path(folder)
+    refuse_full_folder(folder, force=force)
+    if path.is_dir():
+        for name, content in files:
+            target = _inside(path, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(target, _encoded(content))
+        return
+    with naming_output(folder), temporary_folder(path) as temporary:
+        for name, content in files:
+            target = _inside(temporary, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(_encoded(content))
+        temporary.rename(path)
 
 
 def _inside(folder: Path, name: str) -> Path:

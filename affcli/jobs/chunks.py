@@ -1,23 +1,27 @@
-"""Chunks of unfinished work: small Parquet files, each complete under its name and with what going on after it needs.
+"""Chunks of unfinished work: rows in a small Parquet file, and beside it what continuing from there needs.
 
-A chunk holds rows of one or more videos, a row group for each call of `write`; nothing is buffered and no thread runs,
-however many videos there are. They are no tables of ours (those are in tables/): nothing else reads them.
+    visual.1.parquet    rows of one or more videos, a row group for each call of `write`
+    visual.1.json       its digest, that of the chunk before it, the video of each row group, the state
+
+The second file makes the chunk count: it appears last. Nothing is buffered and no thread runs, however many videos
+there are. The Parquet files are no tables of ours (those are in tables/): nothing else reads them.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_ABOUT = b"affcli.chunk"
+from affcli.jobs.sealed import DIGEST_BYTES, DamagedError, create_part, read_sealed, write_sealed
+
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,12 @@ class Chunk:
 
     path: Path
     groups: tuple[str, ...]
+    digest: str
     state: Any
 
     @property
     def videos(self) -> list[str]:
+        """The videos in it, in the order of their first rows."""
         return list(dict.fromkeys(self.groups))
 
     def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -48,14 +54,14 @@ class Chunk:
 
 
 class ChunkWriter:
-    """Writes one chunk under a temporary name; `finish` gives it its own."""
+    """Writes chunk `number` of a stream under a temporary name; `finish` makes it count."""
 
-    def __init__(self, folder: Path, number: int, schema: pa.Schema) -> None:
-        self._path = _path(folder, number)
-        self._temporary = folder / f".{number}.{os.getpid()}"
-        self._stream = self._temporary.open("wb")
+    def __init__(self, folder: Path, stream: str, number: int, schema: pa.Schema) -> None:
+        self._path = chunk_path(folder, stream, number)
+        self._temporary, self._file = create_part(self._path)
+        self._sink = _HashingSink(self._file)
         text = [field.name for field in schema if pa.types.is_string(field.type)]
-        self._writer = pq.ParquetWriter(self._stream, schema, use_dictionary=text, compression="snappy")
+        self._writer = pq.ParquetWriter(self._sink, schema, use_dictionary=text, compression="snappy")
         self._groups: list[str] = []
 
     def write(self, video: str, rows: pa.Table) -> None:
@@ -64,49 +70,99 @@ class ChunkWriter:
             self._writer.write_table(rows, row_group_size=rows.num_rows)
             self._groups.append(video)
 
-    def finish(self, state: Any) -> Chunk:
-        about = {"groups": self._groups, "state": state}
-        self._writer.add_key_value_metadata({_ABOUT.decode(): json.dumps(about)})
+    def finish(self, state: Any, *, after: str) -> Chunk:
+        """`state`, for JSON, is what continuing needs; `after` the digest of the chunk before, or nothing."""
         self._writer.close()
-        self._stream.close()
+        self._file.close()
         self._temporary.replace(self._path)
-        return Chunk(self._path, tuple(self._groups), state)
+        digest = self._sink.digest
+        facts = {"digest": digest, "after": after, "groups": self._groups, "state": state}
+        write_sealed(self._path.with_suffix(".json"), facts)
+        return Chunk(self._path, tuple(self._groups), digest, state)
 
     def abandon(self) -> None:
         """Leaves no trace."""
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
         with suppress(OSError):
-            self._stream.close()
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 
-def chunks_in(folder: Path) -> list[Chunk]:
-    """The chunks 1, 2, … in a folder, up to the first that is missing or damaged."""
+class _HashingSink:
+    """A file for pyarrow, whose bytes are digested on their way."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._hash, self._position = file, blake2b(digest_size=DIGEST_BYTES), 0
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self._hash.update(data)
+        self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+def chunks_in(folder: Path, stream: str) -> tuple[list[Chunk], bool]:
+    """Chunks 1, 2, … of a stream up to the first that is missing or damaged, and whether it is damaged."""
     chunks: list[Chunk] = []
-    while (chunk := _read(_path(folder, len(chunks) + 1))) is not None:
-        chunks.append(chunk)
-    return chunks
-
-
-def keep_only(folder: Path, chunks: Sequence[Chunk]) -> None:
-    """Removes everything else from the folder: what comes after a damaged chunk, and half-written files."""
-    kept = {chunk.path for chunk in chunks}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path not in kept:
-            path.unlink()
-
-
-def _read(path: Path) -> Chunk | None:
     try:
-        metadata = pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
-        return None
-    about = json.loads((metadata.metadata or {}).get(_ABOUT, b"null"))
-    if about is None or len(about["groups"]) != metadata.num_row_groups:
-        return None
-    return Chunk(path, tuple(about["groups"]), about["state"])
+        while (chunk := _read(folder, stream, len(chunks) + 1, after=last_digest(chunks))) is not None:
+            chunks.append(chunk)
+    except DamagedError:
+        return chunks, True
+    return chunks, False
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number}.parquet"
+def last_digest(chunks: Sequence[Chunk]) -> str:
+    """The digest of the last chunk, which says what the next one continues; empty where there is none."""
+    return chunks[-1].digest if chunks else ""
+
+
+def chunk_path(folder: Path, stream: str, number: int) -> Path:
+    """The file of a chunk's rows."""
+    return folder / f"{stream}.{number}.parquet"
+
+
+def _read(folder: Path, stream: str, number: int, *, after: str) -> Chunk | None:
+    path = chunk_path(folder, stream, number)
+    facts = read_sealed(path.with_suffix(".json"))
+    if facts is None:
+        return None
+    if facts["after"] != after or facts["digest"] != _digest_of(path):
+        raise DamagedError(str(path))
+    return Chunk(path, tuple(facts["groups"]), facts["digest"], facts["state"])
+
+
+def _digest_of(path: Path) -> str:
+    state = blake2b(digest_size=DIGEST_BYTES)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                state.update(block)
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}") from error
+    return state.hexdigest()

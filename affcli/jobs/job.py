@@ -1,46 +1,102 @@
-"""Runs an extractor over many inputs and gathers one table: what is done is kept, what fails is named, nothing is lost.
+"""The one engine of resumable work: many inputs become an output, whatever interrupts it.
 
-An extractor is a function that takes the inputs still to do and a `Recorder`, and tells the recorder what becomes of
-each. This module knows neither pictures nor sound nor torch.
+    look at what exists → plan → do → gather
+
+What an output is, a table or a folder of tables, is told by an `Output`; how an input becomes a part of it, by a
+`Work`. Here is decided what is done, continued, tried again, kept, replaced or refused. Before the folder of unfinished
+work is locked and the plan is made, nothing is removed or replaced, and what stands under the output's name is replaced
+only by what is complete. Any number of processes may run the same job: each works on inputs that no other has locked,
+and the last one gathers. This module knows neither pictures nor sound nor torch.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import pyarrow as pa
-
-from affcli.errors import AffcliError
-from affcli.files.inputs import MediaInput, digest, identity
-from affcli.files.outputs import refuse_existing, remove_leftovers
-from affcli.jobs.parts import Part, Parts, PartWriter
-from affcli.jobs.shares import ALONE, Share
-from affcli.schema import with_metadata
-from affcli.tables.by_video import RowsByVideo
-from affcli.tables.reader import TableReader
-from affcli.tables.writer import TableWriter
+from affcli.errors import NothingDoneError, StoppedError
+from affcli.files.inputs import MediaInput
+from affcli.jobs.fingerprints import Fingerprints
+from affcli.jobs.parts import About, End, Parts, about_unfinished
+from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
 
 log = logging.getLogger(__name__)
 
-_OF_THE_INPUTS = ("inputs", "failed", "incomplete")  # metadata that tells of the inputs, not of the settings
+CHANGED = "the file changed while it was read"
+
+Advance = Callable[[int, int], None]  # inputs and frames that are done
+CountFrames = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One table to make. `facts` go into its metadata; they and the extractor's own settings decide what is reused."""
+class Ended:
+    """An input is done: `failure` says why it gives nothing, `problem` what it may lack."""
 
-    output: str
-    kind: str
-    schema: pa.Schema
-    facts: Mapping[str, Any]
+    item: MediaInput
+    problem: str | None = None
+    failure: str | None = None
+
+
+class Work(Protocol):
+    """Does inputs one after the other, leaving rows in the parts, and tells of each as it ends.
+
+    Takes an input only when it gets to it, since it is locked from then on. `advance` counts frames.
+    """
+
+    def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        """Works on the items in their order."""
+
+
+class Output(Protocol):
+    """What is made: a table, or a folder of tables."""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+
+    @property
+    def parts(self) -> Path:
+        """Where unfinished work is kept."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides, beside the inputs, what is in it."""
+
+    @property
+    def gathers_rows(self) -> bool:
+        """Whether the rows in the parts are needed until the end."""
+
+    def look(self) -> Existing:
+        """What stands under the name. Raises AffcliError for what can never be replaced."""
+
+    def refuse_strangers(self, inputs: Sequence[MediaInput]) -> None:
+        """Raises ForeignError where something would be overwritten that affcli has not made."""
+
+    def prepare(self) -> None:
+        """Makes what the parts lie in."""
+
+    def holds(self, item: MediaInput, end: End, parts: Parts) -> bool:
+        """Whether all that a finished input gave is there, and whole."""
+
+    def gather(
+        self, plan: Plan, done: Mapping[MediaInput, End], failed: Mapping[str, Failure], parts: Parts
+    ) -> tuple[int, int]:
+        """Completes the output; the numbers of its videos and rows."""
+
+    def leave(self) -> None:
+        """Takes back what `prepare` has made and nothing was put into."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An output to make, and how what is there is treated."""
+
+    output: Output
     force: bool = False
     update: bool = False
     fail_fast: bool = False
@@ -49,275 +105,196 @@ class Task:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an extraction has made. `failed` and `incomplete` are video ids of inputs."""
+    """What was made. `inputs` counts those that the output tells of; `failed` and `incomplete` are their video ids."""
 
+    inputs: int = 0
     videos: int = 0
     rows: int = 0
     failed: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
-    outcome: Literal["written", "nothing to do", "share done"] = "written"
-    left: int = 0  # inputs of other processes that are not done, where only the share is
+    outcome: Literal["written", "nothing to do", "left to others"] = "written"
+    left: int = 0  # inputs that other processes are working on
 
 
-class Fingerprints:
-    """Content fingerprints of inputs and of what lies beside them, each computed once, when it is first asked for."""
+def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) -> Summary:
+    """Does what is not done yet, and gathers it once nothing is left.
 
-    def __init__(self, beside: Callable[[MediaInput], bytes]) -> None:
-        self._beside = beside
-        self._known: dict[str, str] = {}
-        self._known_beside: dict[str, str] = {}
-
-    def of(self, item: MediaInput) -> str:
-        """Raises AffcliError where the input cannot be read."""
-        if item.video not in self._known:
-            self._known[item.video] = self.now(item)
-        return self._known[item.video]
-
-    def now(self, item: MediaInput) -> str:
-        """The same, of what the input holds by now."""
-        return digest(item) + self._of_beside(item)
-
-    def or_none(self, item: MediaInput) -> str | None:
-        try:
-            return self.of(item)
-        except AffcliError:
-            return None
-
-    def identity(self, item: MediaInput) -> str:
-        """What changes with an input's content and with what lies beside it. The input itself is not read."""
-        return identity(item) + self._of_beside(item)
-
-    def _of_beside(self, item: MediaInput) -> str:
-        if item.video not in self._known_beside:
-            beside = self._beside(item)
-            text = f"+{blake2b(beside, digest_size=8).hexdigest()}" if beside else ""
-            self._known_beside[item.video] = text
-        return self._known_beside[item.video]
-
-
-class Recording(Protocol):
-    """What an extractor tells of each input: that it begins, and that it is finished or gives no rows."""
-
-    def begin(self, item: MediaInput) -> PartWriter: ...
-    def finish(self, item: MediaInput, problem: str | None) -> None: ...
-    def fail(self, item: MediaInput, reason: str) -> None: ...
-
-
-class Recorder:
-    """Where an extractor leaves its rows, input by input: a Recording."""
-
-    def __init__(self, parts: Parts, fingerprints: Fingerprints, *, fail_fast: bool) -> None:
-        self._parts, self._fingerprints, self._fail_fast = parts, fingerprints, fail_fast
-        self._begun: dict[str, PartWriter] = {}
-        self.failed: set[str] = set()
-
-    def begin(self, item: MediaInput) -> PartWriter:
-        """Where the input's rows go, and how far it was done before. Raises AffcliError for what cannot be read."""
-        known = self._fingerprints.identity(item)  # before it is read: what changes after this is noticed
-        part = self._parts.begin(item.video, known, self._fingerprints.now(item))
-        self._begun[item.video] = part
-        return part
-
-    def finish(self, item: MediaInput, problem: str | None) -> None:
-        """All of the input's rows are written. One that has changed meanwhile has failed."""
-        if item.path.exists() and self._fingerprints.identity(item) != self._begun[item.video].identity:
-            self.fail(item, "the file changed while it was read")
-        else:
-            self._begun.pop(item.video).finish(problem)
-
-    def fail(self, item: MediaInput, reason: str) -> None:
-        """An input that gives no rows is named, and the others go on."""
-        log.error("%s", reason if str(item.path) in reason else f"{item.path}: {reason}")
-        self.failed.add(item.video)
-        known = set()
-        if (part := self._begun.pop(item.video, None)) is not None:
-            part.leave()
-            known.add(part.identity)
-        with suppress(AffcliError):  # it is not there, and all processes see that
-            known.add(self._fingerprints.identity(item))
-        for either in known:
-            self._parts.fail(item.video, either, reason)
-        if self._fail_fast:
-            raise AffcliError("stopped at the first failure (--fail-fast); what is done is kept for the next run.")
-
-    def leave(self) -> None:
-        """The work ends here, whatever is unfinished."""
-        for part in self._begun.values():
-            part.leave()
-
-
-Extractor = Callable[[Sequence[MediaInput], Recorder], None]
-
-
-def run(task: Task, inputs: Sequence[MediaInput], extractor: Extractor, share: Share = ALONE) -> Summary:
-    """Extracts what is not done yet of this process's share, and writes the table once all shares are done."""
-    fingerprints = Fingerprints(task.beside)
+    Raises OutputExistsError where what is there may not be replaced, BusyError where another process makes something
+    else of it, NothingDoneError where no input could be used.
+    """
+    fingerprints = Fingerprints(job.beside)
     while True:
-        existing = _Existing.of(task, inputs, fingerprints)
-        if existing is not None and not existing.missing:
-            return Summary(failed=existing.failed, incomplete=existing.incomplete, outcome="nothing to do")
-        work = _Work(task, inputs if existing is None else existing.missing, existing, fingerprints, share)
+        plan = _planned(job, inputs, fingerprints)
+        if plan.nothing:
+            _tidy(job, fingerprints)
+            return _summed_up(job.output.look(), plan, outcome="nothing to do")
+        job.output.prepare()
         try:
-            # The folder of parts goes when another process has completed the output; then that is what there is.
-            if (todo := work.begin()) is not None:
-                return work.run(todo, extractor)
+            with Parts(job.output.parts, fingerprints) as parts:
+                # Another process may have completed the output meanwhile: then that is what there is.
+                summary = _Run(job, inputs, fingerprints, parts, advance).run(work)
         finally:
-            work.parts.close()
+            job.output.leave()
+        if summary is not None:
+            return summary
 
 
-class _Work:
-    """One process's work on the inputs that the output lacks."""
+def _planned(job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints) -> Plan:
+    unfinished = about_unfinished(job.output.parts)
+    forced = unfinished is not None and unfinished.forced and unfinished.settings == _as_stored(job.output.settings)
+    if not job.force and not forced:
+        job.output.refuse_strangers(inputs)
+    existing = job.output.look()
+    return plan_of(existing, inputs, fingerprints, name=job.output.name, force=job.force or forced, update=job.update)
+
+
+def _as_stored(settings: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(settings))
+
+
+def _tidy(job: Job, fingerprints: Fingerprints) -> None:
+    """Removes the parts of an output that was completed by a process that was killed right after that."""
+    unfinished = about_unfinished(job.output.parts)
+    if unfinished is None or unfinished.settings != _as_stored(job.output.settings):
+        return
+    with Parts(job.output.parts, fingerprints) as parts, parts.alone():
+        parts.join()
+        if parts.first and not parts.was_removed():
+            parts.remove()
+
+
+def _summed_up(existing: Existing, plan: Plan, **made: Any) -> Summary:
+    """Inputs that are gone are named, and count as failed, in every run; the output still tells what it holds."""
+    for item in plan.gone:
+        log.error("%s: No such file or directory; what was made of it before stays.", item.path)
+    failed = (*existing.failed, *(item.video for item in plan.gone))
+    return Summary(len(existing.known), failed=failed, incomplete=tuple(existing.problems), **made)
+
+
+class _Run:
+    """One process's part in the job."""
 
     def __init__(
-        self,
-        task: Task,
-        missing: Sequence[MediaInput],
-        existing: _Existing | None,
-        fingerprints: Fingerprints,
-        share: Share,
+        self, job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, parts: Parts, advance: Advance
     ) -> None:
-        self._task, self._missing, self._existing, self._share = task, list(missing), existing, share
-        self._fingerprints = fingerprints
-        self.parts = Parts(task.output, {"kind": task.kind, **task.facts}, task.schema, share=share.rank)
-        self._identities: dict[MediaInput, str | None] = {}
+        self._job, self._inputs, self._fingerprints = job, inputs, fingerprints
+        self._parts, self._advance = parts, advance
+        self._plan = Plan(inputs)
+        self._checked: set[str] = set()  # inputs whose end was found to be true
 
-    def begin(self) -> list[MediaInput] | None:
-        """What of this share is to be done, also what failed before; None where the parts have gone."""
-        with self.parts.alone():
-            if self.parts.gone:
+    def run(self, work: Work) -> Summary | None:
+        """None where there is nothing to do any more."""
+        with self._parts.alone():
+            if self._parts.was_removed() or not self._begin():
                 return None
-            self._identities = {item: self._identity(item) for item in self._missing}
-            done = {item for item in self._missing if (part := self._find(item)) and not part.failure}
-            todo = [item for item in self._share.of(self._missing) if item not in done]
-            for item in todo:
-                self._forget_failure(item)
-            if self.parts.begun and self._share.rank == 0:
-                log.warning("going on with unfinished work: %d of %d inputs are done.", len(done), len(self._missing))
-        return todo
+        while True:
+            ended = self._do(work)
+            with self._parts.alone():
+                if self._parts.was_removed():
+                    return Summary(outcome="left to others")
+                left = self._left()
+                if not left:
+                    return self._gather()
+            if not ended:
+                return Summary(outcome="left to others", left=len(left))
 
-    def run(self, todo: Sequence[MediaInput], extractor: Extractor) -> Summary:
-        recorder = Recorder(self.parts, self._fingerprints, fail_fast=self._task.fail_fast)
-        try:
-            extractor(todo, recorder)
-        finally:
-            recorder.leave()
-        with self.parts.alone():
-            return Summary(outcome="share done") if self.parts.gone else self._gather(recorder.failed)
+    def _begin(self) -> bool:
+        """Takes stock; False where there is nothing to do. Only this process, or others that do the same, go on."""
+        self._parts.join()
+        self._plan = _planned(self._job, self._inputs, self._fingerprints)
+        if self._plan.nothing:
+            if self._parts.first:
+                self._parts.remove()
+            return False
+        about = About(self._job.output.settings, digest_of(self._inputs, update=self._job.update), self._plan.forced)
+        begun = self._parts.agree_on(about)
+        if self._parts.first:
+            for item in self._plan.todo:
+                self._reopen_if_not_done(item)
+        self._tell(begun)
+        return True
 
-    def _gather(self, failed_here: Collection[str]) -> Summary:
-        """The table, if no other process has still to do its share: the last one that ends is the one that writes."""
-        ends = {item: self._end(item) for item in self._missing if item.video not in failed_here}
-        if left := sum(part is None for part in ends.values()):
-            return Summary(outcome="share done", left=left)
-        done = {item: part for item, part in ends.items() if part is not None and not part.failure}
-        if not done and self._existing is None:
-            self.parts.remove()
-            raise AffcliError("none of the inputs could be used; nothing is written.")
-        failed = [item for item in self._missing if item not in done]
-        remove_leftovers(self._task.output)
-        summary = _gather(self._task, self._existing, done, failed, self._fingerprints)
-        self.parts.remove()
-        return summary
+    def _reopen_if_not_done(self, item: MediaInput) -> None:
+        """What failed is tried again, and so is what was done to another state of the input, or is damaged."""
+        end = self._parts.ended(item)
+        if end is not None and (end.failure is not None or not self._parts.is_of(item) or not self._is_true(item, end)):
+            self._parts.reopen(item)
 
-    def _identity(self, item: MediaInput) -> str | None:
-        try:
-            return self._fingerprints.identity(item)
-        except AffcliError:
-            return None
+    def _is_true(self, item: MediaInput, end: End) -> bool:
+        """Whether an input is done as its end says, looked at once."""
+        if item.video not in self._checked:
+            if end.failure is None and not self._job.output.holds(item, end, self._parts):
+                log.warning("%s: what was made of it before is damaged or gone; it is done again.", item.path)
+                return False
+            self._checked.add(item.video)
+        return True
 
-    def _find(self, item: MediaInput) -> Part | None:
-        known = self._identities[item]
-        return None if known is None else self.parts.find(item.video, known)
+    def _tell(self, begun: bool) -> None:
+        left = len(self._left())
+        self._advance(len(self._inputs) - left, 0)
+        if self._parts.first and (begun or self._plan.continues):
+            done = len(self._inputs) - left
+            log.warning("going on with unfinished work: %d of %d inputs are done.", done, len(self._inputs))
 
-    def _forget_failure(self, item: MediaInput) -> None:
-        if (part := self._find(item)) is not None and part.failure:
-            self.parts.forget(item.video, self._identities[item] or "")
+    def _left(self) -> list[MediaInput]:
+        """The inputs that are not done. What turns out not to be true is not done, either."""
+        left = []
+        for item in self._plan.todo:
+            end = self._parts.ended(item)
+            if end is not None and not self._is_true(item, end):
+                self._parts.reopen(item)
+                end = None
+            if end is None:
+                left.append(item)
+        return left
 
-    def _end(self, item: MediaInput) -> Part | None:
-        """What became of an input; None where another process is to do it still."""
-        if (part := self._find(item)) is None:  # changed since this process began, and done by another one after that
-            self._identities[item] = self._identity(item)
-            part = self._find(item)
-        cannot_be_used = self._identities[item] is None
-        return Part(failure="it cannot be read") if part is None and cannot_be_used else part
+    # --- do ----------------------------------------------------------------------------------------------------------
 
+    def _do(self, work: Work) -> bool:
+        """Works on what no other process works on, until nothing of that is left; whether there was any."""
+        some = False
+        with closing(work(self._taken(), self._parts, lambda frames: self._advance(0, frames))) as working:
+            for ended in working:
+                self._end(ended)
+                some = True
+        return some
 
-def _gather(
-    task: Task,
-    existing: _Existing | None,
-    done: Mapping[MediaInput, Part],
-    failed: Collection[MediaInput],
-    fingerprints: Fingerprints,
-) -> Summary:
-    """Writes the rows of all videos, sorted by video id, as one table."""
-    made = {item.video: part.fingerprint for item, part in done.items()}
-    problems = {item.video: part.problem for item, part in done.items() if part.problem}
-    for item, part in done.items():
-        if part.problem:
-            log.error("%s: %s; the rows of its decodable frames are kept.", item.path, part.problem)
-    sources: dict[str, Callable[[], Iterator[pa.Table]]] = {}
-    if existing is not None:
-        sources.update(existing.kept_videos(replaced=set(made)))
-        problems = {**{video: why for video, why in existing.problems.items() if video not in made}, **problems}
-        made = {**existing.inputs, **made}
-    for part in done.values():
-        sources.update({video: partial(part.tables, video) for video in part.videos})
-    facts = {
-        **task.facts,
-        "inputs": dict(sorted(made.items())),
-        "failed": {item.video: fingerprints.or_none(item) for item in sorted(failed, key=lambda item: item.video)},
-        "incomplete": dict(sorted(problems.items())),
-    }
-    with TableWriter(task.output, with_metadata(task.schema, kind=task.kind, **facts), force=True) as writer:
-        for video in sorted(sources):
-            for rows in sources[video]():
-                writer.write(rows)
-    return Summary(len(sources), writer.rows, tuple(facts["failed"]), tuple(problems))
+    def _taken(self) -> Iterator[MediaInput]:
+        for item in self._plan.todo:
+            if self._parts.ended(item) is None and self._parts.take(item):
+                if self._parts.ended(item) is None:
+                    yield item
+                else:
+                    self._parts.release(item)
 
+    def _end(self, ended: Ended) -> None:
+        item, failure = ended.item, ended.failure
+        if failure is None and self._parts.has_changed(item):
+            failure = CHANGED
+        if failure is not None:
+            log.error("%s", failure if str(item.path) in failure else f"{item.path}: {failure}")
+            failure = failure.removeprefix(f"{item.path}: ")
+        self._parts.end(item, problem=ended.problem, failure=failure, rows=self._job.output.gathers_rows)
+        self._checked.add(item.video)
+        self._parts.release(item)
+        self._advance(1, 0)
+        if failure is not None and self._job.fail_fast:
+            raise StoppedError("stopped at the first failure (--fail-fast); what is done is kept for the next run.")
 
-class _Existing:
-    """An output that is there already: made by the same settings, and what of the inputs it lacks."""
+    # --- gather ------------------------------------------------------------------------------------------------------
 
-    def __init__(self, reader: TableReader, missing: Sequence[MediaInput]) -> None:
-        self._reader, self.missing = reader, list(missing)
-        self.inputs: Mapping[str, str] = reader.metadata["inputs"]
-        self.problems: Mapping[str, str] = reader.metadata["incomplete"]
-        self.failed = tuple(reader.metadata["failed"])
-        self.incomplete = tuple(self.problems)
-
-    @classmethod
-    def of(cls, task: Task, inputs: Sequence[MediaInput], fingerprints: Fingerprints) -> _Existing | None:
-        """None where the output is to be made anew; raises where it may not be replaced."""
-        if task.force or not Path(task.output).is_file():
-            refuse_existing(task.output, force=True)
-            return None
-        reader = TableReader(task.output)
-        metadata = reader.metadata
-        settings = {key: value for key, value in metadata.items() if key not in ("version", *_OF_THE_INPUTS)}
-        if "inputs" not in metadata or settings != json.loads(json.dumps({"kind": task.kind, **task.facts})):
-            raise AffcliError(f"{task.output}: exists already, made with other settings. Replace it with --force.")
-        found = {item.video: fingerprints.or_none(item) for item in inputs}
-        stored = {**metadata["failed"], **metadata["inputs"]}
-        if task.update:
-            made = metadata["inputs"]
-            return cls(reader, [i for i in inputs if i.video not in made or made[i.video] != found[i.video]])
-        if stored != found:
-            raise AffcliError(
-                f"{task.output}: exists already, made from other inputs. Add new or changed ones with --update, or "
-                "replace it with --force."
-            )
-        return cls(reader, [])
-
-    def kept_videos(self, *, replaced: set[str]) -> dict[str, Callable[[], Iterator[pa.Table]]]:
-        """The videos whose inputs are not extracted again, each with its rows."""
-        by_video = RowsByVideo(self._reader, "video", self._reader.columns)
-        kept = [video for video in by_video.ids if self._owner(video) not in replaced]
-        return {video: partial(_rows_of, by_video, video) for video in kept}
-
-    def _owner(self, video: str) -> str:
-        """The input that gave a video: itself, or `X` for the tracked person `X#2`."""
-        return video if video in self.inputs else video.rpartition("#")[0]
-
-
-def _rows_of(by_video: RowsByVideo, video: str) -> Iterator[pa.Table]:
-    yield by_video.rows(video)
+    def _gather(self) -> Summary:
+        ends = {item: end for item in self._plan.todo if (end := self._parts.ended(item)) is not None}
+        done = {item: end for item, end in ends.items() if end.failure is None}
+        failed = {
+            item.video: Failure(self._fingerprints.or_none(item), end.failure)
+            for item, end in ends.items()
+            if end.failure is not None
+        }
+        if not done and not self._plan.kept:
+            self._parts.remove()
+            raise NothingDoneError("none of the inputs could be used; nothing is written.")
+        failed = dict(sorted({**self._plan.failed, **failed}.items()))
+        videos, rows = self._job.output.gather(self._plan, done, failed, self._parts)
+        self._parts.remove()
+        return _summed_up(self._job.output.look(), self._plan, videos=videos, rows=rows)

@@ -1,263 +1,297 @@
-"""Unfinished work, kept beside its output, so that it can be ended at any moment and go on from there.
+"""Unfinished work, kept beside its output, so that it can be stopped at any moment and continue from there.
 
-    V.parquet.parts/settings.json           what the parts were made with; those made with other settings are dropped
-    V.parquet.parts/<input>/1.parquet, …    chunks: the rows that an input gave in half a minute, and how to go on
-    V.parquet.parts/<input>/end.json        the input is done: what is wrong with it, or why it gives no rows
+    V.parquet.parts/about.json       our mark: the version, the settings, the inputs of this job
+    V.parquet.parts/lock             nothing; ranges of it are locked (below)
+    V.parquet.parts/<input>/         named by a hash of the video id
+        begun.json                   what the input was when the work on it began
+        visual.1.parquet, .1.json    chunks: the rows of half a minute, and how to continue (chunks.py)
+        visual.end.json              this stream of the input is done
+        end.json                     the input is done: what is wrong with it, or why it gives nothing
 
-A file appears under its name only when it is complete. The name <input> holds the input's size and time of change, so a
-file that has changed has no part. Nothing is forced onto the disk (fsync costs more than a short clip): a file that a
-power failure has damaged is not used.
+A file appears under its name only when it is complete, and holds or has beside it a digest: what is damaged is done
+again. Nothing but `about.json` is forced onto the disk (fsync costs more than a short clip).
 
-Several processes may work on different inputs. A lock that the system frees when its process ends, however it ends,
-tells them apart from leftovers.
+Several processes may work on different inputs. Each input is locked by the process that works on it; `folder` by one
+that takes stock, gathers or removes; `job` by all that are at work, so that the first of them knows that it is alone.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import shutil
-import time
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Final
 
 import pyarrow as pa
 
-from affcli.errors import AffcliError
-from affcli.jobs.chunks import Chunk, ChunkWriter, chunks_in, keep_only
+from affcli import __version__
+from affcli.errors import BusyError, ForeignError
+from affcli.files.inputs import MediaInput
+from affcli.jobs.fingerprints import Fingerprints, Mark
+from affcli.jobs.locks import Locks
+from affcli.jobs.sealed import DamagedError, read_sealed, write_sealed
+from affcli.jobs.stream_part import END, Part, PartWriter, finished_part, storage
 
 log = logging.getLogger(__name__)
 
-KEEP_EVERY_S = 30.0
-
-_SETTINGS, _END, _LOCK, _SHARE = "settings.json", "end.json", "lock", "share-"
-
-
-class StorageError(AffcliError):
-    """The parts cannot be written: no fault of the input that is being worked on."""
+_ABOUT, _LOCK, _BEGUN, _SETTINGS_0_1 = "about.json", "lock", "begun.json", "settings.json"
+_FORMAT: Final = 2  # of the folder; version 0.1.0 had another one
+_OURS: Final = re.compile(r"(begun|end|\w+\.(end|\d+))\.json|\w+\.\d+\.parquet|\..+\.[0-9a-f]{16}\.tmp")
+_INPUT: Final = re.compile(r"[0-9a-f]{24}")
 
 
 @dataclass(frozen=True)
-class Part:
-    """What became of one input: its rows, in `chunks`, or nothing where `failure` says why."""
+class About:
+    """What the processes of one job agree on. `inputs` is a digest of their ids and of how they are treated.
 
-    fingerprint: str | None = None  # of the content
-    chunks: tuple[Chunk, ...] = ()
-    problem: str | None = None  # why rows may be missing, in one line
-    failure: str | None = None
-
-    @property
-    def videos(self) -> list[str]:
-        """The video ids that the input gave, in their order."""
-        return list(dict.fromkeys(video for chunk in self.chunks for video in chunk.videos))
-
-    def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The rows of one of them, piece by piece; all columns or some."""
-        for chunk in self.chunks:
-            yield from chunk.tables(video, columns)
-
-    def rows(self, video: str) -> int:
-        """How many rows one of them has."""
-        return sum(chunk.rows(video) for chunk in self.chunks)
-
-
-class PartWriter:
-    """Takes the rows of one input's videos. They count once they are kept, and the input is done with `finish`.
-
-    `states` holds what was given to `keep`, oldest first; at the beginning, by the work that this goes on with.
+    `forced`: what stood under the output's name before this job is not used (--force).
     """
 
-    def __init__(self, folder: Path, identity: str, fingerprint: str, schema: pa.Schema) -> None:
-        self.identity, self._fingerprint = identity, fingerprint
-        self._folder, self._schema = folder, schema
-        # The last chunk of a finished input tells no way to go on: its rows are made again if the end was not noted.
-        self._chunks = [chunk for chunk in chunks_in(folder) if chunk.state is not None]
-        keep_only(folder, self._chunks)
-        self.states: list[Any] = [chunk.state for chunk in self._chunks]
-        self._chunk: ChunkWriter | None = None
-        self._kept_s = time.monotonic()
+    settings: Mapping[str, Any]
+    inputs: str
+    forced: bool
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to keep what was written."""
-        return time.monotonic() - self._kept_s >= KEEP_EVERY_S
 
-    def last_rows(self) -> dict[str, pa.Table]:
-        """The last row that was kept of each video."""
-        if not self._chunks:
-            return {}
-        last = self._chunks[-1]
-        tables = {video: list(last.tables(video))[-1] for video in last.videos}
-        return {video: rows.slice(rows.num_rows - 1) for video, rows in tables.items()}
+@dataclass(frozen=True)
+class End:
+    """What became of an input. `fingerprint` is that of its content; None where it could not be read."""
 
-    def write(self, video: str, rows: pa.Table) -> None:
-        """Appends rows, in order of frame, to one video."""
-        with _storage(self._folder.parent):
-            self._open_chunk().write(video, rows)
-
-    def keep(self, state: Any) -> None:
-        """What was written so far will not be lost; `state`, for JSON, is what going on from here needs."""
-        with _storage(self._folder.parent):
-            self._chunks.append(self._open_chunk().finish(state))
-        self._chunk = None
-        self.states.append(state)
-        self._kept_s = time.monotonic()
-
-    def finish(self, problem: str | None) -> None:
-        """The input is done."""
-        if self._chunk is not None:
-            self.keep(None)
-        with _storage(self._folder.parent):
-            _write_end(
-                self._folder, {"fingerprint": self._fingerprint, "problem": problem, "chunks": len(self._chunks)}
-            )
-
-    def leave(self) -> None:
-        """Stops here; what was kept is there for the next time."""
-        if self._chunk is not None:
-            self._chunk.abandon()
-            self._chunk = None
-
-    def _open_chunk(self) -> ChunkWriter:
-        if self._chunk is None:
-            self._folder.mkdir(exist_ok=True)
-            self._chunk = ChunkWriter(self._folder, len(self._chunks) + 1, self._schema)
-        return self._chunk
+    fingerprint: str | None = None
+    problem: str | None = None  # why rows may be missing, in one line
+    failure: str | None = None  # why there are none
 
 
 class Parts:
-    """The folder of parts beside one output, opened by one of the processes that make it."""
+    """The folder of unfinished work of one output, opened by one of the processes that make it; a context manager."""
 
-    def __init__(self, output: str, settings: Mapping[str, Any], schema: pa.Schema, *, share: int = 0) -> None:
-        """Opens or makes the folder; parts that were made with other settings are removed, with a note.
+    def __init__(self, path: Path, fingerprints: Fingerprints) -> None:
+        """Opens or makes the folder. Raises ForeignError, having changed nothing, for one that is not ours."""
+        self.path, self._fingerprints = path, fingerprints
+        self._marks: dict[str, Mark] = {}  # of the inputs that this process works on
+        self._found: dict[str, dict[str, Part]] = {}  # by video and stream
+        self._damaged: set[Path] = set()  # files that were told of
+        self.first = False
+        about_unfinished(path)
+        with storage(path):
+            path.mkdir(exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            self._file = os.fdopen(os.open(path / _LOCK, flags, 0o666), "r+b")
+        self._locks = Locks(self._file)
 
-        Raises AffcliError where another process is at work on the same share, or with other settings.
-        """
-        self.folder, self._schema = Path(f"{output}.parts"), schema
-        self._files: list[IO[bytes]] = []
-        with _storage(self.folder):
-            self.folder.mkdir(exist_ok=True)
-            self._lock = self._opened(_LOCK)
-        with self.alone():
-            if not self.gone:
-                self._agree_on(json.dumps(settings, sort_keys=True))
-                if not _locked(self._opened(f"{_SHARE}{share}"), fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    raise AffcliError(f"{output}: another process is making it.")
+    def __enter__(self) -> Parts:
+        return self
 
-    @property
-    def gone(self) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.first:
+            with suppress(OSError), self.alone():
+                if not self.was_removed() and not (self.path / _ABOUT).exists():  # nothing was begun
+                    self.remove()
+        self._file.close()
+
+    # --- the folder --------------------------------------------------------------------------------------------------
+
+    def was_removed(self) -> bool:
         """Whether another process has removed the folder, since the output is complete."""
-        return os.fstat(self._lock.fileno()).st_nlink == 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is any unfinished or finished work."""
-        return any(path.is_dir() for path in self.folder.iterdir())
+        try:
+            return (self.path / _LOCK).lstat().st_ino != os.fstat(self._file.fileno()).st_ino
+        except OSError:
+            return True
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other process opens the parts, takes stock of them or gathers them meanwhile."""
-        _locked(self._lock, fcntl.LOCK_EX)
+        """No other process begins a job here, takes stock of the work or gathers it meanwhile."""
+        self._locks.take("folder", wait=True)
         try:
             yield
         finally:
-            _locked(self._lock, fcntl.LOCK_UN)
+            self._locks.release("folder")
 
-    def find(self, video: str, identity: str) -> Part | None:
-        """What became of an input, by its video id and identity; None where it is not done."""
-        folder = self._path(video, identity)
-        try:
-            facts = json.loads((folder / _END).read_bytes())
-        except (OSError, ValueError):
-            return None
-        count = facts.pop("chunks")
-        chunks = chunks_in(folder)
-        return Part(chunks=tuple(chunks), **facts) if len(chunks) == count else None
+    def join(self) -> None:
+        """Takes part in the job, from here to the end of the process; `first` says whether nobody else does yet."""
+        self.first = self._locks.take("job")
 
-    def begin(self, video: str, identity: str, fingerprint: str) -> PartWriter:
-        """Goes on with an input, or begins with it."""
-        return PartWriter(self._path(video, identity), identity, fingerprint, self._schema)
+    def agree_on(self, about: About) -> bool:
+        """Makes the folder that of this job; whether there is work in it to continue.
 
-    def fail(self, video: str, identity: str, reason: str) -> None:
-        """An input gives no rows."""
-        self.forget(video, identity)
-        with _storage(self.folder):
-            _write_end(self._path(video, identity), {"fingerprint": None, "failure": reason, "chunks": 0})
-
-    def forget(self, video: str, identity: str) -> None:
-        shutil.rmtree(self._path(video, identity), ignore_errors=True)
+        The first process drops work that was made with other settings, with a note. Raises BusyError where others are
+        at work in another way.
+        """
+        stored = about_unfinished(self.path)
+        same = stored is not None and stored.settings == json.loads(json.dumps(about.settings))
+        if not self.first:
+            if stored is None or not same or stored.inputs != about.inputs:
+                other = "on other inputs" if same else "with other settings"
+                raise BusyError(f"{self.path}: another process is at work here {other}. Wait until it has ended.")
+            self._locks.take("job", shared=True)
+            return True
+        if not same and self._inputs():
+            log.warning("the unfinished work in %s was made with other settings; starting afresh.", self.path)
+            for folder in self._inputs():
+                _wipe(folder)
+        with storage(self.path):
+            mark = {"affcli": "unfinished work", "version": __version__, "format": _FORMAT, **asdict(about)}
+            write_sealed(self.path / _ABOUT, mark)
+        self._locks.take("job", shared=True)
+        return bool(self._inputs())
 
     def remove(self) -> None:
-        """All parts go, when the output is complete or nothing worth keeping is left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Removes the work, and the folder where nothing else lies in it."""
+        for folder in self._inputs():
+            _wipe(folder)
+        for name in (_ABOUT, _LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        for left in self.path.glob(f".{_ABOUT}.*.tmp"):
+            left.unlink(missing_ok=True)
+        try:
+            self.path.rmdir()
+        except OSError as error:
+            log.warning("%s: holds what affcli has not made, so it stays (%s).", self.path, error.strerror)
 
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
+    def _inputs(self) -> list[Path]:
+        with os.scandir(self.path) as entries:
+            return [Path(e.path) for e in entries if _INPUT.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
 
-    def _agree_on(self, settings: str) -> None:
-        stored = self.folder / _SETTINGS
-        if stored.is_file() and stored.read_bytes() == settings.encode():
-            return
-        shares = [self._opened(path.name) for path in self.folder.glob(f"{_SHARE}*")]
-        if not all(_locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB) for file in shares):
-            raise AffcliError(f"{self.folder}: another process is at work here with other settings.")
-        others = [path for path in self.folder.iterdir() if path.name != _LOCK]
-        if others:
-            log.warning("the unfinished work in %s was made with other settings; starting afresh.", self.folder)
-        for path in others:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with _storage(self.folder):
-            _write(stored, settings.encode())
+    # --- one input ---------------------------------------------------------------------------------------------------
 
-    def _opened(self, name: str) -> IO[bytes]:
-        self._files.append((self.folder / name).open("ab"))
-        return self._files[-1]
+    def take(self, item: MediaInput) -> bool:
+        """Locks an input for this process; False where another one works on it."""
+        return self._locks.take(f"input {item.video}")
 
-    def _path(self, video: str, identity: str) -> Path:
-        return self.folder / blake2b(f"{video}\0{identity}".encode(), digest_size=12).hexdigest()
+    def release(self, item: MediaInput) -> None:
+        """This process no longer works on it."""
+        self._marks.pop(item.video, None)
+        self._locks.release(f"input {item.video}")
+
+    def mark(self, item: MediaInput) -> Mark:
+        """What the input was when this process began to work on it. Raises AffcliError where it cannot be read."""
+        if item.video not in self._marks:
+            self._marks[item.video] = self._fingerprints.mark(item)
+        return self._marks[item.video]
+
+    def has_changed(self, item: MediaInput) -> bool:
+        """Whether the input has changed since then. One that is gone was read to its end."""
+        return not self._fingerprints.is_still(item, self.mark(item).identity)
+
+    def begin(self, item: MediaInput, stream: str, schema: pa.Schema) -> PartWriter | None:
+        """Where a stream's rows go; None where it is done. What was kept of another state of the input is dropped.
+
+        Raises AffcliError for an input that cannot be read.
+        """
+        folder, mark = self._folder(item.video), self.mark(item)
+        if self._begun(folder) != mark:
+            _wipe(folder)
+            with storage(self.path):
+                folder.mkdir(exist_ok=True)
+                write_sealed(folder / _BEGUN, mark._asdict())
+        return PartWriter(folder, stream, schema) if self.find(item, stream) is None else None
+
+    def find(self, item: MediaInput, stream: str) -> Part | None:
+        """A stream of an input that is done and whole."""
+        found = self._found.setdefault(item.video, {})
+        if stream not in found:
+            folder = self._folder(item.video)
+            part = finished_part(folder, stream, self._read(folder / f"{stream}.{END}"))
+            if part is None:
+                return None
+            found[stream] = part
+        return found[stream]
+
+    def end(self, item: MediaInput, *, problem: str | None = None, failure: str | None = None, rows: bool) -> None:
+        """What became of an input; its rows are kept if `rows` says so and it did not fail."""
+        folder = self._folder(item.video)
+        mark = self._marks.get(item.video)
+        with storage(self.path):
+            folder.mkdir(exist_ok=True)
+            end = End(None if mark is None else mark.fingerprint, problem, failure)
+            write_sealed(folder / END, asdict(end))
+        if not rows or failure is not None:
+            self._found.pop(item.video, None)
+            _wipe(folder, but=(_BEGUN, END))
+
+    def ended(self, item: MediaInput) -> End | None:
+        """What became of an input; None where it is not done."""
+        end = self._read(self._folder(item.video) / END)
+        return None if end is None else End(**end)
+
+    def is_of(self, item: MediaInput) -> bool:
+        """Whether the work on an input is on what the input is now."""
+        begun = self._begun(self._folder(item.video))
+        return begun is not None and self._fingerprints.is_still(item, begun.identity)
+
+    def reopen(self, item: MediaInput) -> None:
+        """The input is not done; what was kept of its rows is used."""
+        folder = self._folder(item.video)
+        self._found.pop(item.video, None)
+        for path in (folder / END, *folder.glob(f"*.{END}")):
+            path.unlink(missing_ok=True)
+
+    def _begun(self, folder: Path) -> Mark | None:
+        begun = self._read(folder / _BEGUN)
+        return None if begun is None else Mark(**begun)
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return read_sealed(path)
+        except DamagedError:
+            if path not in self._damaged:
+                self._damaged.add(path)
+                log.warning("%s: unfinished work is damaged; it is done again.", path)
+            return None
+
+    def _folder(self, video: str) -> Path:
+        return self.path / blake2b(video.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def _locked(file: IO[bytes], how: int) -> bool:
-    """False where another process holds the lock; True also on file systems that know no locks."""
+def about_unfinished(path: Path) -> About | None:
+    """What the unfinished work in a folder is of; None where there is none.
+
+    Raises ForeignError for a folder that is not ours, or is of another version, which is named.
+    """
+    if path.is_symlink():
+        raise ForeignError(f"{path}: is a symbolic link, where affcli keeps unfinished work. Move it out of the way.")
+    if not path.is_dir():
+        return None
+    names = {entry.name for entry in path.iterdir()}
+    if _ABOUT not in names:
+        _refuse_strangers(path, names)
+        return None
     try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        log.info("%s: no locks here (%s)", file.name, error.strerror)
-    return True
+        found = read_sealed(path / _ABOUT)
+    except DamagedError as error:
+        raise ForeignError(f"{path}: its {_ABOUT} is damaged or none of affcli's. Remove the folder.") from error
+    if found is None:  # removed meanwhile
+        return None
+    if found["format"] != _FORMAT:
+        raise ForeignError(f"{path}: holds unfinished work of affcli {found['version']}. {_HOW_TO_GO_ON}")
+    return About(found["settings"], found["inputs"], found["forced"])
 
 
-def _write_end(folder: Path, facts: Mapping[str, Any]) -> None:
-    folder.mkdir(exist_ok=True)
-    _write(folder / _END, json.dumps(facts).encode())
+_HOW_TO_GO_ON: Final = "Finish it with that version, or remove the folder."
 
 
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+def _refuse_strangers(path: Path, names: set[str]) -> None:
+    """Raises for a folder without our mark, unless it is empty or its making was cut short."""
+    if {_SETTINGS_0_1, _LOCK} <= names:
+        raise ForeignError(f"{path}: holds unfinished work of affcli 0.1.0. {_HOW_TO_GO_ON}")
+    if strangers := sorted(name for name in names if name != _LOCK and not name.startswith(f".{_ABOUT}.")):
+        raise ForeignError(
+            f"{path}: is not a folder of affcli's (it holds {strangers[0]}), and unfinished work would be kept there. "
+            "Move it out of the way."
+        )
 
 
-@contextmanager
-def _storage(parts: Path) -> Iterator[None]:
-    """Says that the parts could not be written, and why."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{parts}: unfinished work cannot be kept here: {error.strerror or error}. What was kept before is intact; "
-            "the same command goes on with it."
-        ) from error
+def _wipe(folder: Path, *, but: Sequence[str] = ()) -> None:
+    """Removes our files from the folder of one input, and the folder where nothing is left in it."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.name not in but and _OURS.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

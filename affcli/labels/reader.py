@@ -1,26 +1,34 @@
 """Reads labels: Aff-Wild2's EXPR text files, tables with `video, frame, label`, ABAW submission texts.
 
-Whatever the source, the result is one array of class numbers a video, in which entry i belongs to frame i + 1.
+Whatever the source, the result is one array of class numbers for each video, in which entry i belongs to frame i + 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
+from affcli.class_words import class_of, counted_as_other
+from affcli.errors import LabelError, counted, listed
+from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.tables.reader import TableReader
+from affcli.tables.keys import frame_numbers
+from affcli.tables.people import with_person
+from affcli.tables.reader import Reading, TableReader, plain_type
 
-_BOM = b"\xef\xbb\xbf"
-_LAST_FRAME = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column
+_LAST_FRAME: Final = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column
+_NOTHING: Final = frozenset({"", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})  # "not annotated", as written
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,124 +39,158 @@ class VideoLabels:
     labels: NDArray[np.int8]
 
 
-def read_labels(source: str) -> dict[str, VideoLabels]:
+class _Labels(dict[str, VideoLabels]):
+    """Video name → its labels; `words` are those of LabelOptions.words that stand in them."""
+
+    words: frozenset[str] = frozenset()
+
+
+def words_in(labels: Mapping[str, VideoLabels]) -> frozenset[str]:
+    """Those of `LabelOptions.words` that were found when these labels were read."""
+    return labels.words if isinstance(labels, _Labels) else frozenset()
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How labels are to be read.
+
+    `frame_offset` is added to each frame number (1 for tables that count frames from 0; in label texts, to the number
+    of each line). `words` are names for classes beside those of `class_words`: word → class. `person` is the column
+    that tells people apart, where the table has it: its videos are then `video#id`. `reading` is how a table is
+    written.
+    """
+
+    frame_offset: int = 0
+    words: Mapping[str, str] = field(default_factory=dict)
+    person: str | None = None
+    reading: Reading = field(default_factory=Reading)
+
+
+def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
     """The labels of every video in a folder or file, by video name, sorted.
 
-    A folder holds one Aff-Wild2 text a video (`NAME.txt`, `NAME_left.txt`); a file is one such text, a Parquet, CSV or
-    Arrow table with `video`, `frame` (1-based) and `label` (class name or number), or an ABAW submission text.
-    Raises AffcliError, naming file and line, where something cannot be a label.
+    A folder holds one Aff-Wild2 text for each video (`NAME.txt`, `NAME_left.txt`); a file is one such text, a Parquet,
+    CSV or Arrow table with `video`, `frame` (1-based) and `label` (class name or number), or an ABAW submission text.
+    Raises LabelError, naming file and line, where something cannot be a label.
     """
+    chosen = options or LabelOptions()
     path = Path(source)
     if path.is_dir():
-        files = _label_files(path)
-        return {file.stem: VideoLabels(file.stem, _read_text(file)) for file in files}
-    if path.is_file() and _is_label_text(path):
-        return {path.stem: VideoLabels(path.stem, _read_text(path))}
-    with TableReader(source, text=("video",)) as table:  # a video may be called 007
-        return {labels.video: labels for labels in _labels_in_table(table)}
+        return _Labels({file.stem: _of_text(file, chosen) for file in _label_files(path)})
+    if path.is_file() and path.stat().st_size and looks_like_label_text(path):
+        return _Labels({path.stem: _of_text(path, chosen)})
+    text = ("video", "label", *([chosen.person] if chosen.person else []))
+    with TableReader(source, text=text, reading=chosen.reading) as table:
+        return _labels_in_table(table, chosen)
 
 
-# --- Aff-Wild2's text files ------------------------------------------------------------------------------------------
+def _of_text(file: Path, options: LabelOptions) -> VideoLabels:
+    return VideoLabels(file.stem, _shifted(read_label_text(file), options.frame_offset, file))
+
+
+def _shifted(labels: NDArray[np.int8], offset: int, file: Path) -> NDArray[np.int8]:
+    """The labels with the first at frame 1 + offset."""
+    if offset >= 0:
+        return np.concatenate([np.full(offset, NOT_ANNOTATED, np.int8), labels]) if offset else labels
+    if (labels[:-offset] != NOT_ANNOTATED).any():
+        raise LabelError(f"{file}: --label-frame-offset {offset} moves labels before frame 1.")
+    return labels[-offset:]
 
 
 def _label_files(folder: Path) -> list[Path]:
-    files = _texts_in(folder)
+    files = texts_in(folder)
     if files:
         return files
     below = sorted({path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/*.txt")})
     if below:
-        raise AffcliError(f"{folder}: holds no .txt files itself; did you mean {listed([str(p) for p in below])}?")
+        raise LabelError(f"{folder}: holds no .txt files itself; did you mean {listed([str(p) for p in below])}?")
     found = listed([path.name for path in sorted(islice(folder.iterdir(), 1000))], limit=4) or "nothing"
-    raise AffcliError(f"{folder}: no label files (one .txt a video) in it; found {found}.")
-
-
-def _texts_in(folder: Path) -> list[Path]:
-    """By name; `._NAME.txt`, which macOS leaves on foreign disks, is no label file."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".txt" and not p.name.startswith("."))
-
-
-def _is_label_text(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return set(_header_fields(stream.readline(1 << 10))) == {name.lower() for name in CLASSES}
-
-
-def _header_fields(line: bytes) -> list[str]:
-    text = line.removeprefix(_BOM).decode(errors="replace").lower()
-    return [field.strip(" \t\r\n\"'") for field in text.split(",")]
-
-
-def _read_text(path: Path) -> NDArray[np.int8]:
-    """The class numbers below the header. Windows line ends, quotes, spaces and blank lines at the end do no harm."""
-    header, _, body = path.read_bytes().partition(b"\n")
-    _check_header(header, path)
-    numbers = body.translate(None, b' \t\r"').rstrip(b"\n")
-    if not numbers:
-        return np.empty(0, np.int8)
-    # A line is one digit or -1. With -1 written as the character before "0", every line is two bytes: no loop needed.
-    before_zero = bytes([ord("0") - 1])
-    lines = np.frombuffer(numbers.replace(b"-1", before_zero) + b"\n", np.uint8)
-    if lines.size % 2 == 0 and before_zero not in numbers and np.all(lines[1::2] == ord("\n")):
-        labels: NDArray[np.int8] = lines[::2].astype(np.int8) - np.int8(ord("0"))
-        if labels.min() >= NOT_ANNOTATED and labels.max() < len(CLASSES):
-            return labels
-    raise _odd_line(numbers, path)
-
-
-def _check_header(header: bytes, path: Path) -> None:
-    fields = _header_fields(header)
-    if fields == [name.lower() for name in CLASSES]:
-        return
-    found = header.removeprefix(_BOM).decode(errors="replace").strip()[:100]
-    expected = ",".join(CLASSES)
-    if sorted(fields) == sorted(name.lower() for name in CLASSES):
-        raise AffcliError(f"{path}: the classes stand in another order than Aff-Wild2's: '{found}', not '{expected}'.")
-    raise AffcliError(f"{path}: not an EXPR label file: the first line is '{found}', not '{expected}'.")
-
-
-def _odd_line(numbers: bytes, path: Path) -> AffcliError:
-    allowed = {str(number).encode() for number in range(NOT_ANNOTATED, len(CLASSES))}
-    index, line = next((i, line) for i, line in enumerate(numbers.split(b"\n")) if line not in allowed)
-    found = f"'{line.decode(errors='replace')}'" if line else "a blank line"
-    expected = f"a class number from {NOT_ANNOTATED} to {len(CLASSES) - 1}"
-    return AffcliError(f"{path}, line {index + 2}: {found} where {expected} should stand.")
+    raise LabelError(f"{folder}: no label files (one .txt per video) in it; found {found}.")
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _labels_in_table(table: TableReader) -> Iterator[VideoLabels]:
+def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
     table.require("video", "frame", "label")
-    rows = table.read(["video", "frame", "label"])
+    person = options.person if options.person in table.schema.names else None
+    rows = table.read(["video", "frame", "label", *([person] if person else [])])
     if not rows.num_rows:
-        raise AffcliError(f"{table.name}: has no rows, so no labels.")
-    video = _text(rows["video"]).combine_chunks().dictionary_encode()
+        raise LabelError(f"{table.name}: has no rows, so no labels.")
+    rows = _with_frames(rows, table.name)
+    video = _videos(rows, person, table.name)
     if video.null_count:
-        raise AffcliError(f"{table.name}: {video.null_count} rows have no video name.")
-    frame, label = _frames(rows["frame"], table.name), class_numbers(rows["label"], f"{table.name}: column 'label'")
+        raise LabelError(f"{table.name}: {counted(video.null_count, 'row')} without a video name.")
+    frame = _frames(rows["frame"], table.name, options.frame_offset)
+    heard: set[str] = set()
+    label = class_numbers(rows["label"], f"{table.name}: column 'label'", words=options.words, heard=heard)
+    note_counted_as_other(table.name, heard - {word.strip().lower() for word in options.words})
     code = video.indices.to_numpy()
-    order = np.lexsort((frame, code))
-    code, frame, label = code[order], frame[order], label[order]
+    if not _in_order(code, frame):
+        order = np.lexsort((frame, code))
+        code, frame, label = code[order], frame[order], label[order]
     names = video.dictionary.to_pylist()
     _refuse_duplicates(names, code, frame, table.name)
     ends = np.searchsorted(code, np.arange(len(names)), side="right")
-    rows_of = dict(zip(names, np.split(np.arange(code.size), ends[:-1]), strict=True))
-    for name in sorted(names):
-        yield VideoLabels(name, _dense(frame[rows_of[name]], label[rows_of[name]]))
+    starts = np.concatenate([[0], ends[:-1]])
+    rows_of = {name: slice(start, end) for name, start, end in zip(names, starts, ends, strict=True)}
+    found = _Labels(
+        {name: VideoLabels(name, _dense(frame[rows_of[name]], label[rows_of[name]])) for name in sorted(names)}
+    )
+    found.words = frozenset(word for word in options.words if word.strip().lower() in heard)
+    return found
+
+
+def _in_order(code: NDArray[np.int32], frame: NDArray[np.int64]) -> bool:
+    """Whether rows are sorted by video code and frame; two rows for one frame may follow each other."""
+    step = np.diff(code)
+    return bool(((step > 0) | ((step == 0) & (np.diff(frame) >= 0))).all())
+
+
+def _videos(rows: pa.Table, person: str | None, source: str) -> pa.DictionaryArray:
+    if person is None:
+        return _encoded(rows["video"])
+    return _encoded(with_person(rows, "video", person, source))
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Values as text, dictionary-encoded, one dictionary for all: a column has few distinct ones."""
+    if not pa.types.is_dictionary(column.type):
+        return _text(column).combine_chunks().dictionary_encode()
+    whole = column.unify_dictionaries().combine_chunks()
+    texts = whole.dictionary.cast(plain_type(whole.dictionary.type)).cast(pa.string())
+    if pc.count_distinct(texts).as_py() < len(texts):
+        return whole.cast(whole.type.value_type).cast(pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(whole.indices, texts)
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    return column if pa.types.is_string(column.type) else column.cast(plain_type(column.type)).cast(pa.string())
 
 
-def _frames(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
-    if not pa.types.is_integer(column.type) or column.null_count:
-        found = f"{column.null_count} of them are missing" if column.null_count else f"they are {column.type}"
-        raise AffcliError(f"{name}: column 'frame' must hold whole numbers; {found}.")
-    frames: NDArray[np.int64] = column.to_numpy().astype(np.int64)
+def _with_frames(rows: pa.Table, source: str) -> pa.Table:
+    """The rows that have a frame number; says how many have none (null, or NA where the column is text)."""
+    frame = rows["frame"]
+    if plain_type(frame.type) in (pa.string(), pa.large_string()):
+        text = pc.utf8_trim_whitespace(_text(frame))
+        unknown = pc.is_in(pc.utf8_lower(text), value_set=pa.array(sorted(_NOTHING - {"-1", "-1.0"})))
+        rows = rows.set_column(rows.schema.get_field_index("frame"), "frame", pc.if_else(unknown, None, text))
+    lacking = rows["frame"].null_count
+    if lacking:
+        _log.warning("%s: left out %s without a frame number", source, counted(lacking, "row"))
+        rows = rows.filter(pc.is_valid(rows["frame"]))
+    return rows
+
+
+def _frames(column: pa.ChunkedArray, name: str, offset: int) -> NDArray[np.int64]:
+    if not len(column):
+        raise LabelError(f"{name}: no row has a frame number.")
+    frames = frame_numbers(name, column, "frame") + offset
     if frames.min() < 1:
-        raise AffcliError(f"{name}: frame {frames.min()} in labels; frames are numbered from 1.")
+        hint = " Add 1 to each with --label-frame-offset 1." if frames.min() == 0 else ""
+        raise LabelError(f"{name}: frame {frames.min()} in labels; frames are numbered from 1.{hint}")
     if frames.max() > _LAST_FRAME:
-        raise AffcliError(f"{name}: frame {frames.max()} in labels; column 'frame' must hold frame numbers.")
+        raise LabelError(f"{name}: frame {frames.max()} in labels; column 'frame' must hold frame numbers.")
     return frames
 
 
@@ -156,7 +198,7 @@ def _refuse_duplicates(names: list[str], code: NDArray[np.int32], frame: NDArray
     twice = np.flatnonzero((code[1:] == code[:-1]) & (frame[1:] == frame[:-1]))
     if twice.size:
         at = twice[0]
-        raise AffcliError(f"{source}: video '{names[code[at]]}', frame {frame[at]} has more than one label.")
+        raise LabelError(f"{source}: video '{names[code[at]]}', frame {frame[at]} has more than one label.")
 
 
 def _dense(frame: NDArray[np.int64], label: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -165,36 +207,70 @@ def _dense(frame: NDArray[np.int64], label: NDArray[np.int8]) -> NDArray[np.int8
     return labels
 
 
-def class_numbers(column: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
-    """A column of class names (in any case) or class numbers as class numbers; nulls, empty texts and -1 become -1.
+def class_numbers(
+    column: pa.ChunkedArray, where: str, *, words: Mapping[str, str] | None = None, heard: set[str] | None = None
+) -> NDArray[np.int8]:
+    """A column of class names (the words of `class_words` and `words`, in any case) or class numbers as class numbers.
 
-    `where` names file and column in errors.
+    Nulls, empty texts, `NA` and -1 become -1. `where` names file and column in errors; raises LabelError for anything
+    else. `heard` gets the texts that were found, in lower case.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _numbers_of_names(column, where)
-    if pa.types.is_null(column.type):
+    kind = plain_type(column.type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _numbers_of_names(_encoded(column), where, words or {}, set() if heard is None else heard)
+    if pa.types.is_null(kind):
         return np.full(len(column), NOT_ANNOTATED, np.int8)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise AffcliError(f"{where} holds {column.type}, neither class names nor class numbers.")
-    numbers: NDArray[np.float64] = column.to_numpy().astype(np.float64)
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise LabelError(f"{where} holds {kind}, neither class names nor class numbers.")
+    numbers: NDArray[np.float64] = column.cast(kind).cast(pa.float64(), safe=False).to_numpy().copy()
     numbers[np.isnan(numbers)] = NOT_ANNOTATED
     odd = (numbers < NOT_ANNOTATED) | (numbers >= len(CLASSES)) | (numbers % 1 != 0)
     if odd.any():
         found = column[int(np.argmax(odd))].as_py()
-        raise AffcliError(f"{where} holds {found}, not a class number from {NOT_ANNOTATED} to {len(CLASSES) - 1}.")
+        raise LabelError(f"{where} holds {found}, not a class number from {NOT_ANNOTATED} to {len(CLASSES) - 1}.")
     return numbers.astype(np.int8)
 
 
-def _numbers_of_names(column: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
+def says_none(label: object) -> bool:
+    """Whether a label says that nobody judged the frame: null, NaN, -1, an empty text, `NA`."""
+    if isinstance(label, str):
+        return label.strip().lower() in _NOTHING
+    return label is None or label == NOT_ANNOTATED or label != label
+
+
+def note_counted_as_other(source: str, heard: Collection[str]) -> None:
+    """Says which of the words that stand in labels count as Other, if any do; `source` is what the user calls them."""
+    other = counted_as_other(sorted(heard))
+    if other:
+        _log.warning("%s: label %s counts as Other, since it is none of the eight classes", source, listed(other))
+
+
+def _numbers_of_names(
+    encoded: pa.DictionaryArray, where: str, words: Mapping[str, str], heard: set[str]
+) -> NDArray[np.int8]:
     # A column has few distinct texts, so only those are looked at one by one.
-    encoded = column.combine_chunks().dictionary_encode()
-    number_of = {name.lower(): number for number, name in enumerate(CLASSES)} | {"": NOT_ANNOTATED, "-1": NOT_ANNOTATED}
-    names = [text.strip() for text in encoded.dictionary.to_pylist()]
-    unknown = [name for name in names if name.lower() not in number_of]
-    if unknown:
-        raise AffcliError(f"{where} holds '{unknown[0]}', none of the classes {listed(CLASSES)}.")
-    numbers = np.array([*(number_of[name.lower()] for name in names), NOT_ANNOTATED], np.int8)
-    index: NDArray[np.int32] = pc.fill_null(encoded.indices, len(names)).to_numpy(zero_copy_only=False)
+    lower = {word.strip().lower(): name for word, name in words.items()}
+    texts = [(text or "").strip().lower() for text in encoded.dictionary.to_pylist()]
+    own = [_number_of_text(text, lower, where) for text in texts]
+    heard.update(texts)
+    numbers = np.array([*own, NOT_ANNOTATED], np.int8)
+    index: NDArray[np.int32] = pc.fill_null(encoded.indices, len(texts)).to_numpy(zero_copy_only=False)
     return numbers[index]
+
+
+def _number_of_text(text: str, words: Mapping[str, str], where: str) -> int:
+    """The class number of one text in lower case: a word for a class, or a whole number such as `6`, `06` or `6.0`."""
+    name = class_of(words.get(text, text))
+    if name is not None:
+        return CLASSES.index(name)
+    if text in _NOTHING:
+        return NOT_ANNOTATED
+    try:
+        number = float(text)
+    except ValueError:
+        raise LabelError(
+            f"{where} holds '{text}', none of the classes {listed(CLASSES)}. Name its class with --map {text}=CLASS."
+        ) from None
+    if number % 1 or not NOT_ANNOTATED <= number < len(CLASSES):
+        raise LabelError(f"{where} holds {text}, not a class number from {NOT_ANNOTATED} to {len(CLASSES) - 1}.")
+    return int(number)

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
 from affcli.media.audio import PIECE_S, SoundPiece, open_sound
+from affcli.media.failures import failure_of
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
 
@@ -231,8 +231,8 @@ class Hear:
         """The events of one input, some of whose frames may be known."""
         try:
             yield from self._pieces_of(item, known)
-        except (AffcliError, OSError) as error:
-            yield Closed(item, failure=str(error))
+        except Exception as error:
+            yield Closed(item, failure=failure_of(item.path, error))
 
     def _pieces_of(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
         with open_sound(

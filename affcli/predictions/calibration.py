@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import AffcliError, ClassMismatchError, SpaceError, listed
 
 KIND: Final = "calibration"
 FILE_VERSION: Final = 1
@@ -36,12 +36,15 @@ class Calibration:
         return np.asarray(logits + np.array([self.by_class[name] for name in classes]))
 
     def check(self, classes: Sequence[str], space: str) -> None:
-        """Raises where the offsets are for other classes, or for other numbers than those of `space`."""
+        """Raises ClassMismatchError for offsets of other classes, SpaceError where they are for another space."""
         if set(classes) != set(self.classes):
-            raise AffcliError(f"the calibration is for the classes {listed(self.classes)}, not {listed(classes)}.")
+            raise ClassMismatchError(
+                f"the calibration is for the classes {listed(self.classes)}, not {listed(classes)}."
+            )
         if space != self.space:
-            raise AffcliError(
-                f"the calibration was fitted to {self.space}, and would be added to {space}; fit another."
+            raise SpaceError(
+                f"the calibration was fitted to {self.space}, but these numbers are {space}. "
+                f"Fit one to {space} with affcli calibrate."
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Which columns of a prediction table mean what: ours, or anyone's with the user's help."""
+"""What the columns of a prediction table mean: ours, or anyone's with the user's help."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.class_words import class_of
+from affcli.errors import AffcliError, ColumnError, UsageError, closest, listed
+from affcli.labels.reader import LabelOptions
+from affcli.predictions.choose_logits import Chosen, by_guess, by_words, classes_of, is_number, numeric
 from affcli.schema import AUDIO, CLASSES, VISUAL
+from affcli.tables.reader import AS_FOUND, Reading
 
-# Floating-point columns that other tools write beside their logits.
-_NEVER_LOGITS = frozenset({"time_s", "timestamp", "score", "confidence", "speech", "valence", "arousal", "label"})
+__all__ = ["ColumnNames", "Layout", "is_list", "is_number", "layout_of", "without_logits"]
 
 
 @dataclass(frozen=True)
 class ColumnNames:
     """What the user said about a table's columns.
 
-    `classes`: the columns that hold the logits; `renamed`: column → class; `logits`: one list column instead, whose
-    items `classes` names; `frame_offset`: added to each frame number; `label`: the column of labels, never of logits.
+    `classes`: the columns that hold the logits; `renamed`: column (or label) → class; `logits`: one list column
+    instead, whose items `classes` names; `frame_offset`: added to each frame number; `label`: the column of labels,
+    never of logits, and `label_named` whether the user named it; `person`: the column that tells people in one video
+    apart; `space`: one of space.INPUT_SPACES, what the numbers are, in place of what the table says or looks like;
+    `words`: those of `renamed` that were found in labels, so that a table need not have them; `reading`: how its text
+    and its ids are written.
     """
 
     video: str = "video"
@@ -30,6 +37,16 @@ class ColumnNames:
     logits: str | None = None
     frame_offset: int = 0
     label: str = "label"
+    label_named: bool = False
+    person: str | None = None
+    space: str | None = None
+    words: frozenset[str] = frozenset()
+    reading: Reading = AS_FOUND
+
+
+def label_options(names: ColumnNames, frame_offset: int) -> LabelOptions:
+    """How labels are read beside predictions: with the same words for classes and the same column of people."""
+    return LabelOptions(frame_offset, names.renamed, names.person, names.reading)
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Layout:
 
     `frames` is one column of frame numbers, or two (first and last frame of a span). `scores` are the columns of
     numbers, or the items of the list column `list_column`; `class_of[i]` is the class of number i, and where two
-    numbers share a class the larger counts. `chosen` is true where the user or a guess picked the columns.
+    numbers share a class the larger counts. `notes` say what the user should know of how they were chosen.
     """
 
     video: str
@@ -48,59 +65,65 @@ class Layout:
     class_of: tuple[str, ...]
     classes: tuple[str, ...]
     carried: tuple[str, ...]
-    guessed: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def score_columns(self) -> tuple[str, ...]:
+        """The columns of the table that hold the numbers."""
         return self.scores if self.list_column is None else (self.list_column,)
 
 
 def layout_of(name: str, schema: pa.Schema, metadata: Mapping[str, Any], names: ColumnNames) -> Layout:
     """Reads a table's columns as design.md's "Anyone's logits" says; `name` is for the error messages.
 
-    A table with labels and no logits has no classes here. Raises AffcliError where a column is missing or of a wrong
-    type.
+    A table with labels and no logits has no classes here. Raises ColumnError where a column is missing or of a wrong
+    type, and AmbiguousColumnsError where several groups of columns could hold the logits.
     """
     columns = [column for column in schema.names if not column.startswith("__index_level_")]
     _refuse_twins(name, columns)
     if names.video not in columns:
-        raise _missing(name, names.video, columns, "--video-column")
+        raise missing_column(name, names.video, columns, "--video-column")
     frames = _frame_columns(name, columns, names)
-    keys = {names.video, *frames}
-    if names.logits is not None:
-        scores, list_column, guessed = _list_items(name, schema, names), names.logits, False
+    if names.person is not None and names.person not in columns:
+        raise missing_column(name, names.person, columns, "--person-column")
+    keys = {names.video, *frames, *([names.person] if names.person else [])}
+    list_column = names.logits
+    if list_column is not None:
+        items = _list_items(name, schema, names)
+        chosen = Chosen(items, classes_of(items, names.renamed))
     else:
         rest = {column: schema.field(column).type for column in columns if column not in keys}
-        scores, guessed = _score_columns(name, rest, metadata, names)
-        list_column = None
-    class_of = tuple(names.renamed.get(score, score) for score in scores)
-    used = keys | ({list_column} if list_column else set(scores))
-    classes = in_order(class_of)
+        chosen = _choose(name, rest, metadata, names, spans=len(frames) == 2)
+    used = {names.video, *frames, *([list_column] if list_column else chosen.columns)}
+    classes = in_order(chosen.class_of)
     # What would stand twice in the output: a class that was renamed to, or `video` where another column is the video.
     taken = {"video", "frame", *classes}
     carried = tuple(column for column in columns if column not in used | taken)
-    return Layout(names.video, frames, scores, list_column, class_of, classes, carried, guessed)
+    return Layout(names.video, frames, chosen.columns, list_column, chosen.class_of, classes, carried, chosen.notes)
 
 
 def without_logits(layout: Layout) -> Layout:
     """The layout of the same table, read for its labels only."""
-    return replace(layout, scores=(), list_column=None, class_of=(), classes=(), guessed=False)
+    return replace(layout, scores=(), list_column=None, class_of=(), classes=(), notes=())
 
 
 def in_order(classes: Sequence[str]) -> tuple[str, ...]:
-    """Each class once: in Aff-Wild2's order where they are its eight, else as they come."""
+    """Each class once: in Aff-Wild2's order where all are among its eight, else as they come."""
     once = tuple(dict.fromkeys(classes))
-    return CLASSES if set(once) == set(CLASSES) else once
+    return tuple(name for name in CLASSES if name in once) if set(once) <= set(CLASSES) else once
+
+
+def missing_column(name: str, column: str, columns: Sequence[str], option: str) -> ColumnError:
+    """The error for a column that a table lacks; it shows the likeliest of the others first."""
+    return ColumnError(
+        f"{name} has no column '{column}' (columns: {listed(closest(column, columns))}). Name it with {option}."
+    )
 
 
 def _refuse_twins(name: str, columns: Sequence[str]) -> None:
     twins = sorted({column for column in columns if columns.count(column) > 1})
     if twins:
-        raise AffcliError(f"{name} has more than one column '{twins[0]}'. Rename or drop one.")
-
-
-def _missing(name: str, column: str, columns: Sequence[str], option: str) -> AffcliError:
-    return AffcliError(f"{name} has no column '{column}' (columns: {listed(columns)}). Name it with {option}.")
+        raise ColumnError(f"{name} has more than one column '{twins[0]}'. Rename or drop one.")
 
 
 def _frame_columns(name: str, columns: Sequence[str], names: ColumnNames) -> tuple[str, ...]:
@@ -108,94 +131,87 @@ def _frame_columns(name: str, columns: Sequence[str], names: ColumnNames) -> tup
         return (names.frame,)
     if names.frame == "frame" and "start" in columns and "end" in columns:
         return ("start", "end")
-    raise _missing(name, names.frame, columns, "--frame-column")
+    raise missing_column(name, names.frame, columns, "--frame-column")
 
 
 def _list_items(name: str, schema: pa.Schema, names: ColumnNames) -> tuple[str, ...]:
     assert names.logits is not None
     if names.logits not in schema.names:
-        raise _missing(name, names.logits, schema.names, "--logits")
+        raise missing_column(name, names.logits, schema.names, "--logits")
     kind = schema.field(names.logits).type
     if not is_list(kind) or not is_number(kind.value_type):
-        raise AffcliError(f"{name}: column '{names.logits}' holds {kind}, not lists of numbers.")
+        raise ColumnError(f"{name}: column '{names.logits}' holds {kind}, not lists of numbers.")
     if names.classes is None:
         raise UsageError(f"--logits {names.logits} needs --classes A,B,…: the classes of its items, in their order.")
     if pa.types.is_fixed_size_list(kind) and kind.list_size != len(names.classes):
         sizes = f"{kind.list_size} numbers a row, and --classes names {len(names.classes)}"
-        raise AffcliError(f"{name}: column '{names.logits}' holds {sizes}.")
+        raise ColumnError(f"{name}: column '{names.logits}' holds {sizes}.")
     return names.classes
 
 
-def _score_columns(
-    name: str, types: Mapping[str, pa.DataType], metadata: Mapping[str, Any], names: ColumnNames
-) -> tuple[tuple[str, ...], bool]:
-    """The columns of numbers, and whether they had to be guessed."""
+def _choose(
+    name: str, types: Mapping[str, pa.DataType], metadata: Mapping[str, Any], names: ColumnNames, *, spans: bool
+) -> Chosen:
+    """The columns of numbers: those that were named, our own, those named by class words, or all that can be meant."""
     if names.classes is not None:
-        return _named(name, types, names.classes, names.renamed), False
-    _check_renamed(name, types, names.renamed)
+        columns = numeric(name, types, _named(name, types, names.classes, names.renamed))
+        return Chosen(columns, classes_of(columns, names.renamed))
+    _check_renamed(name, types, names)
     own = metadata.get("classes")
     if isinstance(own, list) and own and all(column in types for column in own):
-        return _numeric(name, types, own), False
-    eight = [column for column in types if names.renamed.get(column, column) in CLASSES]
-    if {names.renamed.get(column, column) for column in eight} == set(CLASSES):
-        return _numeric(name, types, eight), False
-    floats = [column for column, kind in types.items() if column != names.label and _may_be_logits(column, kind)]
-    renamed = [column for column in names.renamed if column in types and column not in floats]
-    if len(floats) + len(renamed) > 1:
-        return _numeric(name, types, [column for column in types if column in {*floats, *renamed}]), True
-    if names.label in types:
-        return (), False
+        columns = numeric(name, types, own)
+        return Chosen(columns, classes_of(columns, names.renamed))
+    others = {column: kind for column, kind in types.items() if column != names.label}
+    words = by_words(name, others, names.renamed)
+    if words is not None:
+        numeric(name, types, words.columns)
+        return words
+    if spans and names.label in types:
+        return Chosen()  # segments: their other numbers are times and confidences
+    labelled = names.label in types
+    guessed = by_guess(name, others, names.renamed, doubtful=labelled and names.label_named)
+    if guessed.columns or labelled:
+        return guessed
     raise _no_logits(name, types, metadata)
 
 
 def _named(
     name: str, types: Mapping[str, pa.DataType], classes: Sequence[str], renamed: Mapping[str, str]
-) -> tuple[str, ...]:
-    """The columns that --classes names, by their own names or by those that --map gives them."""
+) -> list[str]:
+    """The columns that --classes names: by their own names, by those that --map gives them, or by class words."""
     found: list[str] = []
     for wanted in classes:
         columns = [column for column in types if column == wanted or renamed.get(column) == wanted]
+        columns = columns or [column for column in types if column.lower() == wanted.lower()]
+        meant = class_of(wanted)
+        columns = columns or [column for column in types if meant is not None and class_of(column) == meant][:1]
         if not columns:
-            raise AffcliError(f"{name} has no column '{wanted}' (columns: {listed(list(types))}). Correct --classes.")
+            shown = listed(closest(wanted, list(types)))
+            raise ColumnError(f"{name} has no column '{wanted}' (columns: {shown}). Correct --classes.")
         found += columns
-    return _numeric(name, types, list(dict.fromkeys(found)))
+    return list(dict.fromkeys(found))
 
 
-def _check_renamed(name: str, types: Mapping[str, pa.DataType], renamed: Mapping[str, str]) -> None:
+def _check_renamed(name: str, types: Mapping[str, pa.DataType], names: ColumnNames) -> None:
     # In an ensemble one table may have Contempt and another Other already: --map Contempt=Other suits both.
-    for column, target in renamed.items():
-        if column not in types and target not in types:
-            raise AffcliError(
-                f"{name} has no column '{column}' (columns: {listed(list(types))}). Correct --map {column}={target}."
-            )
-
-
-def _numeric(name: str, types: Mapping[str, pa.DataType], columns: Sequence[str]) -> tuple[str, ...]:
-    for column in columns:
-        if not is_number(types[column]):
-            held = "text" if pa.types.is_string(types[column]) else types[column]
-            raise AffcliError(f"{name}: column '{column}' holds {held}, not numbers.")
-    return tuple(columns)
-
-
-def _may_be_logits(column: str, kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) and column not in _NEVER_LOGITS and not column.startswith("box_")
+    for column, target in names.renamed.items():
+        if column in types or target in types or column in names.words:
+            continue
+        if names.label in types and class_of(target) is not None:
+            continue  # it may rename a label
+        shown = listed(closest(column, list(types)))
+        raise ColumnError(f"{name} has no column '{column}' (columns: {shown}). Correct --map {column}={target}.")
 
 
 def _no_logits(name: str, types: Mapping[str, pa.DataType], metadata: Mapping[str, Any]) -> AffcliError:
     if metadata.get("kind") in (VISUAL, AUDIO):
-        return AffcliError(f"{name} holds {metadata['kind']}, not logits. Run `affcli predict` on it first.")
+        return ColumnError(f"{name} holds {metadata['kind']}, not logits. Run `affcli predict` on it first.")
     lists = [column for column, kind in types.items() if is_list(kind)]
     hint = f"--logits {lists[0]} --classes A,B,…" if lists else "--classes A,B,…"
-    return AffcliError(f"{name} has no columns of logits (columns: {listed(list(types))}). Name them with {hint}.")
+    shown = listed(closest("label", list(types)))
+    return ColumnError(f"{name} has no columns of logits (columns: {shown}). Name them with {hint}.")
 
 
 def is_list(kind: pa.DataType) -> bool:
     """Lists of any layout that pyarrow flattens."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Numbers, and columns that hold nothing but nulls."""
-    types = pa.types
-    return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind) or types.is_null(kind))

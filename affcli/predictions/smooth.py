@@ -2,7 +2,8 @@
 
 At the edges the end value is repeated (scipy's `mode="nearest"`). What is missing is left out of every window, with
 its repeats: then a window's median, mean or shares are those of what is left, and the Gaussian's weights are scaled
-to sum to 1 again.
+to sum to 1 again. Probabilities stay probabilities: medians of each class do not sum to 1, so they are divided by
+their sum.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, UsageError, counted
+from affcli.class_words import number_of
+from affcli.errors import UsageError, counted
+from affcli.labels.reader import says_none
 from affcli.predictions.frame_table import faces, frame_rows, frame_schema, largest
 from affcli.predictions.logit_table import LogitTable, VideoRows
 from affcli.predictions.medians import window_medians
+from affcli.predictions.space import LOGITS, SHARES
 from affcli.schema import CLASSES
 from affcli.tables.reader import plain_type
 
@@ -56,13 +60,13 @@ class Smooth:
     """One table, filtered: `schema` is that of the result, `frames()` its rows video by video."""
 
     def __init__(self, table: LogitTable, chosen: Filter) -> None:
+        table.refuse_spans()
         self._table = table
         self._filter = _for_table(table, chosen)
         self._gaps = self._gap_videos = 0
-        facts = dict(table.metadata)
+        facts = {**table.metadata, **table.starts}
         facts["smoothed"] = [*facts.get("smoothed", []), self._filter.facts]
-        if self._filter.method == "mode":
-            facts["space"] = "shares"
+        facts["space"] = SHARES if self._filter.method == "mode" and table.has_logits else table.space
         self.schema = frame_schema(list(table.carried_schema), table.classes, facts)
         if not table.has_logits:
             kind = plain_type(table.carried_schema.field("label").type)
@@ -81,7 +85,7 @@ class Smooth:
         for rows in self._table.videos():
             self._check_frames(rows)
             if self._table.has_logits:
-                yield smooth_logits(rows, self._filter, self.schema, self._table.name)
+                yield smooth_logits(rows, self._filter, self.schema, self._table.name, space=self._table.space)
             else:
                 yield self._smooth_labels(rows)
         if self._gaps:
@@ -89,36 +93,37 @@ class Smooth:
             log.warning("%s: frame numbers have %s; the kernel counts rows, not frames", self._table.name, where)
 
     def _check_frames(self, rows: VideoRows) -> None:
+        self._table.refuse_repeats(rows)
         steps = np.diff(rows.frame)
-        if rows.end is not None:
-            raise AffcliError(f"{self._table.name} has spans (start, end), not frames: run `affcli vote` first.")
-        if (steps == 0).any():
-            frame = rows.frame[:-1][steps == 0][0]
-            where = f"{self._table.name} has more than one row for video '{rows.video}', frame {frame}"
-            raise AffcliError(f"{where}: run `affcli vote` first.")
         self._gaps += int((steps > 1).sum())
         self._gap_videos += bool((steps > 1).any())
 
     def _smooth_labels(self, rows: VideoRows) -> pa.Table:
         column = rows.carried["label"].combine_chunks()
-        names = sorted(pc.unique(column.drop_null()).to_pylist(), key=_class_order)
+        labels = [label for label in pc.unique(column.drop_null()).to_pylist() if not says_none(label)]
+        names = sorted(labels, key=_class_order)
         own = pc.fill_null(pc.index_in(column, pa.array(names, column.type)), -1).to_numpy()
         present = own >= 0
         _, winner = mode(
             own, self._filter.kernel, present & _seen(rows, self._filter, self._table.name), len(names), known=present
         )
         keep = present | self._filter.exclude_faceless
-        labels = pc.take(pa.array(names, column.type), pa.array(winner, mask=~keep | (winner < 0)))
-        return frame_rows(self.schema, rows, labels)
+        filtered = pc.take(pa.array(names, column.type), pa.array(winner, mask=~keep | (winner < 0)))
+        return frame_rows(self.schema, rows, filtered)
 
 
-def smooth_logits(rows: VideoRows, chosen: Filter, schema: pa.Schema, source: str) -> pa.Table:
-    """One video's frames, each once and in order, filtered: its rows under a frame schema. `source` is for errors."""
+def smooth_logits(rows: VideoRows, chosen: Filter, schema: pa.Schema, source: str, *, space: str = LOGITS) -> pa.Table:
+    """One video's frames, each once and in order, filtered: its rows under a frame schema.
+
+    `space` is that of the numbers; `source` is for errors.
+    """
     logits = np.ascontiguousarray(rows.logits.T)
     known = ~np.isnan(logits)
     seen = known & _seen(rows, chosen, source)
     if chosen.method != "mode":
         smoothed = FILTERS[chosen.method or "median"](logits, chosen.kernel, seen)
+        if space != LOGITS:
+            smoothed = _of_sum_1(smoothed, logits, chosen.kernel, seen)
         # Missing logits stay missing unless they are to be filled.
         kept = smoothed if chosen.exclude_faceless or known.all() else np.where(known, smoothed, np.nan)
         return frame_rows(schema, replace(rows, logits=kept.T))
@@ -129,6 +134,18 @@ def smooth_logits(rows: VideoRows, chosen: Filter, schema: pa.Schema, source: st
     classes = schema.names[-1 - len(logits) : -1]
     labels = pc.take(pa.array(classes, pa.string()), pa.array(winner, mask=winner < 0))
     return frame_rows(schema, replace(rows, logits=shares.T), labels)
+
+
+def _of_sum_1(smoothed: np.ndarray, values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:
+    """Filtered probabilities [C, n] divided by their sum over the classes.
+
+    Where every class's median is 0, as of votes for three classes in turn, the window's mean stands in for it.
+    """
+    sums = np.nansum(smoothed, axis=0)
+    if ((sums <= 0) & ~np.isnan(smoothed).all(axis=0)).any():
+        smoothed = np.where(sums > 0, smoothed, mean(values, kernel, seen))
+        sums = np.nansum(smoothed, axis=0)
+    return np.asarray(smoothed / np.where(sums > 0, sums, 1))
 
 
 def _seen(rows: VideoRows, chosen: Filter, source: str) -> np.ndarray | bool:
@@ -147,8 +164,9 @@ def _for_table(table: LogitTable, chosen: Filter) -> Filter:
 
 
 def _class_order(label: object) -> tuple[int, object]:
-    """The eight classes in their order, then others in theirs."""
-    return (CLASSES.index(label), "") if label in CLASSES else (len(CLASSES), label)
+    """The eight classes in their order, by any word for them, then others in theirs."""
+    number = number_of(label) if isinstance(label, str) else None
+    return (len(CLASSES), label) if number is None else (number, label)
 
 
 # --- filters: values [C, n], kernel (odd), seen bool [C, n] → [C, n]; what sees nothing keeps its own value -----------

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, UsageError, counted, listed
+from affcli.errors import ClassMismatchError, ColumnError, SpaceError, UsageError, counted, listed
 from affcli.predictions.frame_sums import FrameSums
-from affcli.predictions.frame_table import frame_rows, frame_schema, largest
+from affcli.predictions.frame_table import frame_rows, frame_schema
+from affcli.predictions.label_column import classes_of_labels, label_numbers
 from affcli.predictions.logit_table import LogitTable, VideoRows
-
-LOGITS, PROBABILITIES, SHARES = "logits", "probabilities", "shares"
+from affcli.predictions.space import LABELS, LOGITS, SHARES, ballots, converted, whole
+from affcli.schema import STARTS, all_starts
 
 if TYPE_CHECKING:
     from affcli.predictions.calibration import Calibration
@@ -42,45 +43,63 @@ class FrameMeans:
 class Vote:
     """The vote over one table, or over several with weights (an ensemble).
 
-    `space`: the mean of `logits`, of their softmaxes (`probabilities`), or of votes for the largest (`shares`).
-    Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the frame; a
-    table of weight 0 takes no part, as if it were not there.
-    The offsets of a `calibration`, which must be one for the same space and classes, are added at the end.
+    `space`: the mean of LOGITS, or of PROBABILITIES, into which numbers of another space are brought; SHARES: each row
+    votes for its largest number, and the shares of votes are written; None: the mean in the space of the tables, which
+    must be the same for all. The rows of tables with only labels are votes for their label, spans for every frame of
+    theirs. Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the
+    frame; a table of weight 0 takes no part, as if it were not there.
+    The offsets of a `calibration`, which must be one for the same space and classes, are added at the end;
+    probabilities and shares are brought to the sum 1 after it.
+
+    Raises SpaceError for tables of different spaces without `space`, ClassMismatchError for different classes.
     """
 
     def __init__(
         self,
         tables: Sequence[LogitTable],
         *,
-        space: str = LOGITS,
+        space: str | None = None,
         weights: Sequence[float] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self._space, self._calibration = space, calibration
-        _check_classes(tables)
+        self._calibration = calibration
         weighted = [pair for pair in zip(tables, _checked_weights(weights, len(tables)), strict=True) if pair[1] > 0]
-        tables, self._weights = [table for table, _ in weighted], [weight for _, weight in weighted]
-        self._tables, self._classes = tables, tables[0].classes
+        self._ballots, self._weights = [_Ballots(table) for table, _ in weighted], [weight for _, weight in weighted]
+        _check_classes(self._ballots)
+        self._classes = self._ballots[0].classes
+        self._hard, self._space = space == SHARES, _common_space(self._ballots, space)
         if calibration is not None:
-            calibration.check(self._classes, space)
+            calibration.check(self._classes, self._space)
+        tables = [table for table, _ in weighted]
         self.videos = sorted({video for table in tables for video in table.ids})
         known = {field.name for table in tables if not table.spans for field in table.carried_schema if _is_ours(field)}
         self._carried = [name for name in PER_FRAME if name in known]
         fields = [pa.field(name, PER_FRAME[name]) for name in self._carried]
-        self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts())
+        self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts(tables))
 
     def frames(self) -> Iterator[pa.Table]:
         """Each video's frames under `schema`, in codepoint order of the videos."""
         for video in self.videos:
             means = [
-                (self._aligned(table_means(table, video, self._space), table.classes), weight)
-                for table, weight in zip(self._tables, self._weights, strict=True)
-                if video in table
+                (self._aligned(self._means(one, video), one.classes), weight)
+                for one, weight in zip(self._ballots, self._weights, strict=True)
+                if video in one.table
             ]
-            merged = means[0][0] if len(self._tables) == 1 else merge(means, self._carried)
-            mean = merged.mean if self._calibration is None else self._calibration.apply(merged.mean, self._classes)
+            merged = means[0][0] if len(self._ballots) == 1 else merge(means, self._carried)
             carried = {**merged.carried, "votes": pa.array(merged.votes.astype(np.int32))}
-            yield frame_rows(self.schema, VideoRows(video, merged.frame, mean, pa.table(carried)))
+            rows = VideoRows(video, merged.frame, self._calibrated(merged.mean), pa.table(carried))
+            yield frame_rows(self.schema, rows)
+
+    def _means(self, one: _Ballots, video: str) -> FrameMeans:
+        rows = one.rows(video)
+        values = ballots(rows.logits) if self._hard else converted(rows.logits, one.space, self._space)
+        return means_of(replace(rows, logits=values), one.table.name)
+
+    def _calibrated(self, mean: np.ndarray) -> np.ndarray:
+        if self._calibration is None:
+            return mean
+        shifted = self._calibration.apply(mean, self._classes)
+        return shifted if self._space == LOGITS else whole(shifted)
 
     def _aligned(self, means: FrameMeans, classes: Sequence[str]) -> FrameMeans:
         if tuple(classes) == self._classes:
@@ -88,11 +107,11 @@ class Vote:
         order = [classes.index(name) for name in self._classes]
         return FrameMeans(means.video, means.frame, means.mean[:, order], means.votes, means.carried)
 
-    def _facts(self) -> Mapping[str, Any]:
+    def _facts(self, tables: Sequence[LogitTable]) -> Mapping[str, Any]:
         """What all the tables say of themselves, and what was done with them."""
-        first, *others = [table.metadata for table in self._tables]
+        first, *others = [table.metadata for table in tables]
         facts = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-        facts["space"] = self._space
+        facts |= {**_starts(tables), "space": self._space}
         if others:
             facts["ensemble"] = self._weights
         if self._calibration is not None:
@@ -100,9 +119,56 @@ class Vote:
         return facts
 
 
+def _starts(tables: Sequence[LogitTable]) -> dict[str, Any]:
+    """What the voted table says of its videos' starts: nothing where all are 0."""
+    found = all_starts(table.starts for table in tables)
+    return {STARTS: found} if found else {}
+
+
+class _Ballots:
+    """What a table gives to a vote: its numbers, or, of a table with only labels, a vote for each row's label."""
+
+    def __init__(self, table: LogitTable) -> None:
+        self.table = table
+        self.space = SHARES if table.space == LABELS else table.space
+        self.classes = table.classes
+        if not table.has_logits:
+            column, words = table.names.label, table.names.renamed
+            if column not in table.carried_schema.names:
+                raise ColumnError(f"{table.name} has neither logits nor labels. Name its logits with --classes.")
+            self.classes = classes_of_labels(table, column, words)
+
+    def rows(self, video: str) -> VideoRows:
+        """One video's rows as they stand in the file."""
+        rows = self.table.rows(video, ordered=False, spread=False)
+        self.table.refuse_people(rows)
+        if self.table.has_logits:
+            return rows
+        column = self.table.names.label
+        where = f"{self.table.name}: column '{column}'"
+        number = label_numbers(rows.carried[column], self.classes, where, self.table.names.renamed)
+        votes = (number[:, None] == np.arange(len(self.classes))).astype(np.float64)
+        votes[number < 0] = np.nan
+        return replace(rows, logits=votes, missing=int((number < 0).sum()))
+
+
+def _common_space(tables: Sequence[_Ballots], wanted: str | None) -> str:
+    """The space of the mean. Raises SpaceError where tables differ and none is wanted, and for shares as logits."""
+    if wanted is None:
+        for one in tables[1:]:
+            if one.space != tables[0].space:
+                ours, theirs = f"{tables[0].table.name} holds {tables[0].space}", f"{one.table.name} {one.space}"
+                raise SpaceError(f"{ours}, {theirs}: bring them together with --space probabilities, or with --hard.")
+        return tables[0].space
+    shares = [one.table.name for one in tables if one.space == SHARES]
+    if wanted == LOGITS and shares:
+        raise SpaceError(f"{shares[0]} holds shares of votes, which are not logits: use --space probabilities.")
+    return wanted
+
+
 def _is_ours(field: pa.Field) -> bool:
     """Whether a column is of the kind that PER_FRAME means; a `speech` that holds a transcript is not."""
-    return field.name != "speech" or bool(pa.types.is_floating(field.type))
+    return field.name in PER_FRAME and (field.name != "speech" or bool(pa.types.is_floating(field.type)))
 
 
 def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[float]:
@@ -115,23 +181,18 @@ def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[f
     return weights
 
 
-def _check_classes(tables: Sequence[LogitTable]) -> None:
-    for table in tables:
-        if not table.has_logits:
-            raise AffcliError(f"{table.name} has labels but no logits; vote averages logits. Name them with --classes.")
-        if set(table.classes) != set(tables[0].classes):
-            theirs, ours = listed(table.classes), listed(tables[0].classes)
-            raise AffcliError(f"{table.name} has the classes {theirs}, but {tables[0].name} has {ours}. See --map.")
+def _check_classes(tables: Sequence[_Ballots]) -> None:
+    for one in tables[1:]:
+        if set(one.classes) != set(tables[0].classes):
+            theirs, ours = listed(one.classes), listed(tables[0].classes)
+            raise ClassMismatchError(
+                f"{one.table.name} has the classes {theirs}, but {tables[0].table.name} has {ours}. See --map."
+            )
 
 
-def table_means(table: LogitTable, video: str, space: str = LOGITS) -> FrameMeans:
-    """One table's frames of a video: the mean, in `space`, of the rows that cover each."""
-    return means_of(table.rows(video, ordered=False), table.name, space)
-
-
-def means_of(rows: VideoRows, source: str, space: str = LOGITS) -> FrameMeans:
-    """A video's frames: the mean, in `space`, of the rows that cover each. `source` is for errors."""
-    values = in_space(rows.logits, space)
+def means_of(rows: VideoRows, source: str) -> FrameMeans:
+    """A video's frames: the mean of the rows that cover each. `source` is for errors."""
+    values = rows.logits
     if rows.end is not None:
         return _span_means(rows, values)
     frame, index = _frames_of(rows.frame)
@@ -173,26 +234,6 @@ def _span_means(rows: VideoRows, values: np.ndarray) -> FrameMeans:
     return FrameMeans(rows.video, frame, sums.mean(), sums.votes, {})
 
 
-def in_space(logits: np.ndarray, space: str) -> np.ndarray:
-    """The numbers [n, C] that a vote averages: logits as they are, softmaxes, or 1 for the largest and 0 for others.
-
-    A missing logit (NaN) stays out of the softmax; a row without any logit is NaN throughout.
-    """
-    if space == LOGITS:
-        return logits
-    if space == SHARES:
-        winners, present = largest(logits)
-        votes: np.ndarray = (winners[:, None] == np.arange(logits.shape[1])).astype(np.float64)
-        votes[~present] = np.nan
-        return votes
-    values = logits.astype(np.float64)
-    best = np.fmax.reduce(values, axis=1)[:, None]
-    with np.errstate(invalid="ignore"):
-        powers = np.exp(np.where(values == best, 0.0, values - best))  # inf - inf would be NaN
-    softmax: np.ndarray = powers / np.nansum(powers, axis=1, keepdims=True)
-    return softmax
-
-
 def merge(means: Sequence[tuple[FrameMeans, float]], carried: Sequence[str]) -> FrameMeans:
     """The weighted mean of several tables' means, each number over the tables that have it; votes are totals."""
     frame = np.unique(np.concatenate([one.frame for one, _ in means]))
@@ -232,5 +273,5 @@ def _per_frame(name: str, carried: pa.Table, rows: np.ndarray) -> Mapping[str, p
             columns[column] = values.cast(PER_FRAME[column])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             wanted, found = PER_FRAME[column], carried[column].type
-            raise AffcliError(f"{name}: column '{column}' holds {found}, not {wanted}. Rename or drop it.") from error
+            raise ColumnError(f"{name}: column '{column}' holds {found}, not {wanted}. Rename or drop it.") from error
     return columns

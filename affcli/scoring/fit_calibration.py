@@ -13,9 +13,10 @@ from affcli.errors import AffcliError
 from affcli.labels.reader import VideoLabels
 from affcli.predictions.calibration import FILE_VERSION, KIND, Calibration
 from affcli.predictions.logit_table import LogitTable
-from affcli.schema import recording_of
+from affcli.schema import CLASSES, recording_of
 from affcli.scoring.metrics import Compared, Counts, Tally, macro_f1
-from affcli.scoring.tally import Rules, by_logits, matched
+from affcli.scoring.predictor import by_logits, class_numbers_of
+from affcli.scoring.tally import Rules, matched
 
 # One class's offset is tried at these multiples of the logits' spread, the others staying as they are, class by class
 # and round by round until nothing is gained. Offsets beyond give a class to all frames, or to none.
@@ -29,8 +30,8 @@ Numbers = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Labelled frames with their logits: `logits` float64 [C, n], -inf where missing; `truth` [n]; `video` [n], the
-    index in `videos` of each frame's."""
+    """Labelled frames with their numbers: `logits` float64 [C, n], -inf where missing, and throughout for a class that
+    the model does not know; `truth` [n]; `video` [n], the index in `videos` of each frame's."""
 
     logits: Floats
     truth: Numbers
@@ -43,24 +44,30 @@ class Judged:
 
 
 def fit(judged: Judged) -> Floats:
-    """Offsets [C] that raise macro F1 on these frames, with mean 0: coordinate ascent over STEPS from all 0."""
+    """Offsets [C] that raise macro F1 on these frames, with mean 0: coordinate ascent over STEPS from all 0.
+
+    The offset of a class that the model does not know is 0, and takes no part in the mean.
+    """
     grid = STEPS * _spread(judged.logits)
     offsets = np.zeros(len(judged.logits))
+    known = np.flatnonzero(np.isfinite(judged.logits).any(axis=1))
     best = 0.0
     for _ in range(MOST_ROUNDS):
         before = best
-        for number in range(len(offsets)):
+        for number in known.tolist():
             offsets[number], best = _best_offset(judged, offsets, number, grid)
         if best - before < LEAST_GAIN:
             break
     # What the subtraction leaves in the last digits is nothing, and + 0.0 makes -0.0 of it 0.0.
-    return np.asarray(np.round(offsets - offsets.mean(), 12) + 0.0)
+    offsets[known] = np.round(offsets[known] - offsets[known].mean(), 12) + 0.0
+    return offsets
 
 
 def _spread(logits: Floats) -> float:
     """The standard deviation of the logits around their frame's mean; 1 where there is none."""
     known = np.where(np.isfinite(logits), logits, np.nan)
-    return float(np.nanstd(known - np.nanmean(known, axis=0))) or 1.0
+    known = known[:, ~np.isnan(known).all(axis=0)]
+    return (float(np.nanstd(known - np.nanmean(known, axis=0))) if known.size else 0.0) or 1.0
 
 
 def _best_offset(judged: Judged, offsets: Floats, number: int, grid: Floats) -> tuple[float, float]:
@@ -108,14 +115,18 @@ def _rivals(logits: Floats, offsets: Floats, number: int) -> tuple[Numbers, Floa
 
 
 def judged_frames(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Judged:
-    """All labelled frames that have logits, in memory; see `matched` for errors."""
+    """All labelled frames that have logits, in memory, with a row for each of the eight classes; see `matched` for
+    errors."""
+    number = class_numbers_of(table)
     logits, truth, videos = [], [], []
     for found in matched(table, labels, rules, by_logits(table)):
         if found.truth.size:
-            logits.append(found.rows.logits[found.row].T)
+            own = np.full((len(CLASSES), found.truth.size), -np.inf)
+            own[number] = found.rows.logits[found.row].T
+            logits.append(own)
             truth.append(found.truth)
             videos.append(found.video)
-    whole = np.concatenate(logits, axis=1, dtype=np.float64)
+    whole = np.concatenate(logits, axis=1)
     whole[np.isnan(whole)] = -np.inf
     video = np.repeat(np.arange(len(videos)), [part.size for part in truth])
     return Judged(whole, np.concatenate(truth).astype(np.intp), video, tuple(videos))
@@ -150,7 +161,9 @@ def counted_by_video(judged: Judged, predicted: Numbers, name: str) -> Tally:
     size = len(judged.logits)
     cells = (judged.video * size + judged.truth) * size + predicted
     counts = np.bincount(cells, minlength=len(judged.videos) * size * size)
-    return Tally(judged.videos, counts.reshape(-1, size, size), judged.truth.size, table=name)
+    known = np.flatnonzero(np.isfinite(judged.logits).any(axis=1))
+    names = tuple(CLASSES[number] for number in known.tolist())
+    return Tally(judged.videos, counts.reshape(-1, size, size), judged.truth.size, table=name, known=names)
 
 
 def as_object(calibration: Calibration, found: Sequence[Compared], facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,10 @@ class VideoScore:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What `affcli score` has to say of one table. `confusion[truth, predicted]` counts frames."""
+    """What `affcli score` has to say of one table. `confusion[truth, predicted]` counts frames.
+
+    `known` are the classes that the model knows; `macro_f1_known` is the mean F1 over those, of the same frames.
+    """
 
     frames: int
     videos: int
@@ -70,6 +73,12 @@ class Score:
     confusion: Counts
     named: float  # the share of the frames that the table names
     named_accuracy: float  # of those frames; 0 where there are none
+    known: tuple[str, ...] = CLASSES
+
+    @property
+    def macro_f1_known(self) -> float:
+        """The mean F1 over the classes that the model knows."""
+        return float(np.mean([one.f1 for one in self.per_class if one.name in self.known]))
 
     @property
     def classes_present(self) -> int:
@@ -93,7 +102,7 @@ class Tally:
 
     `labelled` also counts the frames that have a label but no prediction, which stand in no confusion. `named` int64
     [truth, predicted] counts the frames of all videos whose label is not null for want of confidence; None where all
-    are named. `table` is what the user calls the predictions.
+    are named. `table` is what the user calls the predictions, `known` the classes that their model knows.
     """
 
     videos: tuple[str, ...]
@@ -101,6 +110,7 @@ class Tally:
     labelled: int
     named: Counts | None = None
     table: str = ""
+    known: tuple[str, ...] = CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +190,7 @@ def _score(tally: Tally, resampled: Floats | None) -> Score:
         confusion=pooled,
         named=1.0 if tally.named is None else float(_ratio(tally.named.sum(), pooled.sum())),
         named_accuracy=float(accuracy(pooled if tally.named is None else tally.named)),
+        known=tally.known,
     )
 
 

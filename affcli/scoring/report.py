@@ -77,10 +77,13 @@ def _named(score: Score) -> list[str]:
 
 
 def _headline(score: Score) -> Grid:
+    """Macro F1 over the eight classes and accuracy; below, macro F1 over those that the model knows, if not all."""
     rows = tuple(
         (name, f"{getattr(score, figure):.4f}", interval_text(getattr(score, f"{figure}_ci")))
         for figure, name in FIGURES.items()
     )
+    if score.known != CLASSES:
+        rows += ((f"macro F1 over the {len(score.known)} known classes", f"{score.macro_f1_known:.4f}", ""),)
     if score.macro_f1_ci is None:
         return Grid("", ("", "score"), tuple(row[:2] for row in rows))
     return Grid("", ("", "score", "95 % interval"), rows)
@@ -176,6 +179,8 @@ def _cautions_on_intervals(tally: Tally) -> list[str]:
 def as_object(tables: Sequence[Compared], *, per_video: bool = False) -> dict[str, Any]:
     """The JSON object of `affcli score --json`, a contract: keys are added, never changed.
 
+    `classes_known` and `macro_f1_known` are there only for a model that lacks some of the eight classes.
+
     One table's figures stand at the top; several stand as a list under `tables`, with name and difference to the first.
     """
     found = [_figures(one.score, per_video=per_video) for one in tables]
@@ -203,6 +208,8 @@ def _figures(score: Score, *, per_video: bool) -> dict[str, Any]:
         "named": score.named,
         "named_accuracy": score.named_accuracy,
     }
+    if score.known != CLASSES:
+        found |= {"classes_known": list(score.known), "macro_f1_known": score.macro_f1_known}
     return found | {"per_video": [vars(one) for one in score.per_video]} if per_video else found
 
 

@@ -1,4 +1,5 @@
-"""The ABAW challenge's submission text: `<video>/00001.jpg,<class number>` for every frame, under one header line."""
+"""The ABAW challenge's submission text: `<video>/00001.jpg,<class number>` for every frame, below a header line that
+names the classes."""
 
 from __future__ import annotations
 
@@ -12,12 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
+from affcli.class_words import class_of
+from affcli.errors import LabelError
 from affcli.schema import CLASSES, NOT_ANNOTATED
 
 HEADER: Final = "image_location," + ",".join(CLASSES)
 
-_LETTERS_OF_SUFFIXES = "." + "abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LOCATION: Final = r"^(?P<video>.*[^/])/+(?P<frame>[0-9]{1,9})(?:\.[A-Za-z0-9]+)?$"
 
 
 def is_submission(head: bytes) -> bool:
@@ -35,10 +37,31 @@ class Locations:
 
 
 def read_submission(path: Path, name: str) -> pa.Table:
-    """The rows as a table `video` string, `frame` int32, `label` string (a class name, null for −1), in file order."""
+    """The rows as a table `video` string, `frame` int32, `label` string (a class name, null for −1), in file order.
+
+    The header says which class each number is; it may name some of the eight, in any order. Raises LabelError, naming
+    the line, for what is no submission.
+    """
+    classes = _classes_of_header(path, name)
     location, number = _fields(path, name)
     video, frame = _split(location, name)
-    return pa.table({"video": video, "frame": frame, "label": _class_names(number, name)})
+    return pa.table({"video": video, "frame": frame, "label": _class_names(number, classes, name)})
+
+
+def _classes_of_header(path: Path, name: str) -> tuple[str, ...]:
+    """The class of each number, as the first line names them; the eight where it names none."""
+    with path.open("rb") as stream:
+        header = stream.readline(1 << 12).removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
+    words = [field.strip(" \t\r\n\"'") for field in header.split(",")[1:]]
+    words = [word for word in words if word]
+    found = [class_of(word) for word in words]
+    if len(words) < 2:
+        return CLASSES
+    known = tuple(one for one in found if one is not None)
+    if len(known) < len(words) or len(set(known)) < len(words):
+        odd = next((word for word, one in zip(words, found, strict=True) if one is None), "two names for one class")
+        raise LabelError(f"{name}: the first line names '{odd}', not classes of '{HEADER}'.")
+    return known
 
 
 def read_locations(path: Path) -> Locations:
@@ -46,7 +69,7 @@ def read_locations(path: Path) -> Locations:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     if not lines or not is_submission(lines[0].encode()):
         found = lines[0][:60] if lines else ""
-        raise AffcliError(f"{path}: not a sample list: the first line is '{found}', not '{HEADER}'.")
+        raise LabelError(f"{path}: not a sample list: the first line is '{found}', not '{HEADER}'.")
     fields = (line.partition(",")[0].strip(' "') for line in lines[1:])
     text = pa.array([field for field in fields if field], pa.string())
     video, frame = _split(pa.chunked_array([text]), str(path))
@@ -54,36 +77,33 @@ def read_locations(path: Path) -> Locations:
 
 
 def _split(location: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Video names and frame numbers of `<video>/00001.jpg`."""
-    try:
-        parts = pc.split_pattern(location, "/", max_splits=1, reverse=True)
-        video, picture = pc.list_element(parts, 0), pc.list_element(parts, 1)
-        return video, pc.utf8_rtrim(picture, characters=_LETTERS_OF_SUFFIXES).cast(pa.int32())
-    except pa.ArrowInvalid as error:
-        raise AffcliError(f"{name}, {_odd_location(location)}") from error
+    """Video names and frame numbers of `<video>/00001.jpg`; the suffix may be missing, `\\` stand for `/`, and
+    `cropped_aligned/` in front."""
+    plain = pc.utf8_trim_whitespace(pc.replace_substring(location, "\\", "/"))
+    plain = pc.replace_substring_regex(plain, r"^(\./)*(.*/)?cropped_aligned/", "")
+    parts = pc.extract_regex(plain, _LOCATION)
+    if parts.null_count:
+        line = pc.index(pc.is_null(parts), True).as_py()
+        raise LabelError(f"{name}, line {line + 2}: '{location[line].as_py()}' is not '<video>/00001.jpg'.")
+    return pc.struct_field(parts, "video"), pc.struct_field(parts, "frame").cast(pa.int32())
 
 
 def _fields(path: Path, name: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """The two fields of every line after the header (which names nine columns, so it cannot be read as one)."""
+    """The two fields of every line after the header, which names more columns, so that it cannot be read as one."""
     read = pacsv.ReadOptions(column_names=["location", "label"], skip_rows=1)
     convert = pacsv.ConvertOptions(column_types={"location": pa.string(), "label": pa.string()}, null_values=[])
     with path.open("rb") as stream:
         if not stream.read(1 << 16).partition(b"\n")[2].strip():
-            raise AffcliError(f"{name}: a submission text with a header and no frames.")
+            raise LabelError(f"{name}: a submission text with a header and no frames.")
     table = pacsv.read_csv(path, read_options=read, convert_options=convert)
     return table["location"], table["label"]
 
 
-def _class_names(number: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    known = pa.array([str(i) for i in range(NOT_ANNOTATED, len(CLASSES))])
+def _class_names(number: pa.ChunkedArray, classes: tuple[str, ...], name: str) -> pa.ChunkedArray:
+    known = pa.array([str(i) for i in range(NOT_ANNOTATED, len(classes))])
     index = pc.index_in(pc.utf8_trim_whitespace(number), value_set=known)
     if index.null_count:
         line = pc.index(pc.is_null(index), True).as_py()
         found = number[line].as_py()
-        raise AffcliError(f"{name}, line {line + 2}: '{found}' is not a class number from -1 to {len(CLASSES) - 1}.")
-    return pa.chunked_array([pa.array([None, *CLASSES]).take(chunk) for chunk in index.chunks], pa.string())
-
-
-def _odd_location(location: pa.ChunkedArray) -> str:
-    line = pc.index(pc.match_substring_regex(location, r"^.+/\d{1,9}(\.[a-zA-Z]+)?$"), False).as_py()
-    return f"line {line + 2}: '{location[line].as_py()}' is not '<video>/00001.jpg'."
+        raise LabelError(f"{name}, line {line + 2}: '{found}' is not a class number from -1 to {len(classes) - 1}.")
+    return pa.chunked_array([pa.array([None, *classes]).take(chunk) for chunk in index.chunks], pa.string())

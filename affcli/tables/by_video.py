@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from affcli.errors import AffcliError
+from affcli.tables.keys import id_names, refuse_as_ids, refuse_nulls
 from affcli.tables.reader import TableReader
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 # each video and row group, else it is sorted in memory.
 MOST_PASSES = 3
 MOST_PIECES = 8
+MOST_HELD = 32  # tables of which a row group is held at a time,
+MOST_HELD_BYTES = 64 << 20  # or more, while they are small
 AHEAD = 2  # row groups that are read while one is worked on
 
 
@@ -66,6 +69,7 @@ class RowsByVideo:
         return pa.concat_tables(pieces)
 
     def _load(self, index: int) -> pa.Table:
+        _note_use(self)
         if self._group is not None and self._group[0] == index:
             return self._group[1]
         in_sequence = self._group is not None and self._group[0] == index - 1
@@ -76,6 +80,17 @@ class RowsByVideo:
         following = range(index + 1, min(index + 1 + AHEAD, len(self._reader.row_groups)) if in_sequence else 0)
         self._ahead = {number: self._ahead.get(number) or self._read_ahead(number) for number in following}
         return table
+
+    def let_go(self) -> int:
+        """Forgets what was read and may be read again; how many bytes that frees."""
+        held = self.held_bytes
+        self._group, self._ahead = None, {}
+        return held
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that the row group in use takes."""
+        return self._group[1].nbytes if self._group is not None else 0
 
     def _read_ahead(self, index: int) -> Future[pa.Table]:
         return _reading_threads().submit(self._reader.read_group, index, self._columns)
@@ -115,6 +130,23 @@ class _Runs:
         return list(zip(self.start[first:last].tolist(), self.stop[first:last].tolist(), strict=True))
 
 
+_in_use: OrderedDict[int, weakref.ref[RowsByVideo]] = OrderedDict()  # tables that hold a row group, last used last
+
+
+def _note_use(rows: RowsByVideo) -> None:
+    """Keeps few tables with a row group in memory: of a folder of thousands, only the last ones used."""
+    if next(reversed(_in_use), None) == id(rows):
+        return
+    _in_use[id(rows)] = weakref.ref(rows)
+    _in_use.move_to_end(id(rows))
+    if len(_in_use) <= MOST_HELD:
+        return
+    held = sum(one.held_bytes for ref in _in_use.values() if (one := ref()) is not None)
+    while len(_in_use) > MOST_HELD and (held > MOST_HELD_BYTES or len(_in_use) > 8 * MOST_HELD):
+        oldest = _in_use.popitem(last=False)[1]()
+        held -= oldest.let_go() if oldest is not None else 0
+
+
 @functools.cache
 def _reading_threads() -> ThreadPoolExecutor:
     """Read the next row groups of a table while this one is worked on."""
@@ -122,11 +154,13 @@ def _reading_threads() -> ThreadPoolExecutor:
 
 
 def _runs_of(reader: TableReader, video_column: str) -> _Runs:
+    refuse_as_ids(reader.name, video_column, reader.schema.field(video_column).type)
     numbers: dict[str, int] = {}  # of the videos, as they come
     starts, videos = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     row = 0
     for chunk in reader.dictionary_chunks(video_column):
-        names = _names(reader.name, video_column, chunk)
+        refuse_nulls(reader.name, video_column, chunk)
+        names = id_names(reader.name, video_column, chunk.dictionary)
         number = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
         code = chunk.indices.to_numpy(zero_copy_only=False)
         borders = np.flatnonzero(np.concatenate([np.ones(min(len(code), 1), bool), code[1:] != code[:-1]]))
@@ -141,13 +175,3 @@ def _runs_of(reader: TableReader, video_column: str) -> _Runs:
     stop = np.append(start[1:], row)[: len(start)]
     order = np.argsort(video, kind="stable")
     return _Runs(ids, video[order], start[order], stop[order])
-
-
-def _names(table: str, column: str, chunk: pa.DictionaryArray) -> list[str]:
-    if chunk.null_count or chunk.dictionary.null_count:
-        raise AffcliError(f"{table}: column '{column}' is empty in some rows.")
-    try:
-        names: list[str] = pc.cast(chunk.dictionary, pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{table}: column '{column}' holds {chunk.type.value_type}, not names of videos.") from error
-    return names

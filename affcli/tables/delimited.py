@@ -1,55 +1,181 @@
-"""CSV and TSV: read with types that hold for the whole file, written as pandas, R and spreadsheets expect it."""
+"""CSV, TSV and their kin: read with types that hold for the whole file, written as pandas and spreadsheets expect it.
+
+How a text is written (delimiter, decimal mark, header) is told by `dialect.py`.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from affcli.errors import AffcliError
+from affcli.errors import TableError
+from affcli.tables.dialect import SAMPLE_BYTES, Dialect, find_dialect
+from affcli.tables.encoding import decoded_head
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 22
+_LARGEST_BLOCK: Final = 1 << 30  # for a text in quotation marks that is longer than a block
+_STRADDLES: Final = "straddling object straddles"
 
 # How numbers that are missing are spelled by pandas, R, SQL and people. Text is null only where it is empty.
-_NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+_NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "null", "NULL", "None")
 
 
-def read_csv(path: Path, name: str, text: Collection[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The schema of a CSV file and its rows in pieces; the columns in `text` stay as they are written.
+def read_csv(
+    path: Path,
+    name: str,
+    text: Collection[str],
+    *,
+    delimiter: str | None = None,
+    temporary: Callable[[], IO[bytes]],
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of a text of rows (UTF-8) and its rows in pieces; the columns in `text` stay as they are written.
 
     Read twice, first for the types: what is a whole number in the first thousand rows may not be one in the next.
+    `temporary` gives a file for a text that must be rewritten first. `name` is for errors and notes. Raises TableError
+    for a column name that stands twice.
     """
-    parse = pacsv.ParseOptions(delimiter=_delimiter(path, name))
-    schema = _schema(path, parse, text)
-    return schema, _typed(path, parse, schema)
+    dialect = find_dialect(decoded_head(path, name, SAMPLE_BYTES), delimiter)
+    _refuse_twins(name, dialect)
+    for note in dialect.notes:
+        log.warning("%s: %s", name, note)
+    if not dialect.plain:
+        path, dialect = _rewritten(path, dialect, temporary())
+    table = _Text(path, dialect, quoted=_holds(path, b'"'))
+    try:
+        schema, block_bytes = _schema(table, text)
+    except pa.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            raise TableError(
+                f"{name}: is not UTF-8 text. Convert it: iconv -f WINDOWS-1252 -t UTF-8 '{path}' > utf8.csv"
+            ) from error
+        raise
+    return schema, _typed(table, schema, block_bytes)
 
 
-def _delimiter(path: Path, name: str) -> str:
+def _refuse_twins(name: str, dialect: Dialect) -> None:
+    names = [column for column in dialect.names if column is not None]
+    if twins := [column for at, column in enumerate(names) if column in names[:at]]:
+        raise TableError(f"{name}: has more than one column '{twins[0]}'. Rename or drop one.")
+    if not names:
+        raise TableError(f"{name}: has no columns.")
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text of rows; `quoted`: there are quotation marks in it, so a field may hold line ends."""
+
+    path: Path
+    dialect: Dialect
+    quoted: bool
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column name → what it is called while it is read: its place."""
+        return {name: str(at) for at, name in enumerate(self.dialect.names) if name is not None}
+
+    def batches(self, types: Mapping[str, pa.DataType], block_bytes: int) -> Iterator[pa.RecordBatch]:
+        """The rows in pieces, the columns in the order of the file; none for a header without rows."""
+        try:
+            reader = self._open(types, block_bytes)
+        except pa.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                return
+            raise
+        with reader:
+            yield from reader
+
+    def _open(self, types: Mapping[str, pa.DataType], block_bytes: int) -> pacsv.CSVStreamingReader:
+        columns = self.columns
+        convert = pacsv.ConvertOptions(
+            column_types={columns[name]: kind for name, kind in types.items()},
+            include_columns=list(columns.values()),
+            null_values=list(_NULLS),
+            strings_can_be_null=False,
+        )
+        read = pacsv.ReadOptions(
+            block_size=block_bytes,
+            skip_rows=self.dialect.skipped_lines,
+            column_names=[str(at) for at in range(len(self.dialect.names))],
+        )
+        parse = pacsv.ParseOptions(delimiter=self.dialect.delimiter, newlines_in_values=self.quoted)
+        return pacsv.open_csv(self.path, read, parse, convert)
+
+
+def _holds(path: Path, byte: bytes) -> bool:
     with path.open("rb") as stream:
-        header = stream.readline(1 << 16)
-    if b"\0" in header:
-        raise AffcliError(f"{name}: not a table: neither Parquet, Arrow nor text.")
-    return max(",\t;", key=lambda delimiter: header.count(delimiter.encode()))
+        return any(byte in block for block in iter(lambda: stream.read(1 << 20), b""))
 
 
-def _open(path: Path, parse: pacsv.ParseOptions, types: Mapping[str, pa.DataType]) -> pacsv.CSVStreamingReader:
-    convert = pacsv.ConvertOptions(column_types=types, null_values=list(_NULLS), strings_can_be_null=False)
-    return pacsv.open_csv(path, pacsv.ReadOptions(block_size=BLOCK_BYTES), parse, convert)
+def _rewritten(path: Path, dialect: Dialect, into: IO[bytes]) -> tuple[Path, Dialect]:
+    """The same rows in a temporary file, with commas and quotation marks as they should be."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for _ in range(dialect.skipped_lines):
+            stream.readline()
+        out = io.TextIOWrapper(into, "utf-8", newline="", write_through=True)
+        writer = csv.writer(out, lineterminator="\n")
+        if dialect.delimiter == " ":
+            writer.writerows(line.split() for line in stream)
+        else:
+            writer.writerows(csv.reader(stream, delimiter=dialect.delimiter, skipinitialspace=True))
+        out.flush()
+        out.detach()
+    into.flush()
+    return Path(into.name), Dialect(",", dialect.names, 0, dialect.decimal, blanks=dialect.blanks)
 
 
-def _schema(path: Path, parse: pacsv.ParseOptions, text: Collection[str]) -> pa.Schema:
-    with _open(path, parse, {}) as reader:
-        names = reader.schema.names
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+def _schema(table: _Text, text: Collection[str]) -> tuple[pa.Schema, int]:
+    """The types of the columns, and the size of blocks in which the text can be read."""
+    block_bytes = BLOCK_BYTES
+    while True:
+        try:
+            return _schema_by(table, text, block_bytes), block_bytes
+        except pa.ArrowInvalid as error:
+            if _STRADDLES not in str(error) or block_bytes >= _LARGEST_BLOCK:
+                raise
+            block_bytes *= 16
+
+
+def _schema_by(table: _Text, text: Collection[str], block_bytes: int) -> pa.Schema:
+    names, tidy = list(table.columns), _tidied(table.dialect)
     types = {name: pa.string() if name in text else pa.null() for name in names}
-    with _open(path, parse, dict.fromkeys(names, pa.string())) as reader:
-        for batch in reader:
-            types = {name: _widened(types[name], batch[name]) for name in names}
+    for batch in table.batches(dict.fromkeys(names, pa.string()), block_bytes):
+        for name, column in zip(names, batch.columns, strict=True):
+            if types[name] != pa.string():
+                types[name] = _widened(types[name], tidy(column))
     return pa.schema([pa.field(name, types[name]) for name in names])
+
+
+def _tidied(dialect: Dialect) -> Callable[[pa.Array], pa.Array]:
+    """Makes numbers in a column of texts look as they should: no blanks around them, a decimal point."""
+    trimmed = _trimmed if dialect.blanks else _as_it_is
+    return (lambda column: _pointed(_trimmed(column))) if dialect.decimal == "," else trimmed
+
+
+def _as_it_is(column: pa.Array) -> pa.Array:
+    return column
+
+
+def _trimmed(column: pa.Array) -> pa.Array:
+    return pc.utf8_trim_whitespace(column)
+
+
+def _pointed(column: pa.Array) -> pa.Array:
+    """The decimal commas of the numbers in a column of texts as points."""
+    return pc.replace_substring_regex(column, r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2")
 
 
 def _widened(kind: pa.DataType, column: pa.Array) -> pa.DataType:
@@ -78,22 +204,38 @@ def _converts(column: pa.Array, kind: pa.DataType) -> bool:
     return True
 
 
-def _typed(path: Path, parse: pacsv.ParseOptions, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    # Empty columns are read as text: as nulls, pyarrow would refuse our spellings of null in them.
-    types = {field.name: pa.string() if pa.types.is_null(field.type) else field.type for field in schema}
-    with _open(path, parse, types) as reader:
-        for batch in reader:
-            columns = [_without_empty(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
-            yield pa.record_batch(columns, schema=schema)
+def _typed(table: _Text, schema: pa.Schema, block_bytes: int) -> Iterator[pa.RecordBatch]:
+    tidy, trimmed = _tidied(table.dialect), _trimmed if table.dialect.blanks else _as_it_is
+    # Empty columns are read as text: as nulls, pyarrow would refuse our spellings of null in them. So are numbers with
+    # decimal commas, which are made numbers here.
+    as_text = {field.name for field in schema if pa.types.is_null(field.type)}
+    if table.dialect.decimal == ",":
+        as_text |= {field.name for field in schema if pa.types.is_floating(field.type)}
+    types = {field.name: pa.string() if field.name in as_text else field.type for field in schema}
+    for batch in table.batches(types, block_bytes):
+        columns = [
+            _finished((tidy if field.name in as_text else trimmed)(column), field.type)
+            if pa.types.is_string(column.type)
+            else column
+            for column, field in zip(batch.columns, schema, strict=True)
+        ]
+        yield pa.record_batch(columns, schema=schema)
 
 
-def _without_empty(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _finished(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column of texts as its type: empty texts are null."""
     if pa.types.is_null(kind):
         return pa.nulls(len(column))
-    return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(kind) else column
+    if pa.types.is_floating(kind):
+        return pc.if_else(pc.is_in(column, pa.array(_NULLS)), None, column).cast(kind)
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def csv_header(names: Sequence[str], delimiter: str) -> bytes:
+    """The first line of a CSV file."""
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(names)
     return text.getvalue().encode()

@@ -1,7 +1,7 @@
-"""Opens tables: Parquet, CSV/TSV and Arrow, from files, pipes and standard input. No other module does.
+"""Opens tables: Parquet, CSV and its kin, Arrow and JSON, from files, pipes and standard input. No other module does.
 
-Whatever its format, an open table is read in pieces, so that its size does not matter: CSV and Arrow streams are
-first turned into a temporary Arrow file. (Writing is in `writer.py`, and offered here too.)
+Whatever its format, an open table is read in pieces, so that its size does not matter: text and Arrow streams are
+first turned into a temporary Arrow file. (Writing is in `writer.py`.)
 """
 
 from __future__ import annotations
@@ -12,25 +12,49 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from queue import LifoQueue
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.errors import AffcliError, ColumnError, TableError, UsageError, closest, listed
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, metadata_of
+from affcli.schema import metadata_of
 from affcli.tables.abaw_submission import is_submission, read_submission
+from affcli.tables.content import decompress, format_of_content, head_of, is_compressed
 from affcli.tables.delimited import read_csv
+from affcli.tables.derived import Derived, derived_columns, with_derived
+from affcli.tables.encoding import utf16_of, write_as_utf8
+from affcli.tables.folders import metadata_in, tables_in
+from affcli.tables.open_files import PiecesPool
+from affcli.tables.pieces import ArrowPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
 from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
-PARQUET_READERS = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
+__all__ = ["AS_FOUND", "Reading", "TableReader", "metadata_in", "plain_type", "tables_in"]
+
+PARQUET_READERS: Final = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
+_HEAD_OF_SUBMISSION: Final = 1 << 12
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the user says that tables are written.
+
+    `delimiter` is what stands between the fields of a text, in place of what its first lines tell; `video_stem`: ids of
+    videos are paths or file names, of which only the stem counts (`clips/a1.mp4` is `a1`).
+    """
+
+    delimiter: str | None = None
+    video_stem: bool = False
+
+
+AS_FOUND: Final = Reading()
 
 
 class TableReader:
@@ -38,33 +62,38 @@ class TableReader:
 
     `name` is what the user calls it; `schema` its columns; `metadata` what it says of itself under the key `affcli`;
     `row_groups` the numbers of rows in the pieces that `read_group` can read by themselves.
+
+    Of many open tables only the last ones used hold files open; the others open theirs again when they are read.
     """
 
-    def __init__(self, source: str, *, text: Collection[str] = ()) -> None:
+    def __init__(self, source: str, *, text: Collection[str] = (), reading: Reading = AS_FOUND) -> None:
         """Opens a file name, or `-` for standard input (spooled to a temporary file: Parquet's index is at its end).
 
-        Columns named in `text` hold ids: in CSV, 007 stays as it is written; in Parquet they may come as dictionaries.
+        Columns named in `text` hold ids, those of videos first: in CSV, 007 stays as it is written; in Parquet they may
+        come as dictionaries; and where the table has no such column, the ids may be told by where it lies (`derived`).
+        Raises TableError for what is no table or damaged.
         """
         _keep_pandas_out()
         self.name = "standard input" if source == STANDARD_STREAM else source
-        self._files = ExitStack()
-        self._idle: LifoQueue[_Pieces | None] = LifoQueue()  # one for each thread that may read; None when closed
+        self._how, self._text = reading, text
+        self._files = ExitStack()  # temporary files
         try:
-            with self._named_errors():
+            with self.named_errors():
                 path = self._seekable(source)
                 if path.stat().st_size == 0:
-                    raise AffcliError(f"{self.name}: is empty (0 bytes), not a table.")
-                opened: list[_Pieces] = self._opened(path, text)
+                    raise TableError(f"{self.name}: is empty (0 bytes), not a table.")
+                self._pool = PiecesPool(self.name, self._opener(path))
+                _refuse_twins(self.name, self._pool.schema.names)
         except BaseException:
             self._files.close()
             raise
-        for pieces in opened:
-            self._idle.put(pieces)
-        self._readers = len(opened)
-        self.schema: pa.Schema = opened[0].schema
-        self.row_groups: list[int] = opened[0].row_groups
+        stored = self._pool.schema
+        self.row_groups: list[int] = self._pool.row_groups
         self.num_rows = sum(self.row_groups)
-        self.metadata: Mapping[str, Any] = metadata_of(self.schema)
+        self.metadata: Mapping[str, Any] = metadata_of(stored)
+        video = next(iter(text), None)
+        self._derived = {one.name: one for one in derived_columns(source, stored, video, stems=self._how.video_stem)}
+        self.schema = _with_fields(stored, self._derived)
 
     def _seekable(self, source: str) -> Path:
         if source == STANDARD_STREAM:
@@ -74,43 +103,83 @@ class TableReader:
         path = Path(source)
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise AffcliError(f"{source}: is a folder, not a table.")
+            raise TableError(f"{source}: is a folder, not a table.")
         if stat.S_ISREG(mode):
             return path
         with path.open("rb") as stream:  # a named pipe, or <(…) of the shell
             return self._spooled(stream)
 
     def _temporary(self) -> IO[bytes]:
-        """A file that lives as long as the reader."""
-        return self._files.enter_context(tempfile.NamedTemporaryFile(prefix="affcli-"))
+        """A new file, which is there until the table is closed."""
+        with _temporary_errors():
+            spool = tempfile.NamedTemporaryFile(prefix="affcli-", delete=False)  # noqa: SIM115 - its user closes it
+        self._files.callback(Path(spool.name).unlink, missing_ok=True)
+        return spool
 
     def _spooled(self, stream: IO[bytes]) -> Path:
-        spool = self._temporary()
-        with _temporary_errors():
+        with self._temporary() as spool, _temporary_errors():
             shutil.copyfileobj(stream, spool, 1 << 20)
-            spool.flush()
-        return Path(spool.name)
+        return _path_of(spool)
 
-    def _opened(self, path: Path, text: Collection[str]) -> list[_Pieces]:
-        """The table as often as it can be read at the same time."""
-        found = _format_of_content(path, self.name)
+    def _opener(self, path: Path) -> Callable[[ExitStack], list[Pieces]]:
+        """What opens the table as often as it can be read at the same time."""
+        path = self._decoded(path)
+        found = format_of_content(path, self.name)
+        _refuse_other_name(self.name, found)
         if found == "parquet":
-            about = pq.read_metadata(path)
-            readers = min(PARQUET_READERS, max(1, about.num_row_groups))
-            return [_Parquet(self._files.enter_context(_parquet(path, about, text))) for _ in range(readers)]
+            return lambda files: _open_parquet(path, self._text, files)
         if found == "arrow":
-            return [_Arrow(self._files.enter_context(pa.OSFile(str(path))))]
-        schema, batches = _streamed(path, self.name, text, found)
-        return [_Arrow(self._files.enter_context(self._converted(schema, batches)))]
+            return lambda files: [ArrowPieces(files.enter_context(pa.OSFile(str(path))))]
+        schema, batches = self._streamed(path, found)
+        spool = self._converted(schema, batches)
+        kept = schema if _kept_types(schema) else None
+        return lambda files: [ArrowPieces(files.enter_context(pa.OSFile(spool)), trusted=True, schema=kept)]
 
-    def _converted(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.NativeFile:
-        """The rows in a temporary Arrow file, which can be read from anywhere."""
+    def _decoded(self, path: Path) -> Path:
+        """The file without compression around it, and UTF-16 text as UTF-8."""
+        head = head_of(path)
+        for _ in range(2):  # a compressed file may have been compressed again on its way
+            if not is_compressed(head):
+                break
+            with self._temporary() as spool, _temporary_errors():
+                decompress(path, spool, self.name)
+            path = _path_of(spool)
+            head = head_of(path)
+            if not head:
+                raise TableError(f"{self.name}: is empty, not a table.")
+        if (encoding := utf16_of(head)) is not None:
+            with self._temporary() as spool, _temporary_errors():
+                write_as_utf8(path, encoding, spool, self.name)
+            path = _path_of(spool)
+        return path
+
+    def _streamed(self, path: Path, found: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+        if found == "text" and not _is_submission(path):
+            delimiter, temporary = self._how.delimiter, self._temporary
+            return read_csv(path, self.name, self._text, delimiter=delimiter, temporary=temporary)
+        if found == "stream":
+            reader = ipc.open_stream(pa.OSFile(str(path)))
+            return reader.schema, _checked(reader)
+        if found == "json":
+            from affcli.tables.json_rows import read_json
+
+            return read_json(path, self.name)
+        if found == "text":
+            table = read_submission(path, self.name)
+            return table.schema, table.to_batches()
+        from pyarrow.feather import read_table
+
+        table = read_table(path)
+        return table.schema, _checked(table.to_batches())
+
+    def _converted(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
+        """The name of a temporary Arrow file with the rows, which can be read from anywhere."""
         plain = pa.schema([field.with_type(plain_type(field.type)) for field in schema], schema.metadata)
-        spool = self._temporary()
-        with ipc.new_file(spool.name, plain) as writer:
+        with self._temporary() as spool, ipc.new_file(spool, plain) as writer:
             for batch in batches:
-                writer.write_table(pa.table(batch).cast(plain), ROWS_PER_GROUP)
-        return pa.OSFile(spool.name)
+                with _temporary_errors():
+                    writer.write_table(pa.table(batch).cast(plain), ROWS_PER_GROUP)
+        return str(_path_of(spool))
 
     @property
     def columns(self) -> list[str]:
@@ -121,7 +190,8 @@ class TableReader:
         """Raises an error that names the first missing column and the columns there are."""
         for name in names:
             if name not in self.schema.names:
-                raise AffcliError(f"{self.name} has no column '{name}' (columns: {listed(self.columns)}).")
+                likely = listed(closest(name, self.columns))
+                raise ColumnError(f"{self.name} has no column '{name}' (columns: {likely}).")
 
     def schema_of(self, columns: Sequence[str]) -> pa.Schema:
         """The schema of some of the columns."""
@@ -129,14 +199,15 @@ class TableReader:
 
     def read_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One of the pieces of the table, all columns or some. Threads wait for a reader of the file that is idle."""
-        pieces = self._idle.get()
-        try:
-            if pieces is None:
-                raise AffcliError(f"{self.name}: is closed.")
-            with self._named_errors():
-                return pieces.read(index, list(self.columns if columns is None else columns))
-        finally:
-            self._idle.put(pieces)
+        wanted = list(self.columns if columns is None else columns)
+        with self._pool.borrowed() as pieces, self.named_errors():
+            if not self._derived:
+                return pieces.read(index, wanted)
+            sources = [one.source for name in wanted if (one := self._derived.get(name)) and one.source]
+            stored = [name for name in wanted if name not in self._derived]
+            # Without a column of the table itself nothing would tell how many rows there are.
+            needed = list(dict.fromkeys([*stored, *sources])) or self._pool.schema.names[:1]
+            return with_derived(pieces.read(index, needed), list(self._derived.values()), wanted)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in file order, at most 65,536 at a time."""
@@ -156,23 +227,23 @@ class TableReader:
                 yield chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def named_errors(self) -> Iterator[None]:
         """Says which table could not be read, and why."""
         try:
             yield
         except BrokenPipeError:
             raise
+        except AffcliError:
+            raise
         except OSError as error:  # pyarrow reports damaged pages so, too
-            raise AffcliError(f"{self.name}: {error.strerror or 'damaged: ' + _first_line(error)}.") from error
-        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise TableError(f"{self.name}: {error.strerror or 'damaged: ' + _first_line(error)}.") from error
+        except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
             hint = " Did the command before it in the pipe fail?" if self.name == "standard input" else ""
-            raise AffcliError(f"{self.name}: not a table that can be read: {_first_line(error)}.{hint}") from error
+            raise TableError(f"{self.name}: not a table that can be read: {_first_line(error)}.{hint}") from error
 
     def close(self) -> None:
-        for _ in range(self._readers):
-            self._idle.get()  # waits for what is being read
-        self._readers = 1
-        self._idle.put(None)
+        """Closes the table and removes its temporary files."""
+        self._pool.close()
         self._files.close()
 
     def __enter__(self) -> TableReader:
@@ -203,116 +274,54 @@ def _keep_pandas_out() -> None:
         sys.meta_path.remove(refused)
 
 
-def tables_in(source: str) -> list[str]:
-    """The tables in a folder, by name, but for what sums up the others; any other source by itself."""
-    path = Path(source)
-    if source == STANDARD_STREAM or not path.is_dir():
-        return [source]
-    suffixes = sorted(FORMAT_OF_SUFFIX.keys() - {".txt"})
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
-    if metadata_in(path / SUMMARY_TABLE).get("kind") == SUMMARY:
-        files = [file for file in files if file.name not in (SUMMARY_TABLE, SUMMARY_CSV)]
-    if not files:
-        raise AffcliError(f"{source}: no tables in this folder ({', '.join(suffixes)}).")
-    return [str(file) for file in files]
+def _with_fields(stored: pa.Schema, derived: Mapping[str, Derived]) -> pa.Schema:
+    """The columns that a table has once those that are derived are added to it, or replace others."""
+    if not derived:
+        return stored
+    added = [pa.field(one.name, one.kind) for one in derived.values()]
+    kept = [field for field in stored if field.name not in derived]
+    return pa.schema([*added, *kept], stored.metadata)
 
 
-def metadata_in(path: Path) -> Mapping[str, Any]:
-    """What a Parquet file says of itself under the key `affcli`; empty for any other file, and where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        return metadata_of(pq.read_schema(path))
-    except (OSError, pa.ArrowException):
-        return {}
+def _refuse_twins(name: str, columns: Sequence[str]) -> None:
+    if twins := sorted({column for column in columns if columns.count(column) > 1}):
+        raise TableError(f"{name}: has more than one column '{twins[0]}'. Rename or drop one.")
 
 
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries and views, which not every format and reader knows."""
-    if pa.types.is_dictionary(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_binary_view(kind) else kind
+def _refuse_other_name(name: str, found: str) -> None:
+    """Raises TableError for text under a name that says Parquet or Arrow."""
+    suffix = FORMAT_OF_SUFFIX.get(Path(name).suffix.lower(), "csv")
+    if suffix != "csv" and found in ("text", "json"):
+        raise TableError(f"{name}: is not {suffix.capitalize()}, whatever its name says.")
 
 
-# --- formats ---------------------------------------------------------------------------------------------------------
+def _open_parquet(path: Path, text: Collection[str], files: ExitStack) -> list[Pieces]:
+    about = pq.read_metadata(path)
+    readers = min(PARQUET_READERS, max(1, about.num_row_groups))
+    return [ParquetPieces(files.enter_context(parquet_pieces(path, about, text))) for _ in range(readers)]
 
 
-class _Pieces(Protocol):
-    """A table in pieces that can be read by themselves, in any order."""
-
-    schema: pa.Schema
-    row_groups: list[int]
-
-    def read(self, index: int, columns: list[str]) -> pa.Table: ...
+def _kept_types(schema: pa.Schema) -> bool:
+    return any(pa.types.is_dictionary(field.type) for field in schema)
 
 
-class _Parquet:
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self._file = file
-        self.schema = file.schema_arrow
-        self.row_groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-
-    def read(self, index: int, columns: list[str]) -> pa.Table:
-        return self._file.read_row_group(index, columns=columns)
+def _checked(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches of somebody else's file, checked as a whole: see ArrowPieces."""
+    for batch in batches:
+        batch.validate(full=True)
+        yield batch
 
 
-def _parquet(path: Path, about: pq.FileMetaData, text: Collection[str]) -> pq.ParquetFile:
-    paths = {about.schema.column(i).path for i in range(about.num_columns)}
-    # Ids repeat: ten times faster to read as dictionaries, as Parquet keeps them.
-    ids = [name for name in text if name in paths]
-    # Row groups are read ahead by threads of our own; a second buffer only doubles the memory that is touched.
-    return pq.ParquetFile(path, metadata=about, read_dictionary=ids, pre_buffer=False)
-
-
-class _Arrow:
-    def __init__(self, file: pa.NativeFile) -> None:
-        self._file = file
-        whole = ipc.open_file(file)
-        self.schema = whole.schema
-        first = self._reader([0]) if self.schema.names else whole
-        self.row_groups = [first.get_batch(i).num_rows for i in range(whole.num_record_batches)]
-
-    def _reader(self, columns: list[int]) -> ipc.RecordBatchFileReader:
-        return ipc.open_file(self._file, options=ipc.IpcReadOptions(included_fields=columns))
-
-    def read(self, index: int, columns: list[str]) -> pa.Table:
-        places = [self.schema.get_field_index(column) for column in columns]
-        return pa.table(self._reader(places).get_batch(index)).select(columns)
-
-
-def _format_of_content(path: Path, name: str) -> str:
-    """parquet, arrow (a file), stream (Arrow's), feather1, submission (ABAW's text) or csv."""
+def _is_submission(path: Path) -> bool:
+    """Whether a text is an ABAW submission: its header names nine columns, and its rows have two fields."""
     with path.open("rb") as stream:
-        head = stream.read(64)
-    for magic, found in (
-        (b"PAR1", "parquet"),
-        (b"ARROW1", "arrow"),
-        (b"\xff\xff\xff\xff", "stream"),
-        (b"FEA1", "feather1"),
-    ):
-        if head.startswith(magic):
-            return found
-    suffix = FORMAT_OF_SUFFIX.get(path.suffix.lower(), "csv")
-    if suffix != "csv":
-        raise AffcliError(f"{name}: is not {suffix.capitalize()}, whatever its name says.")
-    return "submission" if is_submission(head) else "csv"
+        head = stream.read(_HEAD_OF_SUBMISSION)
+    rows = [line for line in head.splitlines()[1:3] if line.strip()]
+    return is_submission(head) and all(row.count(b",") == 1 for row in rows[:1])
 
 
-def _streamed(path: Path, name: str, text: Collection[str], found: str) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
-    if found == "csv":
-        return read_csv(path, name, text)
-    if found == "stream":
-        reader = ipc.open_stream(pa.OSFile(str(path)))
-        return reader.schema, reader
-    if found == "submission":
-        table = read_submission(path, name)
-        return table.schema, table.to_batches()
-    from pyarrow.feather import read_table
-
-    table = read_table(path)
-    return table.schema, table.to_batches()
+def _path_of(stream: IO[bytes]) -> Path:
+    return Path(str(stream.name))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from affcli.files.outputs import write_folder
 from affcli.labels.reader import VideoLabels
 from affcli.predictions.logit_table import LogitTable
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.scoring.tally import guesser, predictor
+from affcli.scoring.predictor import guesser, predictor
 from affcli.tables.abaw_submission import HEADER, Locations
 from affcli.views.labelled_video import LabelledTable, LabelledVideo, require_times
 from affcli.views.segments import Segments, confidences, segments_of

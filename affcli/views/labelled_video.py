@@ -13,17 +13,16 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, listed
-from affcli.labels.reader import class_numbers
 from affcli.predictions.columns import ColumnNames, is_number
 from affcli.predictions.frame_table import flags, largest
+from affcli.predictions.label_column import classes_of_labels, label_numbers
 from affcli.predictions.logit_table import LogitTable, VideoRows
-from affcli.predictions.vote import PROBABILITIES, in_space
+from affcli.predictions.space import as_probabilities
 from affcli.schema import BOX_COLUMNS, CLASSES
-from affcli.scoring.tally import predictor, refuse_duplicates
+from affcli.scoring.predictor import chosen_label_column, predictor
 
 NO_LABEL: Final = -1
 # How long a video of a single frame is shown, where nothing tells.
@@ -39,9 +38,12 @@ class LabelledVideo:
     """One video's frames, ascending: `frame` int64 [n], 1-based, and their classes as `label` int64 [n], -1 for none.
 
     `start_s`, `end_s` float64 [n]: when each is shown, in seconds; None where the table has no times.
-    `probability` float64 [n, C], NaN where missing; None where the table has only labels.
+    `probability` float64 [n, C], NaN where missing: softmaxes of logits, else the table's own probabilities or shares;
+    None where the table has only labels.
+    `starts_s` is when players show what has time 0 (the container's start); captions and pages add it to the times.
     `face`, `audio` bool [n]; None where the table does not say. `box` float64 [n, 4]: x, y, width and height in pixels,
-    NaN without a face; None where the table has no boxes.
+    NaN without a face; None where the table has no boxes. `speech` float64 [n]: the probability that somebody speaks,
+    NaN without sound; None where the table does not say.
     """
 
     video: str
@@ -54,6 +56,8 @@ class LabelledVideo:
     face: Flags | None
     audio: Flags | None
     box: Floats | None
+    starts_s: float = 0.0
+    speech: Floats | None = None
 
 
 class LabelledTable:
@@ -70,17 +74,23 @@ class LabelledTable:
         label_column: str | None = None,
         fps: float | None = None,
     ) -> None:
-        columns = replace(columns or ColumnNames(), label=label_column or ColumnNames.label)
-        carry = {columns.label, "time_s", "face", "audio", *BOX_COLUMNS}
+        columns = columns or ColumnNames()
+        columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
+        carry = {columns.label, "time_s", "face", "audio", "speech", *BOX_COLUMNS}
         self._table, self._fps = LogitTable(source, columns=columns, carry=carry), fps
         try:
             self.name, self.ids, self.metadata = self._table.name, self._table.ids, self._table.metadata
-            self._label_column = _label_column(self._table, label_column)
-            self.classes = self._table.classes or _classes_of_labels(self._table, self._label_column)
-            self._predict = predictor(self._table, label_column) if self.classes == CLASSES else self._any_classes
+            self._label_column = chosen_label_column(self._table, label_column)
+            self.classes = self._table.classes or self._classes_of_labels()
+            eight = self.classes == CLASSES
+            self._predict = predictor(self._table, label_column) if eight else self._any_classes
         except BaseException:
             self._table.close()
             raise
+
+    def _classes_of_labels(self) -> tuple[str, ...]:
+        assert self._label_column is not None  # a table has logits or labels
+        return classes_of_labels(self._table, self._label_column, self._table.names.renamed)
 
     def video(self, video: str) -> LabelledVideo:
         """One of `ids`."""
@@ -94,10 +104,12 @@ class LabelledTable:
             label,
             None if shown is None else shown[0],
             None if shown is None else shown[1],
-            _probabilities(rows.logits, self.metadata.get("space")) if self._table.has_logits else None,
+            as_probabilities(rows.logits, self._table.space) if self._table.has_logits else None,
             flags(rows, "face", self.name) if "face" in rows.carried.column_names else None,
             flags(rows, "audio", self.name) if "audio" in rows.carried.column_names else None,
             _boxes(rows.carried, self.name),
+            self._table.starts_s(video),
+            _speech(rows.carried),
         )
 
     def videos(self) -> Iterator[LabelledVideo]:
@@ -105,9 +117,10 @@ class LabelledTable:
         return map(self.video, self.ids)
 
     def _any_classes(self, rows: VideoRows) -> Numbers:
-        refuse_duplicates(rows, self.name)
+        self._table.refuse_repeats(rows)
         if self._label_column is not None:
-            return _numbers_of(rows.carried[self._label_column], self.classes, f"{self.name}: '{self._label_column}'")
+            where = f"{self.name}: column '{self._label_column}'"
+            return label_numbers(rows.carried[self._label_column], self.classes, where, self._table.names.renamed)
         winners, present = largest(rows.logits)
         return np.where(present, winners, NO_LABEL)
 
@@ -121,67 +134,20 @@ class LabelledTable:
         self.close()
 
 
+def players_times(video: LabelledVideo, source: str) -> tuple[Floats, Floats]:
+    """When a player of the video's own file shows its frames; raises AffcliError where nothing tells."""
+    start_s, end_s = require_times(video, source)
+    return start_s + video.starts_s, end_s + video.starts_s
+
+
 def require_times(video: LabelledVideo, source: str) -> tuple[Floats, Floats]:
-    """When its frames are shown; raises AffcliError where nothing tells."""
+    """When its frames are shown, counted from the container's start; raises AffcliError where nothing tells."""
     if video.start_s is None or video.end_s is None:
         raise AffcliError(f"{source}: video '{video.video}' has no times (column time_s). Give its rate with --fps.")
     return video.start_s, video.end_s
 
 
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
-def _label_column(table: LogitTable, named: str | None) -> str | None:
-    """The column of labels that counts, by the rules of `scoring.predictor`; None where the logits do."""
-    if table.spans:
-        raise AffcliError(f"{table.name} has a row a span (start, end), not a row a frame. Run affcli vote first.")
-    others = table.carried_schema.names
-    if named is not None and named not in others:
-        raise AffcliError(f"{table.name} has no column '{named}' beside its logits. Correct --label-column.")
-    return named or ("label" if "label" in others and (table.ours or not table.has_logits) else None)
-
-
-def _classes_of_labels(table: LogitTable, column: str | None) -> tuple[str, ...]:
-    """The classes of a table without logits: the eight where they hold all its labels, else its labels, sorted."""
-    assert column is not None  # a table has logits or labels
-    kind = table.carried_schema.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return CLASSES
-    found = {name for rows in table.videos() for name in pc.unique(rows.carried[column]).to_pylist()} - {None, ""}
-    known = {name.lower() for name in CLASSES} | {"-1"}
-    return CLASSES if all(name.strip().lower() in known for name in found) else tuple(sorted(found))
-
-
-def _numbers_of(column: pa.ChunkedArray, classes: tuple[str, ...], where: str) -> Numbers:
-    """Indices into `classes`, -1 for null; class numbers are taken as they are where they fit."""
-    if classes == CLASSES or not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return class_numbers(column, where).astype(np.int64)
-    numbers = pc.index_in(column, value_set=pa.array(classes, column.type))
-    unknown = pc.unique(column.filter(pc.and_(pc.is_null(numbers), pc.is_valid(column)))).to_pylist()
-    if [name for name in unknown if name]:
-        raise AffcliError(f"{where} holds '{unknown[0]}', none of the classes {listed(classes)}.")
-    found: Numbers = pc.fill_null(numbers, NO_LABEL).to_numpy().astype(np.int64)
-    return found
-
-
 # --- the other columns -----------------------------------------------------------------------------------------------
-
-
-def _probabilities(logits: NDArray[np.floating], space: object) -> Floats:
-    """Probabilities [n, C] that sum to 1 in each row: softmaxes, or what the table holds where it holds shares."""
-    if space in ("probabilities", "shares") or (space is None and _are_shares(logits)):
-        shares = np.clip(logits.astype(np.float64), 0, None)
-        total = np.nansum(shares, axis=1, keepdims=True)
-        return shares / np.where(total > 0, total, 1)
-    return np.asarray(in_space(logits, PROBABILITIES), np.float64)
-
-
-def _are_shares(logits: NDArray[np.floating]) -> bool:
-    """Whether a foreign table's numbers are probabilities: from 0 to 1, and nearly all rows sum to 1."""
-    known = logits[~np.isnan(logits).any(axis=1)]
-    if not known.size or known.min() < 0 or known.max() > 1:
-        return False
-    return bool(np.mean(np.abs(known.sum(axis=1) - 1) < 0.02) > 0.9)
 
 
 def _shown(rows: VideoRows, source: str, fps: float | None) -> tuple[Floats, Floats] | None:
@@ -219,6 +185,13 @@ def lengths_s(frame: Numbers, start_s: Floats) -> Floats:
     before = np.concatenate([[np.nan], length[:-1]])
     length = np.where(np.isnan(length), before, length)
     return np.where(np.isnan(length), typical, length)
+
+
+def _speech(carried: pa.Table) -> Floats | None:
+    if "speech" not in carried.column_names or not pa.types.is_floating(carried["speech"].type):
+        return None
+    found: Floats = carried["speech"].cast(pa.float64()).to_numpy()
+    return found
 
 
 def _boxes(carried: pa.Table, source: str) -> Floats | None:

@@ -25,7 +25,8 @@ from transformers import WavLMConfig, WavLMModel
 
 from affcli.features.frame_times import FrameSource
 from affcli.files.inputs import find_inputs
-from affcli.jobs.job import Task, run
+from affcli.jobs.job import Job, run
+from affcli.jobs.table_output import STREAM, TableOutput
 from affcli.media.audio import CONTEXT_S, PIECE_S
 from affcli.media.ffmpeg import executable
 from affcli.models.encoders.audio_encoder import AudioEncoder
@@ -87,12 +88,12 @@ def bare(encoder: AudioEncoder, chosen: devices.Runtime) -> Callable[[], object]
 
 
 def ours(encoder: AudioEncoder, source: FrameSource, path: Path, output: Path) -> Callable[[], object]:
-    task = Task(str(output), AUDIO, audio_schema(encoder.card.size), {}, force=True)
+    table = TableOutput(str(output), AUDIO, audio_schema(encoder.card.size), {})
 
-    def extract(todo, recorder) -> None:  # type: ignore[no-untyped-def]
-        audio_features.extract(encoder, source, todo, recorder, context_s=0.5, advance=lambda inputs, frames: None)
+    def extract(items, parts, advance):  # type: ignore[no-untyped-def]
+        return audio_features.extract(encoder, source, items, parts, stream=STREAM, context_s=0.5, advance=advance)
 
-    return lambda: run(task, find_inputs([path]), extract)
+    return lambda: run(Job(table, force=True), find_inputs([path]), extract, lambda inputs, frames: None)
 
 
 def main(folder: Path) -> bool:

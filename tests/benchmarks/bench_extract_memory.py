@@ -28,8 +28,8 @@ FACE = Path(__file__).parent.parent / "data" / "astronaut.jpg"
 CODE = """
 import sys
 from affcli import cli
-from affcli.jobs import parts
-parts.KEEP_EVERY_S = 2.0
+from affcli.jobs import stream_part
+stream_part.KEEP_EVERY_S = 2.0
 status = cli.run(sys.argv[1:])
 print(open("/proc/self/status").read())
 sys.exit(status)

@@ -22,7 +22,8 @@ from PIL import Image
 from transformers import BeitConfig, BeitModel
 
 from affcli.files.inputs import find_inputs
-from affcli.jobs.job import Task, run
+from affcli.jobs.job import Job, run
+from affcli.jobs.table_output import STREAM, TableOutput
 from affcli.media.faces import FaceDetector
 from affcli.media.ffmpeg import executable
 from affcli.media.showing import Show
@@ -75,12 +76,12 @@ def bare(encoder: VisualEncoder, chosen: devices.Runtime) -> Callable[[], object
 
 def ours(encoder: VisualEncoder, path: Path, output: Path) -> Callable[[], object]:
     show = Show(encoder.preprocessing.fitted, encoder.preprocessing.input_size, "largest", 1)
-    task = Task(str(output), VISUAL, visual_schema(encoder.card.size), {}, force=True)
+    table = TableOutput(str(output), VISUAL, visual_schema(encoder.card.size), {})
 
-    def extract(todo, recorder) -> None:  # type: ignore[no-untyped-def]
-        visual_features.extract(encoder, show, todo, recorder, tracks=False, advance=lambda inputs, frames: None)
+    def extract(items, parts, advance):  # type: ignore[no-untyped-def]
+        return visual_features.extract(encoder, show, items, parts, stream=STREAM, tracks=False, advance=advance)
 
-    return lambda: run(task, find_inputs([path]), extract)
+    return lambda: run(Job(table, force=True), find_inputs([path]), extract, lambda inputs, frames: None)
 
 
 def usual(path: Path, folder: Path, encoder: VisualEncoder) -> Callable[[], object]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+
 from helpers.media_fixtures import astronaut
 
 SMALL = astronaut()[::2, ::2]  # 256 × 256, the face about 60 pixels wide

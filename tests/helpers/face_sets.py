@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -64,4 +68,31 @@ def numbered_folders(folder: Path, names: Sequence[object], *, each: int = 1) ->
     for number, name in enumerate(names):
         for index in range(each):
             picture(folder / str(name) / f"{index}.png", number)
+    return folder
+
+
+def hub_parquet(path: Path, labels: Sequence[object], *, names: Sequence[str] | None = None) -> Path:
+    """A Parquet file of grey pictures (values 0, 1, …) and labels, as the library `datasets` writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [{"bytes": _png(value), "path": f"{value}.png"} for value in range(len(labels))]
+    table = pa.table({"image": pictures, "label": list(labels)})
+    if names is not None:
+        facts = {"info": {"features": {"label": {"names": list(names), "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(facts)})
+    pq.write_table(table, path, row_group_size=2)
+    return path
+
+
+def _png(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def expw_list(folder: Path, lines: Sequence[str]) -> Path:
+    """`label/label.lst`, and `image/origin/` with a picture for each name in it."""
+    (folder / "label").mkdir(parents=True)
+    (folder / "label" / "label.lst").write_text("\n".join([*lines, ""]))
+    for name in {line.split()[0] for line in lines}:
+        picture(folder / "image" / "origin" / name, 50, size=40)
     return folder

@@ -37,7 +37,7 @@ def predictions(**videos: list[int | None]) -> pd.DataFrame:
         for frame, number in enumerate(numbers, start=1):
             logits = dict.fromkeys(CLASSES, np.nan if number is None else 0.0)
             if number is not None:
-                logits[CLASSES[number]] = 1.0
+                logits[CLASSES[number]] = 9.0  # no row sums to 1, as those of probabilities do
             rows.append({"video": video, "frame": frame, **logits})
     return pd.DataFrame(rows)
 

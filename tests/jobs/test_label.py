@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from helpers.extracting import BLANK, SMALL
@@ -21,9 +22,10 @@ from helpers.warm import Warm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affcli.jobs import parts
+from affcli.jobs import stream_part
 from affcli.jobs.label_folder import LabelFolder, table_name
-from affcli.jobs.parts import PartWriter
+from affcli.jobs.stream_part import PartWriter
+from affcli.media.showing import Show
 from affcli.schema import BOX_COLUMNS, CLASSES, metadata_of
 from affcli.views.labelled_video import LabelledVideo
 from affcli.views.summary import summary_row
@@ -37,8 +39,8 @@ DIES = """
 import os, sys
 from pathlib import Path
 from affcli import cli
-from affcli.jobs import parts
-parts.KEEP_EVERY_S = 0
+from affcli.jobs import stream_part
+stream_part.KEEP_EVERY_S = 0
 replace = Path.replace
 Path.replace = lambda one, other: os.kill(os.getpid(), 9) if Path(other).name == "NAME" else replace(one, other)
 cli.main(sys.argv[1:])
@@ -141,13 +143,20 @@ def test_tables_equal_the_chain_of_the_separate_commands(
     affcli("predict", "--model", "model.safetensors", *streams, *slid, "-o", "w.parquet", "--precision", "fp32")
     affcli("vote", "w.parquet", "-o", "v.parquet")
     affcli("smooth", "v.parquet", *smoothed, "-o", "chain.parquet")
-    label("clips", *seen, *slid, *smoothed)
+    label("clips", *seen, *slid, *smoothed, "--any-sound")
     chain, ours = pq.read_table("chain.parquet"), tables(here / "out")
-    assert [name for name in ours.column_names if name not in ("score", *BOX_COLUMNS)] == chain.column_names
+    own = ("speech", "score", *BOX_COLUMNS)
+    assert [name for name in ours.column_names if name not in own] == chain.column_names
+    evidence = pc.or_(ours["face"], ours["audio"]).to_pylist()
     for name in chain.column_names:
         assert ours[name].type == chain[name].type
         if name in CLASSES:
             np.testing.assert_allclose(ours[name].to_numpy(), chain[name].to_numpy(), rtol=0, atol=1e-5)
+        elif name == "label":
+            expected = [
+                label if there else None for label, there in zip(chain[name].to_pylist(), evidence, strict=True)
+            ]
+            assert ours[name].to_pylist() == expected
         else:
             assert ours[name].to_pylist() == chain[name].to_pylist(), name
     visual = pq.read_table("V.parquet")
@@ -193,7 +202,13 @@ def test_the_summary_counts_what_the_tables_hold(here: Path, label: Label) -> No
         assert row["face_share"] == pytest.approx(sum(frame["face"] for frame in frames) / len(frames))
         assert row["sound_share"] == pytest.approx(sum(frame["audio"] for frame in frames) / len(frames))
         assert row["mean_confidence"] == pytest.approx(np.mean([confidence(frame) for frame in frames]), abs=1e-5)
-        assert row["problem"] is None
+        assert row["speech_share"] == 0
+        unsure = [frame for frame in frames if frame["label"] is None]
+        assert row["unsure_s"] == pytest.approx(len(unsure) / 10)
+        assert all(not frame["face"] for frame in unsure)  # nobody speaks in these clips
+    reasons = {row["video"]: row["problem"] for row in summary}
+    assert reasons["nobody"] == "no face in 6 of 6 frames; no speech in the sound"
+    assert reasons["pair"] is None
 
 
 def confidence(frame: dict[str, float]) -> float:
@@ -221,6 +236,19 @@ def test_a_video_without_times_has_labels_and_no_seconds() -> None:
     assert summary_row(labelled([0, 0], None))["longest_non_neutral_label"] is None
 
 
+def test_frames_below_the_least_confidence_have_no_label_and_keep_their_logits(here: Path, label: Label) -> None:
+    label("clips/pair.mkv", output="all")
+    label("clips/pair.mkv", "--min-confidence", 1, output="none")
+    named, unsure = pq.read_table("all/pair.parquet"), pq.read_table("none/pair.parquet")
+    assert named["label"].null_count == 0
+    assert unsure["label"].null_count == 2
+    assert unsure.select(CLASSES) == named.select(CLASSES)
+    assert metadata_of(unsure.schema)["min_confidence"] == 1
+    [row] = pq.read_table("none/summary.parquet").to_pylist()
+    assert (row["unsure_s"], row["longest_label"]) == (pytest.approx(0.2), None)
+    assert row["problem"] == "no speech in the sound; too little confidence in 2 of 2 frames"
+
+
 # --- what inputs lack ------------------------------------------------------------------------------------------------
 
 
@@ -235,9 +263,9 @@ def test_what_can_be_labelled_is_and_each_lack_is_one_line(here: Path, label: La
         "broken.mp4": "not a video or sound file",
         "cut.mkv": "what could be decoded is labelled",
         "neither.mkv": "neither a face nor sound in it: there is nothing to label",
-        "nobody.mkv": "note: clips/nobody.mkv: no face in any frame; its sound alone is labelled",
+        "nobody.mkv": "note: clips/nobody.mkv: no frame is sure enough to be labelled; the summary says why",
         "quiet.mkv": "note: clips/quiet.mkv: no sound in it; its picture alone is labelled",
-        "speech.wav": "note: speech.wav: no picture in it; its sound alone is labelled",
+        "speech.wav": "note: speech.wav: no frame is sure enough to be labelled; the summary says why",
     }
     assert len(said) == len(expected) + 2, said
     for name, text in expected.items():
@@ -246,7 +274,10 @@ def test_what_can_be_labelled_is_and_each_lack_is_one_line(here: Path, label: La
     assert said[-2].startswith("affcli label: 7 videos, ")
     assert said[-1] == "affcli label: 3 of 9 inputs failed or are incomplete."
     rows = {row["video"]: row for row in pq.read_table("out/summary.parquet").to_pylist()}
-    assert list(rows) == ["both", "cut", "nobody", "pair", "quiet", "speech", "two"]
+    assert list(rows) == ["both", "broken", "cut", "neither", "nobody", "pair", "quiet", "speech", "two"]
+    assert [(rows[name]["frames"], rows[name]["duration_s"]) for name in ("broken", "neither")] == [(0, None)] * 2
+    assert "not a video or sound file" in rows["broken"]["problem"]
+    assert rows["neither"]["problem"] == "neither a face nor sound in it: there is nothing to label"
     assert (rows["speech"]["frames"], rows["speech"]["face_share"], rows["speech"]["sound_share"]) == (20, 0, 1)
     assert (rows["quiet"]["sound_share"], rows["nobody"]["face_share"], rows["pair"]["frames"]) == (0, 0, 2)
     assert rows["cut"]["problem"]
@@ -288,7 +319,7 @@ def test_a_file_that_changes_while_it_is_read_has_failed(
     def touched(chain, item, *arguments):  # type: ignore[no-untyped-def]
         if item.video == "pair":
             os.utime(item.path, (1, 1))
-        hear(chain, item, *arguments)
+        return hear(chain, item, *arguments)
 
     monkeypatch.setattr(Chain, "hear", touched)
     assert "clips/pair.mkv: the file changed while it was read" in label("clips", status=3)
@@ -355,9 +386,9 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_bytes(
     from affcli.models.label.chain import Chain
 
     stops = [(PartWriter, "keep", 3), (Chain, "name", 1), (LabelFolder, "write", 2), (Chain, "hear", 2)]
-    for owner, name, number in [*stops, (LabelFolder, "sum_up", 1)]:
+    for owner, name, number in [*stops, (LabelFolder, "gather", 1)]:
         with monkeypatch.context() as patch:
-            patch.setattr(parts, "KEEP_EVERY_S", 0)
+            patch.setattr(stream_part, "KEEP_EVERY_S", 0)
             patch.setattr(owner, name, interrupted(getattr(owner, name), number))
             affcli(*command, "out", status=130)
         assert not (here / "out" / "summary.parquet").exists()
@@ -396,11 +427,13 @@ def test_what_is_done_is_not_done_again(here: Path, label: Label, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "name", interrupted(Chain.name, 3))  # the pictures of the third clip are done by then
         label("clips", status=130)
-    seen = []
-    see = Chain.see
-    monkeypatch.setattr(Chain, "see", lambda chain, items, *rest: (seen.extend(items), see(chain, items, *rest)))
+    shown = []
+    show = Show.__call__
+    monkeypatch.setattr(
+        Show, "__call__", lambda self, item, *rest: (shown.append(item.video), show(self, item, *rest))[1]
+    )
     label("clips")
-    assert [item.video for item in seen] == ["quiet", "two"]
+    assert shown == ["quiet", "two"]
 
 
 def test_unfinished_work_with_other_settings_is_refused_and_replaced_with_force(
@@ -435,7 +468,7 @@ def test_encoders_are_those_that_the_model_names(here: Path, label: Label, affcl
     assert "--audio-model tiny-wavlm" in said
     label("clips", "--audio-model", "ear")
     said = label("clips", "--audio-model", "ear", "--visual-model", "mini", status=1)
-    assert "--visual-model mini: its features have 192 numbers; model.safetensors was trained with tiny-beit" in said
+    assert "--visual-model mini: its features have 1024 numbers; model.safetensors was trained with tiny-beit" in said
 
 
 def test_mini_names_a_photographed_smile_with_nothing_else_given(tmp_path: Path, affcli: Affcli) -> None:

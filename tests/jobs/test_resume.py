@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -20,11 +21,13 @@ from helpers.runners import Extract
 from helpers.warm import Warm
 from PIL import Image
 
-from affcli.errors import AffcliError
+from affcli.errors import BusyError
 from affcli.files.inputs import MediaInput
-from affcli.jobs import chunks, job, parts
+from affcli.jobs import stream_part
 from affcli.jobs.chunks import ChunkWriter, chunks_in
-from affcli.jobs.parts import Parts, PartWriter
+from affcli.jobs.fingerprints import Fingerprints
+from affcli.jobs.parts import About, Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media.hearing import FrameReader, MoreFrames
 from affcli.models.encoders.audio_encoder import AudioEncoder
 
@@ -33,8 +36,8 @@ SCHEMA = pa.schema([pa.field("video", pa.string()), pa.field("frame", pa.int32()
 KEEPS = """
 import sys
 from affcli import cli
-from affcli.jobs import parts
-parts.KEEP_EVERY_S = float(sys.argv[1])
+from affcli.jobs import stream_part
+stream_part.KEEP_EVERY_S = float(sys.argv[1])
 cli.main(sys.argv[2:])
 """
 # The same, and kills itself where a file would get the name NAME.
@@ -65,7 +68,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
                 raise KeyboardInterrupt
             keep(part, state)
 
-        monkeypatch.setattr(parts, "KEEP_EVERY_S", 0)
+        monkeypatch.setattr(stream_part, "KEEP_EVERY_S", 0)
         monkeypatch.setattr(PartWriter, "keep", counted)
 
     return arm
@@ -152,7 +155,7 @@ def test_a_video_that_was_kept_to_its_last_frame_is_only_finished(
 ) -> None:
     write_frames(tmp_path / "x.mkv", [SMALL] * 4)
     visual("x.mkv", output="whole.parquet")
-    monkeypatch.setattr(parts, "KEEP_EVERY_S", 0)
+    monkeypatch.setattr(stream_part, "KEEP_EVERY_S", 0)
     finish = PartWriter.finish
     monkeypatch.setattr(PartWriter, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     visual("x.mkv", status=130)
@@ -225,10 +228,10 @@ def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
     visual("long.mkv", output="whole.parquet")
     command = ("extract-visual", "--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", "V.parquet")
     process = Warm(tmp_path, 0, *command, "long.mkv", code=KEEPS)
-    process.wait_for(lambda: list(tmp_path.glob("V.parquet.parts/*/2.parquet")))
+    process.wait_for(lambda: list(tmp_path.glob("V.parquet.parts/*/features.2.parquet")))
     process.signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    for name in ("7.parquet", "end.json", "V.parquet"):
+    for name in ("features.7.parquet", "features.end.json", "end.json", "V.parquet"):
         process = Warm(tmp_path, 0, *command, "long.mkv", code=DIES.replace("NAME", name))
         assert process.wait() == -signal.SIGKILL, process.said
     visual("long.mkv")
@@ -241,7 +244,7 @@ def test_an_interrupt_says_one_line_and_keeps_what_is_done(tmp_path: Path, tiny_
     write_frames(tmp_path / "long.mkv", two_people(240))  # so long that it is not done before the signal comes
     command = ("extract-visual", "--model", tiny_beit, "--batch-size", 4, "-o", "V.parquet")
     process = Warm(tmp_path, 0, *command, "long.mkv", code=KEEPS)
-    process.wait_for(lambda: list((tmp_path / "V.parquet.parts").glob("*/2.parquet")))
+    process.wait_for(lambda: list((tmp_path / "V.parquet.parts").glob("*/features.2.parquet")))
     process.signal(which)
     time.sleep(0.05)
     process.signal(which)  # the same keypress, as a process in a group gets it
@@ -249,15 +252,22 @@ def test_an_interrupt_says_one_line_and_keeps_what_is_done(tmp_path: Path, tiny_
     assert process.wait() in (128 + which, -which)
     assert process.said.splitlines() == (["affcli extract-visual: interrupted"] if which == signal.SIGINT else [])
     assert not list(tmp_path.glob("V.parquet")) + list(tmp_path.glob(".V.parquet*"))
-    assert list(tmp_path.glob("V.parquet.parts/*/2.parquet"))
+    assert list(tmp_path.glob("V.parquet.parts/*/features.2.parquet"))
 
 
 def test_what_a_killed_process_left_beside_the_output_goes(tmp_path: Path, visual: Extract) -> None:
     write_frames(tmp_path / "a.mkv", [SMALL])
-    for name in (".V.parquet.4711.tmp", ".V.parquet.old.tmp", ".W.parquet.4711.tmp"):
+    mine, digits = [".V.parquet.4711.tmp", ".affcli-0123456789abcdef.tmp"], "0123456789abcdef"
+    for name in (*mine, f".V.parquet.affcli-{digits}.tmp", f".W.csv.affcli-{digits}.tmp"):
         (tmp_path / name).write_text("x")
-    visual("a.mkv")
-    assert sorted(p.name for p in tmp_path.glob(".*")) == [".V.parquet.old.tmp", ".W.parquet.4711.tmp"]
+    (tmp_path / "held").write_text("x")
+    (tmp_path / f".L.affcli-{digits}.tmp").symlink_to(tmp_path / "held")
+    with (tmp_path / f".X.affcli-{digits}.tmp").open("wb") as live:
+        fcntl.flock(live, fcntl.LOCK_EX)
+        visual("a.mkv")
+    kept = [*mine, f".L.affcli-{digits}.tmp", f".X.affcli-{digits}.tmp"]
+    assert sorted(p.name for p in tmp_path.glob(".*")) == sorted(kept)
+    assert (tmp_path / "held").read_text() == "x"
 
 
 # --- what is not reused ----------------------------------------------------------------------------------------------
@@ -291,36 +301,39 @@ def test_a_file_that_changes_while_it_is_read_has_failed(
 ) -> None:
     for name in ("a.mkv", "b.mkv"):
         write_frames(tmp_path / name, [SMALL] * 4)
-    finish = job.Recorder.finish
+    has_changed = Parts.has_changed
 
-    def late(recorder: job.Recorder, item: MediaInput, problem: str | None) -> None:
+    def late(opened: Parts, item: MediaInput) -> bool:
         if item.video == "a":
             with item.path.open("ab") as file:
                 file.write(b"x" * grow)
             os.utime(item.path)
-        finish(recorder, item, problem)
+        return has_changed(opened, item)
 
-    monkeypatch.setattr(job.Recorder, "finish", late)
+    monkeypatch.setattr(Parts, "has_changed", late)
     said = visual("a.mkv", "b.mkv", status=3)
     assert said.splitlines()[0] == "affcli extract-visual: a.mkv: the file changed while it was read"
     assert column(tmp_path / "V.parquet", "video") == ["b"] * 4
-    monkeypatch.setattr(job.Recorder, "finish", finish)
+    monkeypatch.setattr(Parts, "has_changed", has_changed)
     visual("a.mkv", "b.mkv", "--update")
     assert column(tmp_path / "V.parquet", "video") == ["a"] * 4 + ["b"] * 4
 
 
 def test_a_damaged_chunk_and_those_after_it_are_not_used(tmp_path: Path) -> None:
+    after = ""
     for number in (1, 2, 3):
-        writer = ChunkWriter(tmp_path, number, SCHEMA)
+        writer = ChunkWriter(tmp_path, "x", number, SCHEMA)
         writer.write("a", pa.table([["a"], [number]], schema=SCHEMA))
-        writer.finish({"row": number})
-    assert [chunk.state for chunk in chunks_in(tmp_path)] == [{"row": 1}, {"row": 2}, {"row": 3}]
-    (tmp_path / "2.parquet").write_bytes((tmp_path / "2.parquet").read_bytes()[:-20])
-    (tmp_path / ".4.123").write_text("half-written")
-    kept = chunks_in(tmp_path)
-    assert [chunk.state for chunk in kept] == [{"row": 1}]
-    chunks.keep_only(tmp_path, kept)
-    assert [path.name for path in tmp_path.iterdir()] == ["1.parquet"]
+        after = writer.finish({"row": number}, after=after).digest
+    found, damaged = chunks_in(tmp_path, "x")
+    assert ([chunk.state for chunk in found], damaged) == ([{"row": 1}, {"row": 2}, {"row": 3}], False)
+    whole = (tmp_path / "x.2.parquet").read_bytes()
+    (tmp_path / "x.2.parquet").write_bytes(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
+    (tmp_path / ".x.4.parquet.0123456789abcdef.tmp").write_text("half-written")
+    found, damaged = chunks_in(tmp_path, "x")
+    assert ([chunk.state for chunk in found], damaged) == ([{"row": 1}], True)
+    assert PartWriter(tmp_path, "x", SCHEMA).states == [{"row": 1}]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.1.json", "x.1.parquet"]
 
 
 # --- processes that meet ---------------------------------------------------------------------------------------------
@@ -329,19 +342,28 @@ def test_a_damaged_chunk_and_those_after_it_are_not_used(tmp_path: Path) -> None
 def test_two_processes_do_not_make_one_table(tmp_path: Path, visual: Extract) -> None:
     write_frames(tmp_path / "a.mkv", [SMALL])
     code = """
-import sys, time, pyarrow as pa
-from affcli.jobs.parts import Parts
-parts = Parts(sys.argv[1], {"kind": "x"}, pa.schema([]))
+import sys, time
+from pathlib import Path
+from affcli.jobs.fingerprints import Fingerprints
+from affcli.jobs.parts import About, Parts
+parts = Parts(Path(sys.argv[1]), Fingerprints())
+with parts.alone():
+    parts.join()
+    parts.agree_on(About({"kind": "x"}, "these", False))
 print("here", flush=True)
 time.sleep(60)
 """
-    command = [sys.executable, "-c", code, str(tmp_path / "V.parquet")]
+    command = [sys.executable, "-c", code, str(tmp_path / "V.parquet.parts")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     assert "another process is at work here with other settings" in visual("a.mkv", status=1)
-    with pytest.raises(AffcliError, match="another process is making it"):
-        Parts(str(tmp_path / "V.parquet"), {"kind": "x"}, SCHEMA)
+    with Parts(tmp_path / "V.parquet.parts", Fingerprints()) as opened, opened.alone():
+        opened.join()
+        assert not opened.first
+        with pytest.raises(BusyError, match="on other inputs"):
+            opened.agree_on(About({"kind": "x"}, "those", False))
+        opened.agree_on(About({"kind": "x"}, "these", False))
     process.kill()
     process.wait()
     visual("a.mkv")
@@ -384,9 +406,9 @@ def test_an_output_folder_that_may_not_be_written_is_one_line(
 
 def test_the_clock_says_when_a_chunk_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = SimpleNamespace(monotonic=lambda: clock_s)
-    monkeypatch.setattr(parts, "time", now)
+    monkeypatch.setattr(stream_part, "time", now)
     clock_s = 100.0
-    part = PartWriter(tmp_path / "x", "", "", SCHEMA)
+    part = PartWriter(tmp_path, "x", SCHEMA)
     clock_s = 129.9
     assert not part.due
     clock_s = 130.0

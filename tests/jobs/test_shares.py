@@ -9,19 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.extracting import SMALL, column
+from helpers.extracting import SMALL
 from helpers.media_fixtures import write_frames
 from helpers.runners import Extract
 from helpers.warm import TORCHRUN, Warm, two_ranks
-from hypothesis import given
-from hypothesis import strategies as st
 
 from affcli.errors import UsageError
-from affcli.files.inputs import MediaInput, find_inputs
 from affcli.jobs.shares import Share
-from affcli.models.extract import visual_features
-from affcli.schema import metadata_of
-from affcli.tables.reader import TableReader
 
 
 @pytest.fixture
@@ -44,19 +38,6 @@ def same(folder: Path, one: str, other: str) -> bool:
     return (folder / one).read_bytes() == (folder / other).read_bytes()
 
 
-@given(st.lists(st.integers(0, 1000), max_size=30), st.integers(1, 5))
-def test_every_input_is_in_one_share_and_no_share_has_more_than_one_input_too_much(sizes: list[int], size: int) -> None:
-    inputs = [MediaInput(f"v{number:02}", Path(f"v{number}"), "file") for number in range(len(sizes))]
-    bytes_of = {item: sizes[number] for number, item in enumerate(inputs)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("affcli.jobs.shares._size", bytes_of.__getitem__)
-        shares = [Share(rank, size).of(inputs) for rank in range(size)]
-    assert sorted(item.video for share in shares for item in share) == [item.video for item in inputs]
-    assert all(share == sorted(share, key=lambda item: item.video) for share in shares)
-    loads = [sum(max(1, bytes_of[item]) for item in share) for share in shares]
-    assert max(loads) - min(loads) <= max([*sizes, 1])
-
-
 def test_ranks_that_make_no_sense_are_wrong_usage() -> None:
     assert Share.given_by({}) == Share(0, 1)
     assert Share.given_by({"RANK": "1", "WORLD_SIZE": "3"}) == Share(1, 3)
@@ -65,84 +46,51 @@ def test_ranks_that_make_no_sense_are_wrong_usage() -> None:
             Share.given_by({"RANK": rank, "WORLD_SIZE": size})
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_the_last_process_writes_the_table(
-    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[int, int]
+HOLDS = """
+import os, sys, time
+from pathlib import Path
+from affcli.files.inputs import find_inputs
+from affcli.jobs.parts import Parts
+take = Parts.take
+
+def taken(parts, item):
+    if not take(parts, item):
+        return False
+    if item.video == "c":  # and works on it for ever
+        Path("holds").touch()
+        time.sleep(600)
+    return True
+
+Parts.take = taken
+from affcli.cli import main
+main()
+"""
+
+
+def test_a_process_does_what_no_other_works_on_and_the_last_one_completes_the_output(
+    tmp_path: Path, visual: Extract, clips: Path, tiny_beit: Path
 ) -> None:
     visual("clips", output="one.parquet", status=3)
-    as_rank(monkeypatch, order[0])
+    arguments = ("--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", "V.parquet", "clips")
+    other = Warm(tmp_path, "extract-visual", *arguments, code=HOLDS)
+    other.wait_for((tmp_path / "holds").exists)
     said = visual("clips")
-    assert f"share {order[0] + 1} of 2 is done" in said
+    assert re.search(r"\d inputs? (is|are) left to other processes, the last of which completes V\.parquet", said)
     assert not (tmp_path / "V.parquet").exists()
-    as_rank(monkeypatch, order[1])
-    said += visual("clips", status=3)
-    assert said.count("bad.mp4: not a video") == 1
+    other.signal(signal.SIGKILL)
+    other.wait()
+    assert "going on with unfinished work" in visual("clips", status=3)
     assert same(tmp_path, "V.parquet", "one.parquet")
     assert not (tmp_path / "V.parquet.parts").exists()
-    as_rank(monkeypatch, order[0])
-    assert "nothing to do" in visual("clips", status=3)
-
-
-def test_a_rank_that_died_is_started_again(
-    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    visual("clips", output="one.parquet", status=3)
-    extract = visual_features.extract
-
-    def dying(*arguments: object, **more: object) -> None:
-        raise KeyboardInterrupt
-
-    as_rank(monkeypatch, 1)
-    monkeypatch.setattr(visual_features, "extract", dying)
-    visual("clips", status=130)
-    monkeypatch.setattr(visual_features, "extract", extract)
-    as_rank(monkeypatch, 0)
-    assert re.search(r"V\.parquet is written when \d inputs? of other processes are done", visual("clips"))
-    as_rank(monkeypatch, 1)
-    visual("clips", status=3)
-    assert same(tmp_path, "V.parquet", "one.parquet")
-
-
-def test_more_processes_than_inputs(
-    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for rank in (2, 0, 1):
-        as_rank(monkeypatch, rank, 3)
-        visual("clips/a.mkv")
-    assert column(tmp_path / "V.parquet", "frame") == [1, 2, 3, 4, 5, 6]
-
-
-def test_failures_alone_are_exit_1_for_the_last_process(
-    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (clips / "worse.mp4").write_text("")
-    as_rank(monkeypatch, 0)
-    visual("clips/bad.mp4", "clips/worse.mp4")
-    as_rank(monkeypatch, 1)
-    assert "none of the inputs" in visual("clips/bad.mp4", "clips/worse.mp4", status=1)
-    assert not list(tmp_path.glob("V.parquet*"))
-
-
-def test_new_inputs_are_added_by_several_processes_too(
-    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    visual("clips", output="one.parquet", status=3)
-    visual("clips/b.mkv")
-    for rank, status in ((0, 0), (1, 3)):
-        as_rank(monkeypatch, rank)
-        visual("clips", "--update", status=status)
-    assert same(tmp_path, "V.parquet", "one.parquet")
 
 
 def test_under_torchrun_bad_inputs_are_no_death_and_one_process_speaks(
     tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    as_rank(monkeypatch, 0)
-    visual("clips")
     as_rank(monkeypatch, 1)
     said = visual("clips").splitlines()
-    assert "1 of 4 inputs failed or are incomplete. (Status 0" in said[-1]
+    assert "1 of 4 inputs failed or are incomplete. (Exit status 0" in said[-1]
     assert visual("clips") == ""
     as_rank(monkeypatch, 0)
     assert "nothing to do" in visual("clips")
@@ -155,28 +103,7 @@ def test_an_output_is_not_replaced_by_several_processes(
     visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_rank(monkeypatch, 0)
-    assert "--force and several processes" in visual("clips", "--force", status=2)
-
-
-def test_a_file_that_changes_is_named_by_its_own_process_and_known_to_the_other(
-    tmp_path: Path, visual: Extract, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from affcli.jobs.job import Recorder
-
-    finish = Recorder.finish
-
-    def late(recorder: Recorder, item: MediaInput, problem: str | None) -> None:
-        if item.video == "a":
-            os.utime(item.path)
-        finish(recorder, item, problem)
-
-    monkeypatch.setattr(Recorder, "finish", late)
-    said = []
-    for rank, status in ((0, 0), (1, 3)):
-        as_rank(monkeypatch, rank)
-        said += visual("clips", status=status).splitlines()
-    assert sum("a.mkv: the file changed while it was read" in line for line in said) == 1
-    assert metadata_of(TableReader(str(tmp_path / "V.parquet")).schema)["failed"].keys() == {"a", "bad"}
+    assert "--force cannot be used with several processes" in visual("clips", "--force", status=2)
 
 
 @pytest.mark.parametrize("command", ["extract-visual", "extract-audio"])
@@ -226,10 +153,3 @@ def children(parent: int) -> list[int]:
 
 def cmdline(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def test_inputs_are_shared_by_their_size(tmp_path: Path) -> None:
-    for name, size in (("a", 5), ("b", 100), ("c", 60), ("d", 50)):
-        (tmp_path / f"{name}.mp4").write_bytes(b"x" * size)
-    inputs = find_inputs([tmp_path])
-    assert [[item.video for item in Share(rank, 2).of(inputs)] for rank in (0, 1)] == [["a", "b"], ["c", "d"]]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.errors import AffcliError
-from affcli.labels.reader import read_labels
+from affcli.errors import AffcliError, LabelError
+from affcli.labels.reader import LabelOptions, read_labels
 from affcli.schema import CLASSES
 
 HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
@@ -100,10 +100,16 @@ def test_a_line_that_is_no_class_number_is_named_with_file_and_line(tmp_path, li
     assert complaint(tmp_path) == f"{file}, line 4: {shown} where a class number from -1 to 7 should stand."
 
 
-def test_classes_in_another_order_are_refused(tmp_path):
-    (tmp_path / "clip.txt").write_text(",".join(sorted(CLASSES)) + "\n0\n")
-    assert "another order" in complaint(tmp_path)
-    assert "another order" in complaint(tmp_path / "clip.txt")
+def test_the_header_says_which_class_a_number_is(tmp_path):
+    (tmp_path / "clip.txt").write_text(",".join(sorted(CLASSES)) + "\n0\n-1\n4\n")
+    assert labels_of(tmp_path) == labels_of(tmp_path / "clip.txt") == {"clip": [1, -1, 0]}
+
+
+@pytest.mark.parametrize("header", ["Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise", "valence,arousal"])
+def test_a_label_file_of_other_classes_gets_the_same_line_as_its_folder(tmp_path, header):
+    (tmp_path / "clip.txt").write_text(f"{header}\n1\n")
+    assert complaint(tmp_path) == complaint(tmp_path / "clip.txt")
+    assert f"not an EXPR label file: the first line is '{header}'" in complaint(tmp_path)
 
 
 def test_labels_of_another_challenge_are_refused_by_their_header(tmp_path):
@@ -122,7 +128,7 @@ def test_the_parent_of_label_folders_names_them(tmp_path):
 
 def test_a_folder_without_labels_says_what_was_found(tmp_path):
     (tmp_path / "clip.mp4").touch()
-    assert complaint(tmp_path).endswith("no label files (one .txt a video) in it; found clip.mp4.")
+    assert complaint(tmp_path).endswith("no label files (one .txt per video) in it; found clip.mp4.")
 
 
 def test_a_missing_folder_and_an_empty_file_are_named(tmp_path):
@@ -170,9 +176,9 @@ def test_null_and_minus_one_are_not_annotated(tmp_path, empty):
     [
         ({"label": [3, 9, 0]}, "column 'label' holds 9, not a class number from -1 to 7"),
         ({"label": [3, 0.5, 0]}, "holds 0.5, not a class number"),
-        ({"label": ["Fear", "Contempt", "Other"]}, "holds 'Contempt', none of the classes Neutral, Anger"),
+        ({"label": ["Fear", "Pride", "Other"]}, "holds 'pride', none of the classes Neutral, Anger"),
         ({"frame": [2, 0, 1]}, "frame 0 in labels; frames are numbered from 1"),
-        ({"frame": [2.5, 3, 1]}, "column 'frame' must hold whole numbers"),
+        ({"frame": [2.5, 3, 1]}, "column 'frame' holds double, not whole numbers"),
         ({"frame": [2, 1, 1]}, "video 'a', frame 1 has more than one label"),
         ({"frame": [2, 3, 1_700_000_000]}, "must hold frame numbers"),
     ],
@@ -229,3 +235,52 @@ def test_a_bad_line_of_a_submission_is_named(tmp_path, line, words):
 def test_a_submission_without_frames_is_refused(tmp_path):
     (tmp_path / "p.txt").write_text(f"image_location,{HEADER}\n")
     assert "no frames" in complaint(tmp_path / "p.txt")
+
+
+# --- labels as tolerant as predictions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frame": ["00002", "00003", "00001"]},
+        {"frame": [2.0, 3.0, 1.0]},
+        {"frame": ["2.0", "3.0", "1"]},
+        {"label": ["3.0", "7", "0.0"]},
+        {"label": ["fearful", "contempt", "neutrality"]},
+    ],
+)
+def test_labels_are_read_however_tools_write_them(tmp_path, changes):
+    ROWS.assign(**changes).to_csv(tmp_path / "l.csv", index=False)
+    assert labels_of(tmp_path / "l.csv") == EXPECTED
+    ROWS.assign(**changes).to_parquet(tmp_path / "l.parquet")
+    assert labels_of(tmp_path / "l.parquet") == EXPECTED
+
+
+@pytest.mark.parametrize("missing", ["NA", "", "nan", "None", "-1"])
+def test_what_people_write_for_no_label_is_none(tmp_path, missing):
+    ROWS.assign(label=["Fear", missing, "Neutral"]).to_csv(tmp_path / "l.csv", index=False)
+    assert labels_of(tmp_path / "l.csv") == {"a": [0, -1, -1], "b": [-1, 3]}
+
+
+def test_rows_without_a_frame_are_left_out(tmp_path):
+    ROWS.assign(frame=["2", "NA", "1"]).to_csv(tmp_path / "l.csv", index=False)
+    assert labels_of(tmp_path / "l.csv") == {"a": [0], "b": [-1, 3]}
+
+
+def test_frames_that_count_from_0_are_moved(tmp_path):
+    options = LabelOptions(frame_offset=1)
+    ROWS.assign(frame=ROWS["frame"] - 1).to_csv(tmp_path / "l.csv", index=False)
+    assert "--label-frame-offset 1" in complaint(tmp_path / "l.csv")
+    found = read_labels(str(tmp_path / "l.csv"), options)
+    assert {name: one.labels.tolist() for name, one in found.items()} == EXPECTED
+    (tmp_path / "clip.txt").write_text(f"{HEADER}\n3\n4\n")
+    assert read_labels(str(tmp_path / "clip.txt"), options)["clip"].labels.tolist() == [-1, 3, 4]
+    with pytest.raises(LabelError, match="before frame 1"):
+        read_labels(str(tmp_path / "clip.txt"), LabelOptions(frame_offset=-1))
+
+
+def test_a_table_with_a_byte_order_mark_is_read(tmp_path):
+    text = ROWS.to_csv(index=False)
+    (tmp_path / "l.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert labels_of(tmp_path / "l.csv") == EXPECTED

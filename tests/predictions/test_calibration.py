@@ -142,7 +142,7 @@ def test_offsets_for_other_classes_or_numbers_are_refused():
     offsets.check(("B", "A"), "probabilities")
     with pytest.raises(AffcliError, match="for the classes A, B, not B, C"):
         offsets.check(("B", "C"), "probabilities")
-    with pytest.raises(AffcliError, match="was fitted to probabilities, and would be added to logits"):
+    with pytest.raises(AffcliError, match="fitted to probabilities, but these numbers are logits"):
         offsets.check(("A", "B"), "logits")
 
 

@@ -196,7 +196,8 @@ def test_the_eight_are_taken_wherever_they_stand_and_said_nothing_of(
 ) -> None:
     file = save_row(tmp_path / "t.parquet", valence=0.5, **dict.fromkeys(sorted(CLASSES), 1.0), other=2.0)
     assert classes_of(file) == CLASSES
-    assert "taken" not in caplog.text
+    assert "taken from" not in caplog.text
+    assert "left out: valence, other" in caplog.text
 
 
 def test_else_the_floating_point_columns_are_taken_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -243,7 +244,7 @@ def test_frame_zero_names_the_offset_that_helps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"video": None}, r"no column 'video' \(columns: frame, Neutral.*--video-column"),
+        ({"video": None, "clip": VIDEOS}, r"no column 'video' \(columns: clip, frame, Neutral.*--video-column"),
         ({"frame": None}, r"no column 'frame' .*--frame-column"),
         ({"video": ["a", None, "b", "c", "d", "e"]}, "column 'video' is empty"),
         ({"frame": [1, None, 2, 3, 4, 5]}, "column 'frame' is empty in 1 row"),

@@ -35,6 +35,7 @@ def write(file: Path, rows: Sequence[Row], **columns: object) -> str:
 
 def voted(*sources: str, names: ColumnNames | None = None, **options: object) -> pa.Table:
     with ExitStack() as files:
+        names = names or ColumnNames(space="logits")  # whatever they look like
         tables = [files.enter_context(LogitTable(source, columns=names, carry=PER_FRAME)) for source in sources]
         vote = Vote(tables, **options)  # type: ignore[arg-type]
         frames = [rows.cast(vote.schema) for rows in vote.frames()]
@@ -237,7 +238,12 @@ def test_weights_that_make_no_mean_are_wrong_usage(tmp_path: Path, weights: list
         voted(table, table, weights=weights)
 
 
-def test_labels_alone_cannot_be_averaged(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"video": ["x"], "frame": [1], "label": ["A"]}), tmp_path / "1.parquet")
-    with pytest.raises(AffcliError, match="no logits"):
-        voted(str(tmp_path / "1.parquet"))
+def test_rows_with_only_a_label_vote_for_it(tmp_path: Path) -> None:
+    rows = {"video": ["x"] * 3, "frame": [1, 1, 2], "label": ["B", "A", None]}
+    pq.write_table(pa.table(rows), tmp_path / "1.parquet")
+    table = voted(str(tmp_path / "1.parquet"))
+    assert table.select(["A", "B", "votes", "label"]).to_pylist() == [
+        {"A": 0.5, "B": 0.5, "votes": 2, "label": "A"},
+        {"A": None, "B": None, "votes": 0, "label": None},
+    ]
+    assert metadata_of(table.schema)["space"] == "shares"

@@ -73,7 +73,6 @@ class EncoderFolder:
     def remove_parts(self, *, pictures: bool) -> None:
         """Removes what unfinished work has left beside the folder; with `pictures`, the decoded ones too."""
         Path(f"{self.name}.unfinished").unlink(missing_ok=True)
-        for name in (self.name, f"{self.name}.unfinished"):
-            remove_leftovers(name)
+        remove_leftovers(Path(self.name).parent)
         if pictures:
             shutil.rmtree(self.pictures, ignore_errors=True)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from affcli.console import terminal
 from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
-from affcli.jobs import job
 from affcli.jobs.shares import Share
 from affcli.media.track_choice import TrackChoice
+
+if TYPE_CHECKING:
+    from affcli.jobs import job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 POSITIVE = click.FloatRange(0, min_open=True)
+
+_BEGAN = "affcli.began"  # when the command began, in seconds of the clock that the last line reads
 
 _INPUTS = (
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
@@ -42,7 +46,7 @@ _VIDEO_TRACK = click.option(
     "--video-track",
     type=click.IntRange(1),
     metavar="N",
-    help="Which picture track of files that have several.  [default: the default-flagged, else the longest]",
+    help="Video track to use in files with several.  [default: the default-flagged, else the longest]",
 )
 
 
@@ -63,7 +67,7 @@ _AUDIO_TRACK = click.option(
     default="first",
     show_default=True,
     metavar="N|first|loudest",
-    help="Which sound track of files that have several.",
+    help="Audio track to use in files with several.",
 )
 
 
@@ -102,6 +106,7 @@ def encoder_options(default: str, what: str, *, mini: str) -> Callable[[Command]
 
 def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
     """The inputs that INPUT... and --from-file name. From here on, notes come from one process of torchrun's only."""
+    click.get_current_context().meta[_BEGAN] = time.perf_counter()
     if not Share.given_by().speaks:
         terminal.mute_notes()
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
@@ -114,55 +119,61 @@ def _listed(from_file: str | None, *, nul: bool) -> list[str]:
     return [] if from_file is None else read_names(from_file, nul=nul)
 
 
-def run(
-    task: job.Task,
-    inputs: Sequence[MediaInput],
-    extract: Callable[[Sequence[MediaInput], job.Recorder, Callable[[int, int], None]], None],
-    *,
-    command: str,
-) -> None:
-    """Runs the task with a progress line and says what was made; raises PartialError where some inputs failed."""
-    share = Share.given_by()
-    if task.force and share.size > 1:
+def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command: str, result: str, rows: str) -> None:
+    """Runs the job with a progress line and says what was made; raises PartialError where some inputs failed.
+
+    `result` is the file to look at, `rows` what its rows are called.
+    """
+    from affcli.jobs import job
+
+    share, frames = Share.given_by(), 0
+    if to_do.force and share.size > 1:
         raise UsageError(
             "--force cannot be used with several processes, which could not tell a new output from the old one. "
             "Remove the output instead."
         )
-    began, frames = time.perf_counter(), 0
-    with terminal.counting(command, len(share.of(inputs)), shown=share.rank == 0) as counter:
+    began_s = time.perf_counter()
+    with terminal.counting(command, len(inputs), shown=share.rank == 0) as counter:
 
         def advance(videos: int, more: int) -> None:
             nonlocal frames
             frames += more
             counter.advance(videos, frames=more)
 
-        summary = job.run(task, inputs, lambda todo, recorder: extract(todo, recorder, advance), share)
-    seconds = time.perf_counter() - began
-    speed = f"{seconds:.1f} s; {frames / seconds:.1f} frames/s" if frames else "no new frames"
+        summary = job.run(to_do, inputs, work, advance)
+    now_s = time.perf_counter()
+    rate = f"{frames / (now_s - began_s):.1f} frames/s" if frames else "no new frames"
+    speed = f"{now_s - click.get_current_context().meta[_BEGAN]:.1f} s; {rate}"
     if summary.outcome == "nothing to do":
         if not share.speaks:
             return
-        terminal.say(
-            f"nothing to do: {task.output} {'holds all readable inputs' if summary.failed else 'is complete'}."
-        )
-    elif summary.outcome == "share done":
-        terminal.say(_share_done(share, summary.left, task.output, speed))
+        terminal.say(f"nothing to do: {to_do.output.name} {_how_complete(summary)}.")
+    elif summary.outcome == "left to others":
+        terminal.say(_left_to_others(summary, to_do.output.name, speed))
     else:
-        terminal.say(f"{counted(summary.videos, 'video')}, {counted(summary.rows, 'row')} → {task.output} ({speed})")
+        terminal.say(f"{counted(summary.videos, 'video')}, {counted(summary.rows, rows)} → {result} ({speed})")
+    _tell_of_failures(summary, share)
+
+
+def _how_complete(summary: job.Summary) -> str:
+    return "holds all readable inputs" if summary.failed else "is complete"
+
+
+def _left_to_others(summary: job.Summary, output: str, speed: str) -> str:
+    """What a process says that ends before others do: the last one completes the output."""
+    if not summary.left:
+        return f"done ({speed}); another process completed {output}."
+    are = "is" if summary.left == 1 else "are"
+    return (
+        f"done ({speed}); {counted(summary.left, 'input')} {are} left to other processes, the last of which completes "
+        f"{output}."
+    )
+
+
+def _tell_of_failures(summary: job.Summary, share: Share) -> None:
     if troubled := [*summary.failed, *summary.incomplete]:
         again = " Try them again with --update." if summary.outcome == "nothing to do" else ""
-        text = f"{len(troubled)} of {counted(len(inputs), 'input')} failed or are incomplete.{again}"
+        text = f"{len(troubled)} of {counted(summary.inputs, 'input')} failed or are incomplete.{again}"
         if not share.by_torchrun:
             raise PartialError(text)
         terminal.error(f"{text} (Exit status 0, because torchrun treats any other as a crash.)")
-
-
-def _share_done(share: Share, left: int, output: str, speed: str) -> str:
-    """What a process says that ends before others do: the last one writes the table."""
-    are = "is" if left == 1 else "are"
-    others = (
-        f"{output} is written when {counted(left, 'input')} of other processes {are} done"
-        if left
-        else "all shares are done"
-    )
-    return f"share {share.rank + 1} of {share.size} is done ({speed}); {others}."

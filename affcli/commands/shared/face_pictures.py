@@ -45,7 +45,8 @@ _OPTIONS = (
         metavar="KIND=DIR",
         multiple=True,
         callback=_specs,
-        help="Static: a face set; KIND is rafdb, ferplus, affectnet or folder (one sub-folder per class). Repeatable.",
+        help="Static: a face set; KIND is rafdb, ferplus, fer2013, affectnet, expw, parquet (images and labels, as the "
+        "Hugging Face hub has them) or folder (one sub-folder per class). Repeatable.",
     ),
     click.option("--frames", metavar="DIR", help="Domain: folder with one folder of numbered face images per video."),
     click.option("--labels", metavar="DIR", help="Domain: labels of the videos; one .txt per video, or a table."),

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import FaceSetError, listed
 from affcli.facesets.listing import HELD_OUT, OTHER, TRAIN, Origin, Shelf
 from affcli.facesets.readers import class_folders, searching
 from affcli.schema import CLASSES
@@ -36,7 +36,7 @@ _LOOKED_FOR: Final = "training.csv, or folders images/ and annotations/, or fold
 def read(folder: Path, name: str) -> Shelf:
     """As `training.csv` and `validation.csv`, as `images/` beside `annotations/`, or as folders 0 to 7.
 
-    Raises AffcliError where none of these is there, or a label is no number from 0 to 10.
+    Raises FaceSetError where none of these is there, or a label is no number from 0 to 10.
     """
     shelf = Shelf(name)
     lists = {part: path for part, names in _LISTS.items() if (path := searching.find_file(folder, names))}
@@ -62,7 +62,7 @@ def _add_listed(shelf: Shelf, part: str, path: Path, folder: Path) -> None:
     for number, row in _rows(path):
         expression = row[_EXPRESSION].strip()
         if expression not in _CLASS_OF:
-            raise AffcliError(f"{path}, row {number}: expression '{expression}', not a number from 0 to 10.")
+            raise FaceSetError(f"{path}, row {number}: expression '{expression}', not a number from 0 to 10.")
         target = _CLASS_OF[expression]
         picture = top / row[_PATH]
         if target is None:
@@ -82,13 +82,13 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         if _EXPRESSION in header:
             named = next((name for name in _PATHS if name in header), None)
             if named is None:
-                raise AffcliError(f"{path}: no column holds the pictures' paths ({_PATH}; columns: {listed(header)}).")
+                raise FaceSetError(f"{path}: no column holds the pictures' paths ({_PATH}; columns: {listed(header)}).")
             header[header.index(named)] = _PATH
         elif len(first) >= len(_COLUMNS) and first[_COLUMNS.index(_EXPRESSION)].strip() in _CLASS_OF:
             header = list(_COLUMNS)
             yield 1, dict(zip(header, first, strict=False))
         else:
-            raise AffcliError(f"{path}: has no column 'expression' (columns: {listed(header)}).")
+            raise FaceSetError(f"{path}: has no column 'expression' (columns: {listed(header)}).")
         for number, fields in enumerate(reader, start=2):
             if fields:
                 yield number, {_EXPRESSION: "", _PATH: "", **dict(zip(header, fields, strict=False))}
@@ -100,7 +100,9 @@ def _top(path: Path, folder: Path) -> Path:
     for top in searching.folders_from(folder, 2):
         if any(name and (top / name).is_file() for name in names):
             return top
-    raise AffcliError(f"{path}: looked for {names[0] if names else 'pictures'} in every folder of {folder}: not there.")
+    raise FaceSetError(
+        f"{path}: looked for {names[0] if names else 'pictures'} in every folder of {folder}: not there."
+    )
 
 
 def _box(row: Mapping[str, str]) -> tuple[int, int, int, int] | None:
@@ -144,7 +146,7 @@ def _expression(path: Path) -> str:
     try:
         expression = str(np.load(path, allow_pickle=False).item())
     except (OSError, ValueError, EOFError) as error:
-        raise AffcliError(f"{path}: not an annotation of one expression ({error}).") from error
+        raise FaceSetError(f"{path}: not an annotation of one expression ({error}).") from error
     if expression not in _CLASS_OF:
-        raise AffcliError(f"{path}: expression '{expression}', not a number from 0 to 10.")
+        raise FaceSetError(f"{path}: expression '{expression}', not a number from 0 to 10.")
     return expression

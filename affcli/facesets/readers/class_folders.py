@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from affcli.errors import AffcliError, listed
-from affcli.facesets.listing import OTHER, TRAIN, Origin, Shelf
+from affcli.class_words import CLASS_OF_WORD, class_of, counted_as_other, number_of
+from affcli.errors import FaceSetError, listed
+from affcli.facesets.listing import TRAIN, Origin, Shelf
 from affcli.facesets.readers import searching
 from affcli.schema import CLASSES
 
-# How face sets and people spell the eight classes.
-_SPELLINGS: Final = {
-    **{name.lower(): number for number, name in enumerate(CLASSES)},
-    **dict.fromkeys(("angry",), CLASSES.index("Anger")),
-    **dict.fromkeys(("disgusted",), CLASSES.index("Disgust")),
-    **dict.fromkeys(("fearful", "afraid"), CLASSES.index("Fear")),
-    **dict.fromkeys(("happy",), CLASSES.index("Happiness")),
-    **dict.fromkeys(("sad",), CLASSES.index("Sadness")),
-    **dict.fromkeys(("surprised",), CLASSES.index("Surprise")),
-    **dict.fromkeys(("contempt",), OTHER),
-}
+log = logging.getLogger(__name__)
+
+# What stands before or after the word in names of folders: `1_Surprise`, `surprise-2`, `05. Happy`.
+_NUMBER: Final = re.compile(r"^\d+[\s._-]*(?=\D)|(?<=\D)[\s._-]*\d+$")
 
 
 def read(folder: Path, name: str) -> Shelf:
-    """One sub-folder a class, named by class in any case; these may stand in `train`, `val` and `test` folders.
+    """One sub-folder for each class, named by any of its words (`class_words`), with or without a number.
 
-    Raises AffcliError for a folder whose name is no class, and where there are no pictures.
+    These may stand in `train`, `val` and `test` folders. Raises FaceSetError for a folder whose name is no class, and
+    where there are no pictures.
     """
     shelf = Shelf(name)
     for part, inside in searching.parts_of(_top(folder)).items():
         names = searching.entries(inside)[0]
-        unknown = [one for one in names if one.lower() not in _SPELLINGS]
+        unknown = [one for one in names if class_number(one) is None]
         if unknown or not names:
-            looked_for = f"one folder a class, named {listed(CLASSES)}"
-            raise AffcliError(f"--data folder={inside}: looked for {looked_for}; found {listed(unknown) or 'none'}.")
-        add_classes(shelf, part, inside, {one: _SPELLINGS[one.lower()] for one in names})
+            looked_for = f"one folder for each class, named {listed(CLASSES)}"
+            found = listed([f"{one}{_likely(one)}" for one in unknown]) or "none"
+            raise FaceSetError(f"--data folder={inside}: looked for {looked_for}; found {found}.")
+        if others := [one for one in names if counted_as_other([_word(one)])]:
+            log.warning("%s: the folder %s counts as Other.", inside, listed(others))
+        add_classes(shelf, part, inside, {one: class_number(one) for one in names})
     return shelf
+
+
+def class_number(folder: str) -> int | None:
+    """The number of the class that a folder's name means, or None."""
+    return number_of(_word(folder))
+
+
+def _word(folder: str) -> str:
+    """The name without a number before or after it, if that leaves anything."""
+    return folder if class_of(folder) else _NUMBER.sub("", folder).strip(" ._-").replace("_", " ")
+
+
+def _likely(folder: str) -> str:
+    """What a name that is no class may be meant as."""
+    words = get_close_matches(_word(folder).lower(), CLASS_OF_WORD, n=1, cutoff=0.75)
+    return f" (for {CLASS_OF_WORD[words[0]]}?)" if words else ""
 
 
 def add_classes(shelf: Shelf, part: str, folder: Path, classes: Mapping[str, int | None]) -> None:
@@ -53,7 +70,7 @@ def add_classes(shelf: Shelf, part: str, folder: Path, classes: Mapping[str, int
 def find_numbered(folder: Path, needed: Collection[str], known: Collection[str]) -> Path | None:
     """The folder nearest to the top that has sub-folders with all `needed` names, itself or in its `train` folder.
 
-    Raises AffcliError where these have other numbers beside them than the `known`: they are of another set, whose
+    Raises FaceSetError where these have other numbers beside them than the `known`: they are of another set, whose
     numbers mean other classes.
     """
     for one in searching.folders_from(folder, 2):
@@ -62,7 +79,7 @@ def find_numbered(folder: Path, needed: Collection[str], known: Collection[str])
         if set(needed) <= names:
             if others := sorted(name for name in names - set(known) if name.isdecimal()):
                 looked_for = f"folders {min(known, key=int)} to {max(known, key=int)}"
-                raise AffcliError(f"{inside}: looked for {looked_for} only; found {listed(others)} too: another set?")
+                raise FaceSetError(f"{inside}: looked for {looked_for} only; found {listed(others)} too: another set?")
             return one
     return None
 
@@ -70,4 +87,4 @@ def find_numbered(folder: Path, needed: Collection[str], known: Collection[str])
 def _top(folder: Path) -> Path:
     """The folder itself, or the only one in it where that holds the classes."""
     names = searching.entries(folder)[0]
-    return folder / names[0] if len(names) == 1 and names[0].lower() not in _SPELLINGS else folder
+    return folder / names[0] if len(names) == 1 and class_number(names[0]) is None else folder

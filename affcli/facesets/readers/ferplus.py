@@ -10,9 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import FaceSetError, listed
 from affcli.facesets.listing import HELD_OUT, OTHER, TEST, TRAIN, Origin, Shelf
 from affcli.facesets.readers import searching
+from affcli.facesets.readers.pixel_text import pixel_rows
 from affcli.schema import CLASSES
 
 _VOTES, _PIXELS = "fer2013new.csv", "fer2013.csv"
@@ -39,7 +40,7 @@ _LOOKED_FOR: Final = "fer2013new.csv, with the folders FER2013Train, FER2013Vali
 def read(folder: Path, name: str) -> Shelf:
     """The votes of `fer2013new.csv`, and the pictures as files, or as numbers in FER2013's own `fer2013.csv`.
 
-    Raises AffcliError where these are not there, or do not belong together.
+    Raises FaceSetError where these are not there, or do not belong together.
     """
     votes = searching.find_file(folder, [_VOTES])
     if votes is None:
@@ -76,7 +77,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         header = [name.strip().lower() for name in next(reader, [])]
         missing = [one for one in ("usage", "image name", *_CLASS_OF, *_NO_CLASS) if one not in header]
         if missing:
-            raise AffcliError(f"{path}: has no column {listed(missing)} (columns: {listed(header, limit=12)}).")
+            raise FaceSetError(f"{path}: has no column {listed(missing)} (columns: {listed(header, limit=12)}).")
         for fields in filter(None, reader):
             yield dict(zip(header, fields, strict=False))
 
@@ -102,13 +103,13 @@ def _with_files(shelf: Shelf, rows: list[dict[str, str]], folders: Mapping[str, 
 
 
 def _with_text(shelf: Shelf, rows: list[dict[str, str]], pixels: Path, votes: Path) -> Shelf:
-    spans = list(_spans(pixels))
+    spans = [(row.usage, row.span) for row in pixel_rows(pixels)]
     if len(spans) != len(rows):
         ours = f"{votes} has {len(rows):,} rows, {pixels} {len(spans):,}"
-        raise AffcliError(f"{ours}: they must be of the same pictures, row by row.")
+        raise FaceSetError(f"{ours}: they must be of the same pictures, row by row.")
     for number, (row, (usage, span)) in enumerate(zip(rows, spans, strict=True), start=2):
         if usage != row["usage"].strip().lower():
-            raise AffcliError(
+            raise FaceSetError(
                 f"{pixels}, row {number}: is '{usage}', but '{row['usage']}' in {votes}: not the same rows."
             )
         part, target = _judged(shelf, row, number)
@@ -124,7 +125,7 @@ def _judged(shelf: Shelf, row: Mapping[str, str], number: int) -> tuple[str, NDA
         part, votes = _PARTS[usage][0], {name: int(row[name]) for name in (*_CLASS_OF, *_NO_CLASS)}
     except (KeyError, ValueError) as error:
         what = "a usage (Training, PublicTest, PrivateTest) and ten counts of votes"
-        raise AffcliError(f"{_VOTES}, row {number}: does not hold {what} ({error}).") from error
+        raise FaceSetError(f"{_VOTES}, row {number}: does not hold {what} ({error}).") from error
     if not row["image name"].strip():
         shelf.leave_out("without a name")
         return part, None
@@ -132,21 +133,3 @@ def _judged(shelf: Shelf, row: Mapping[str, str], number: int) -> tuple[str, NDA
     if target is None:
         shelf.leave_out("where unknown or not-a-face has the most votes")
     return part, target
-
-
-def _spans(path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """The usage in small letters, and where the grey values stand, of each row of `fer2013.csv`."""
-    with path.open("rb") as stream:
-        header = [name.strip().lower() for name in stream.readline().split(b",")]
-        if b"pixels" not in header or b"usage" not in header:
-            raise AffcliError(f"{path}: has no columns 'pixels' and 'Usage'.")
-        pixels, usage = header.index(b"pixels"), header.index(b"usage")
-        start = stream.tell()
-        for line in stream:
-            fields = line.split(b",")
-            if len(fields) == len(header):
-                before = sum(len(field) + 1 for field in fields[:pixels])
-                yield fields[usage].strip().decode().lower(), (start + before, len(fields[pixels]))
-            elif line.strip():
-                raise AffcliError(f"{path}, row {line[:20]!r}…: has {len(fields)} fields, not {len(header)}.")
-            start += len(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from affcli.errors import AffcliError
+from affcli.errors import FaceSetError
 from affcli.facesets.listing import TEST, TRAIN, Origin, Shelf
 from affcli.facesets.readers import class_folders, searching
 from affcli.schema import CLASSES
@@ -21,7 +21,7 @@ def read(folder: Path, name: str) -> Shelf:
     """As a list beside the pictures (`basic/EmoLabel`, `basic/Image`), or as folders 1 to 7.
 
     Without folders for train and test, the beginning of a picture's name (`train_`, `test_`) tells its part.
-    Raises AffcliError where neither is there, or the list says something else than labels 1 to 7.
+    Raises FaceSetError where neither is there, or the list says something else than labels 1 to 7.
     """
     shelf = Shelf(name)
     labels = searching.find_file(folder, _LISTS)
@@ -44,7 +44,7 @@ def _add_listed(shelf: Shelf, labels: Path) -> None:
     folders = [top / name for top in (labels.parent.parent / "Image", labels.parent.parent) for name in _FOLDERS]
     folders = [folder for folder in folders if folder.is_dir()]
     if not folders:
-        raise AffcliError(
+        raise FaceSetError(
             f"{labels}: looked for the pictures in {labels.parent.parent / 'Image' / 'aligned'}: not there."
         )
     for number, line in enumerate(labels.read_text(errors="replace").splitlines(), start=1):
@@ -52,7 +52,7 @@ def _add_listed(shelf: Shelf, labels: Path) -> None:
         if not line.strip():
             continue
         if label not in _CLASS_OF or not name:
-            raise AffcliError(f"{labels}, line {number}: '{line.strip()[:80]}', not a name and a label from 1 to 7.")
+            raise FaceSetError(f"{labels}, line {number}: '{line.strip()[:80]}', not a name and a label from 1 to 7.")
         path = _picture(folders, Path(name.strip()))
         if path is None:
             shelf.leave_out_absent(folders[0] / f"{Path(name).stem}_aligned{Path(name).suffix}")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from affcli.errors import AffcliError, listed
+from affcli.errors import FaceSetError, listed
 from affcli.facesets.listing import HELD_OUT, TEST, TRAIN
 from affcli.files.inputs import PICTURE_SUFFIXES
 
@@ -20,19 +20,19 @@ _PARTS: Final = {
 }
 
 
-def checked_folder(kind: str, folder: Path) -> Path:
-    """The folder, or AffcliError where there is none."""
-    if folder.is_dir():
+def checked_folder(kind: str, folder: Path, *, files: bool = False) -> Path:
+    """The folder, or with `files` the file; FaceSetError where there is none."""
+    if folder.is_dir() or (files and folder.is_file()):
         return folder
     what = "is a file; unpack it and name the folder" if folder.exists() else "no such folder"
-    raise AffcliError(f"--data {kind}={folder}: {what}.")
+    raise FaceSetError(f"--data {kind}={folder}: {what}.")
 
 
-def not_found(kind: str, folder: Path, looked_for: str) -> AffcliError:
+def not_found(kind: str, folder: Path, looked_for: str) -> FaceSetError:
     """Says what was looked for and what there is."""
     folders, files = entries(folder)
     found = listed([*(f"{name}/" for name in folders), *files], limit=6) or "nothing"
-    return AffcliError(f"--data {kind}={folder}: looked for {looked_for}; found {found}.")
+    return FaceSetError(f"--data {kind}={folder}: looked for {looked_for}; found {found}.")
 
 
 def entries(folder: Path) -> tuple[list[str], list[str]]:
@@ -44,7 +44,7 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
                 if not (entry.name.startswith(".") or entry.name in _JUNK):
                     names[0 if entry.is_dir() else 1].append(entry.name)
     except OSError as error:
-        raise AffcliError(f"{folder}: {error.strerror}") from error
+        raise FaceSetError(f"{folder}: {error.strerror}") from error
     return sorted(names[0]), sorted(names[1])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from affcli import __version__
+from affcli.class_words import class_of, counted_as_other
 from affcli.errors import AffcliError, listed
 from affcli.files.encoder_card import ENCODER_CARD, VISUAL_ENCODER
 from affcli.files.outputs import write_bytes
@@ -51,7 +52,7 @@ class Classifier:
                 checkpoint.folder, local_files_only=True, trust_remote_code=False
             )
             own_drop_path = getattr(config, "drop_path_rate", None)
-            keeps_head = head_order(config) == list(range(len(CLASSES)))
+            keeps_head = is_own_head(config)
             _give_head(config, drop_path)
             torch.manual_seed(seed)
             network = _built(library, checkpoint, config)
@@ -90,20 +91,22 @@ class Classifier:
 
 
 class ClassHead:
-    """The head of the eight classes above an encoder that is loaded already; one pass gives what both make of pictures.
+    """A head of emotion classes above an encoder that is loaded already; one pass gives what both make of pictures.
 
-    Raises AffcliError where the checkpoint has no such head.
+    `classes` are those of the eight that it knows, in the order of `CLASSES`: seven at least. Raises AffcliError where
+    the checkpoint has no such head.
     """
 
     def __init__(self, checkpoint: Checkpoint, encoder: Any) -> None:
         library = devices.transformers()
         config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-        order = head_order(config) if checkpoint.weights else None
-        if order is None:
+        outputs = head_outputs(config) if checkpoint.weights else None
+        if outputs is None:
             raise AffcliError(
                 f"--logits: {checkpoint.name} has no head of the eight classes{_its_head(config)}. {_WAY_ON}"
             )
-        self._order, self._encoder = order, encoder
+        _note_others(checkpoint.name, config)
+        self.classes, self._outputs, self._encoder = tuple(outputs), list(outputs.values()), encoder
         self._network = _built(library, checkpoint, config, whole=True).eval().to(encoder.device)
         self._output: Any = None
         below = self._network.base_model_prefix
@@ -117,26 +120,51 @@ class ClassHead:
         self._output = output
 
     def __call__(self, values: torch.Tensor) -> tuple[Any, torch.Tensor]:
-        """The encoder's output, and float32 logits [n, 8] in the order of `CLASSES`, for pictures [n, 3, S, S]."""
-        logits = self._network(pixel_values=values).logits.float()[:, self._order]
+        """The encoder's output, and float32 logits [n, C] in the order of `classes`, for pictures [n, 3, S, S].
+
+        Where two outputs of the head are of one class, the larger counts.
+        """
+        logits = self._network(pixel_values=values).logits.float()
+        logits = torch.stack([logits[:, places].amax(1) for places in self._outputs], dim=1)
         output = self._output if self._shared else self._encoder(pixel_values=values)
         self._output = None
         return output, logits
 
 
 def _its_head(config: Any) -> str:
-    names = [str(name) for name in (getattr(config, "id2label", None) or {}).values()]
-    named = [name for name in names if not name.startswith("LABEL_")]
-    return f" (it names {listed(named, limit=4)})" if named else ""
+    named = [name for name in _names(config).values() if not name.startswith("LABEL_")]
+    return f" (its outputs are named {listed(named, limit=8)})" if named else " (its outputs have no names)"
 
 
-def head_order(config: Any) -> list[int] | None:
-    """Where each of the eight classes stands in the head that a config describes; None where it is another head."""
-    names = {int(number): str(name) for number, name in (getattr(config, "id2label", None) or {}).items()}
-    if sorted(names.values()) != sorted(CLASSES):
-        return None
-    place = {name: number for number, name in names.items()}
-    return [place[name] for name in CLASSES]
+def _names(config: Any) -> dict[int, str]:
+    """What a config calls the outputs of its head."""
+    return {int(number): str(name) for number, name in (getattr(config, "id2label", None) or {}).items()}
+
+
+def head_outputs(config: Any) -> dict[str, list[int]] | None:
+    """Class → the outputs of the head that are of it, in the order of `CLASSES`; None where it is another head.
+
+    Outputs may be named by any word of `class_words`; each must be a class, and of the eight one may be missing, as in
+    most public models.
+    """
+    found: dict[str, list[int]] = {name: [] for name in CLASSES}
+    for number, name in _names(config).items():
+        if (known := class_of(name)) is None:
+            return None
+        found[known].append(number)
+    present = {name: numbers for name, numbers in found.items() if numbers}
+    return present if len(present) >= len(CLASSES) - 1 else None
+
+
+def _note_others(name: str, config: Any) -> None:
+    """Says which outputs of the head count as Other."""
+    if others := counted_as_other(list(_names(config).values())):
+        log.warning("%s: the output %s of its head counts as Other.", name, listed(others))
+
+
+def is_own_head(config: Any) -> bool:
+    """Whether a config's head has exactly the eight classes, in their order."""
+    return list(_names(config).items()) == list(enumerate(CLASSES))
 
 
 def _give_head(config: Any, drop_path: float) -> None:

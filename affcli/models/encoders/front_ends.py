@@ -57,7 +57,7 @@ def front_end_of(checkpoint: Checkpoint, device: torch.device) -> FrontEnd:
 class WaveformFrontEnd:
     """The wav2vec2 family: a stack of convolutions without padding over the samples."""
 
-    longest = None
+    longest: int | None = None
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self._preprocessing = SoundPreprocessing.of(checkpoint)
@@ -111,7 +111,7 @@ class WhisperFrontEnd:
     def hidden(self, values: torch.Tensor) -> Hidden:
         steps = values.shape[-1] // _CONV_STRIDE
         self.model.config.max_source_positions = steps  # its forward pass takes this length only
-        self.model.embed_positions = torch.nn.Embedding.from_pretrained(self._positions[:steps])
+        self.model.embed_positions = torch.nn.Embedding.from_pretrained(self._positions[:steps])  # type: ignore[no-untyped-call]
         return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
 
 
@@ -124,7 +124,8 @@ class SpectrogramTransformerFrontEnd:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.model, lacking = load(checkpoint, device)
-        self.unused, self.lacking = [], lacking
+        self.unused: list[str] = []
+        self.lacking = lacking
         extractor = _feature_extractor(checkpoint, "ASTFeatureExtractor")
         config, frame, width = self.model.config, 160, 400  # 10 ms and 25 ms, fixed in the extractor
         if extractor.sampling_rate != 16_000:

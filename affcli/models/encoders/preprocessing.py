@@ -12,48 +12,64 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from affcli.errors import AffcliError
+from affcli.errors import PreprocessingError
 from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
 from affcli.models.runtime import devices
 
 
 @dataclass(frozen=True)
 class PicturePreprocessing:
-    """Resize, crop, rescale and normalise, as the checkpoint's own processor does.
+    """Resize, crop, rescale, flip and normalise, as the checkpoint's own processor does.
 
     Resizing and cropping are transformers' processor itself, by Pillow, with its defaults for what the file leaves out.
-    Rescaling and normalising are done here, so that they can run in batches where the encoder runs.
+    Rescaling, flipping the order of the channels and normalising are done here, so that they can run in batches where
+    the encoder runs, and alike for pictures and for crops of faces, which need no fitting.
     """
 
     input_size: int  # edge in pixels of the square picture that the encoder sees; face crops are made at this size
     rescale: float
-    mean: tuple[float, ...]  # of the channels red, green, blue
+    mean: tuple[float, ...]  # of the channels in the order that the encoder takes
     std: tuple[float, ...]
+    flip: bool  # the encoder takes blue, green, red
     processor: Any  # picture → {"pixel_values": [1, 3, height, width]}
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> PicturePreprocessing:
-        """Raises AffcliError where the checkpoint has no image processor, or one that does something else."""
+        """Raises PreprocessingError where the checkpoint has no image processor, or one that does something else."""
         processor = _image_processor(checkpoint)
         preprocessing = cls(
             input_size=_input_size(checkpoint, processor),
             rescale=processor.rescale_factor if processor.do_rescale else 1.0,
-            mean=_channels(processor.image_mean) if processor.do_normalize else (0.0, 0.0, 0.0),
-            std=_channels(processor.image_std) if processor.do_normalize else (1.0, 1.0, 1.0),
+            mean=_channels(processor.image_mean) if _normalises(processor) else (0.0, 0.0, 0.0),
+            std=_channels(processor.image_std) if _normalises(processor) else (1.0, 1.0, 1.0),
+            flip=_flips(processor),
             processor=processor,
         )
-        ours = preprocessing.normalised(torch.from_numpy(preprocessing.fitted(_sample()))[None]).numpy()
-        if not np.allclose(ours, processor(_sample(), return_tensors="np")["pixel_values"], atol=1e-4):
-            what = f"its {type(processor).__name__} does more than resize, crop, rescale and normalise"
-            raise AffcliError(f"--model {checkpoint.name}: {what}; that is not supported.")
+        preprocessing._refuse_more(checkpoint.name)
         return preprocessing
+
+    def _refuse_more(self, name: str) -> None:
+        """Raises PreprocessingError where the processor does what is not done here.
+
+        Tried on noise, which shows what becomes of every pixel, and on one colour, which no resizing or cropping
+        changes: whatever it comes out as, crops of faces must come out alike.
+        """
+        for picture in (_sample(), _one_colour()):
+            whole = self.processor(picture, return_tensors="np")["pixel_values"]
+            ours = self.normalised(torch.from_numpy(self.fitted(picture))[None]).numpy()
+            if not np.allclose(ours, whole, atol=1e-4):
+                raise _unsupported(name, self.processor)
+        size = (self.input_size, self.input_size, 3)
+        crop = np.broadcast_to(np.asarray(_one_colour())[0, 0], size).copy()
+        if not np.allclose(self.normalised(torch.from_numpy(crop)[None]).numpy(), whole, atol=1e-4):
+            raise _unsupported(name, self.processor)
 
     def fitted(self, picture: Image.Image) -> NDArray[np.uint8]:
         """A picture of any size → uint8 [input_size, input_size, 3] RGB."""
         fitted, edge = _fitted(self.processor, picture), self.input_size
         if fitted.shape[:2] != (edge, edge):
             size = f"{picture.width}×{picture.height}"
-            raise AffcliError(f"a picture of {size} pixels does not fit the encoder, which takes {edge}×{edge}.")
+            raise PreprocessingError(f"a picture of {size} pixels does not fit the encoder, which takes {edge}×{edge}.")
         return fitted
 
     @property
@@ -63,28 +79,83 @@ class PicturePreprocessing:
 
     @property
     def input_facts(self) -> dict[str, Any]:
-        """How pixels become an encoder's input: size, rescale, mean, std."""
-        return {"size": self.input_size, "rescale": self.rescale, "mean": self.mean, "std": self.std}
+        """How pixels become an encoder's input: size, rescale, mean, std, flip."""
+        facts = {"size": self.input_size, "rescale": self.rescale, "mean": self.mean, "std": self.std}
+        return {**facts, "flip": self.flip}
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, S, S, 3] → float32 [N, 3, S, S]: (value · rescale − mean) / std, on the pixels' device."""
+        """uint8 RGB [N, S, S, 3] → float32 [N, 3, S, S]: (value · rescale − mean) / std, on the pixels' device.
+
+        The channels are red, green, blue, or with `flip` blue, green, red.
+        """
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
-        return (pixels.permute(0, 3, 1, 2).float() * self.rescale - mean) / std
+        planes = pixels.permute(0, 3, 1, 2).float()
+        return ((planes.flip(1) if self.flip else planes) * self.rescale - mean) / std
 
 
 def _image_processor(checkpoint: Checkpoint) -> Any:
     """transformers' processor for the checkpoint, of the kind that computes with Pillow and needs no torchvision."""
     facts, model_type = checkpoint.preprocessing(), checkpoint.read(CONFIG).get("model_type")
     kind = _pillow_processor(facts, model_type)
+    if kind is None:
+        what = "its preprocessor_config.json does not name an image processor that transformers knows"
+        raise PreprocessingError(f"--model {checkpoint.name}: {what}.")
     try:
-        if kind is not None:
-            return kind.from_dict(facts)
+        processor = kind.from_dict(_plain(facts))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AffcliError(f"--model {checkpoint.name}: preprocessor_config.json cannot be used: {reason}") from error
-    what = "its preprocessor_config.json is none of a picture encoder that transformers knows an image processor for"
-    raise AffcliError(f"--model {checkpoint.name}: {what}.")
+        raise PreprocessingError(
+            f"--model {checkpoint.name}: preprocessor_config.json cannot be used: {reason}."
+        ) from error
+    _refuse_odd_numbers(checkpoint.name, processor)
+    return processor
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says in the way that processors take it: a filter by its number, a mean for each channel.
+
+    Raises ValueError for a filter that Pillow does not have.
+    """
+    plain = dict(facts)
+    resample = facts.get("resample")
+    if isinstance(resample, str):
+        name = resample.rpartition(".")[2].upper()
+        if name not in Image.Resampling.__members__:
+            known = ", ".join(one.lower() for one in Image.Resampling.__members__)
+            raise ValueError(f"resample '{resample}' is no filter of Pillow ({known})")
+        plain["resample"] = int(Image.Resampling[name])
+    for key in ("image_mean", "image_std"):
+        if isinstance(facts.get(key), int | float):
+            plain[key] = [float(facts[key])] * 3
+    return plain
+
+
+def _refuse_odd_numbers(name: str, processor: Any) -> None:
+    """Raises PreprocessingError where normalising would give no numbers."""
+    if not _normalises(processor):
+        return
+    for key in ("image_mean", "image_std"):
+        try:
+            values = np.array(_channels(getattr(processor, key)))
+        except (TypeError, ValueError) as error:
+            found = getattr(processor, key)
+            raise PreprocessingError(f"--model {name}: preprocessor_config.json: {key} is {found!r}.") from error
+        if not np.isfinite(values).all() or (key == "image_std" and (values <= 0).any()):
+            wanted = "greater than 0" if key == "image_std" else "finite"
+            raise PreprocessingError(
+                f"--model {name}: preprocessor_config.json: {key} is {values.tolist()}; it must be {wanted}."
+            )
+
+
+def _normalises(processor: Any) -> bool:
+    return bool(getattr(processor, "do_normalize", False))
+
+
+def _flips(processor: Any) -> bool:
+    """Whether the processor turns red, green, blue around; one that knows no such option does not, whatever is said."""
+    knows = hasattr(type(processor), "do_flip_channel_order")
+    return knows and bool(processor.do_flip_channel_order)
 
 
 def _pillow_processor(facts: Mapping[str, Any], model_type: str | None) -> Any:
@@ -110,16 +181,19 @@ def _input_size(checkpoint: Checkpoint, processor: Any) -> int:
         height, width = _fitted(processor, _sample()).shape[:2]
     except Exception as error:  # processors of other kinds of pictures make other things of it
         what = f"its {type(processor).__name__} makes no picture of a picture"
-        raise AffcliError(f"--model {checkpoint.name}: {what}; that is not supported.") from error
+        raise PreprocessingError(f"--model {checkpoint.name}: {what}; that is not supported.") from error
     if height != width:
-        raise AffcliError(
+        raise PreprocessingError(
             f"--model {checkpoint.name}: takes pictures of {width}×{height}; only square ones can be used."
         )
     return int(height)
 
 
 def _fitted(processor: Any, picture: Image.Image) -> NDArray[np.uint8]:
-    made = processor(picture.convert("RGB"), do_rescale=False, do_normalize=False, return_tensors="np")
+    options = {"do_rescale": False, "do_normalize": False, "return_tensors": "np"}
+    if _flips(processor):  # done later, for crops of faces too
+        options["do_flip_channel_order"] = False
+    made = processor(picture.convert("RGB"), **options)
     (planes,) = made["pixel_values"]
     return np.ascontiguousarray(planes.transpose(1, 2, 0), np.uint8)
 
@@ -127,6 +201,16 @@ def _fitted(processor: Any, picture: Image.Image) -> NDArray[np.uint8]:
 def _sample() -> Image.Image:
     """A picture as `cropped_aligned` has them, 112 × 112, of noise."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (112, 112, 3)).astype(np.uint8))
+
+
+def _one_colour() -> Image.Image:
+    """A picture of the same size, in a colour whose channels differ."""
+    return Image.new("RGB", (112, 112), (200, 120, 40))
+
+
+def _unsupported(name: str, processor: Any) -> PreprocessingError:
+    what = f"its {type(processor).__name__} does more than resize, crop, rescale, flip channels and normalise"
+    return PreprocessingError(f"--model {name}: {what}; that is not supported.")
 
 
 def _channels(values: Any) -> tuple[float, ...]:
@@ -145,7 +229,7 @@ class SoundPreprocessing:
         config = checkpoint.preprocessing()
         if "sampling_rate" not in config:
             what = "its preprocessor_config.json is none of a speech encoder (no sampling_rate)"
-            raise AffcliError(f"--model {checkpoint.name}: {what}.")
+            raise PreprocessingError(f"--model {checkpoint.name}: {what}.")
         return cls(int(config["sampling_rate"]), bool(config.get("do_normalize", True)))
 
     def normalised(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:

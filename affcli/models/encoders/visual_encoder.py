@@ -20,7 +20,6 @@ from affcli.models.encoders.classifier import ClassHead
 from affcli.models.encoders.loading import card_of, load, of_pooler, refuse_lacking
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices, host_to_device
-from affcli.schema import CLASSES
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 _POOLED, _CLASS_TOKEN, _PATCH_MEAN = "pooled", "class token", "mean of patch tokens"
@@ -28,7 +27,7 @@ _CLASS_TOKEN_NAMES = {"cls_token", "class_embedding", "class_token"}  # of the p
 
 
 class Encoded(NamedTuple):
-    """One face: `feature` [size], and `logits` [8] of the encoder's own head, [0] where they were not asked for."""
+    """One face: `feature` [size], and `logits` [C] of the encoder's own head, [0] where they were not asked for."""
 
     feature: NDArray[np.float16]
     logits: NDArray[np.float32]
@@ -104,7 +103,7 @@ class VisualEncoder:
     @property
     def classes(self) -> tuple[str, ...]:
         """Of the logits; none where they were not asked for."""
-        return CLASSES if self._head else ()
+        return self._head.classes if self._head else ()
 
     @property
     def overlap(self) -> int:

@@ -6,7 +6,7 @@ Works through a sound track piece by piece; what is held does not grow with its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import Recording
-from affcli.jobs.parts import PartWriter, StorageError
+from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.parts import Parts
+from affcli.jobs.stream_part import PartWriter
 from affcli.media.audio import SoundPiece
-from affcli.media.hearing import Closed, Event, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
+from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
+from affcli.media.speech import SpeechDetector, centres_s
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.loading import EncoderCard
+from affcli.models.extract.event_loop import EventLoop
 from affcli.schema import audio_schema
 
 Features = NDArray[np.float32]
@@ -31,6 +34,7 @@ NEAREST_S: Final = 0.02  # where no step lies inside the context, the nearest on
 _TOLERANCE_S: Final = 1e-9  # a step exactly at the context's edge is inside, whatever the rounding
 _FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE: Final = 4096
+SPEECH_CONTEXT_S: Final = 0.5  # speech is averaged over this much either side of a frame's centre
 _AHEAD: Final = 4  # pieces decoded before they are encoded
 _NAME: Final = re.compile(r"mean of last (\d+) hidden layers, mean of ±([\d.e+-]+) s")
 
@@ -97,46 +101,27 @@ class StepMeans:
 def extract(
     encoder: AudioEncoder,
     source: Source,
-    items: Sequence[MediaInput],
-    recorder: Recording,
+    items: Iterable[MediaInput],
+    parts: Parts,
     *,
+    stream: str,
     context_s: float,
-    advance: Callable[[int, int], None],
+    advance: CountFrames,
+    detector: SpeechDetector | None = None,
     choice: TrackChoice = FILES_OWN,
-) -> None:
-    """Encodes the sound of each input and leaves a row for every frame with the recorder; `advance(inputs, frames)`."""
-    track: _Track | None = None
-    parts: dict[MediaInput, PartWriter] = {}
+) -> Generator[Ended]:
+    """Encodes the sound of each input, leaves a row for every frame in its parts, and tells of it as it ends.
+
+    With a `detector` of speech, which takes the encoder's sampling rate, rows have a column `speech`.
+    """
     hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
-    events = in_background(lambda: _events(hear, items, recorder, parts), ahead=_AHEAD)
+    schema = audio_schema(encoder.card.size, speech=detector is not None)
+    loop = EventLoop(parts, stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector))
+    events = in_background(lambda: loop.open_all(items, lambda item, states: hear(item, _known(states))), ahead=_AHEAD)
     try:
-        for event in events:
-            if isinstance(event, Opened):
-                track = _Track(event, parts.pop(event.item), encoder, context_s)
-            elif isinstance(event, Heard):
-                assert track is not None
-                advance(0, track.add(event))
-            else:
-                advance(0, _close(event, track, recorder))
-                advance(1, 0)
-                track = None
+        yield from loop.make_rows(((event, None) for event in events), advance)
     finally:
         events.close()
-
-
-def _events(
-    hear: Hear, items: Sequence[MediaInput], recorder: Recording, parts: dict[MediaInput, PartWriter]
-) -> Iterator[Event]:
-    """The sound of all inputs; `parts` takes the rows."""
-    for item in items:
-        try:
-            parts[item] = recorder.begin(item)
-        except StorageError:  # no fault of the input's
-            raise
-        except (AffcliError, OSError) as error:
-            yield Closed(item, failure=str(error))
-            continue
-        yield from hear(item, _known(parts[item].states))
 
 
 def _known(states: Sequence[Any]) -> MoreFrames:
@@ -145,45 +130,51 @@ def _known(states: Sequence[Any]) -> MoreFrames:
     return MoreFrames(np.array(times_s, np.float64), complete=bool(states and states[-1]["complete"]))
 
 
-def _close(event: Closed, track: _Track | None, recorder: Recording) -> int:
-    """How many rows came at the end."""
-    rows = 0 if track is None or event.failure is not None else track.finish(event)
-    if event.failure is not None:
-        recorder.fail(event.item, event.failure)
-    elif track is None or track.row == 0:
-        recorder.fail(event.item, f"{event.item.path}: has not a single frame of sound.")
-    else:
-        recorder.finish(event.item, event.problem)
-    return rows
-
-
 class _Track:
     """The sound of one input, encoded piece by piece, and the rows of its frames. `row` is how many there are."""
 
-    def __init__(self, opened: Opened, part: PartWriter, encoder: AudioEncoder, context_s: float) -> None:
-        self._video, self._frames, self._part, self._encoder = opened.item.video, opened.frames, part, encoder
+    def __init__(
+        self,
+        opened: Opened,
+        part: PartWriter,
+        encoder: AudioEncoder,
+        context_s: float,
+        detector: SpeechDetector | None,
+    ) -> None:
+        self._item, self._frames, self._part, self._encoder = opened.item, opened.frames, part, encoder
         self._means = StepMeans(encoder.card.size, context_s)
+        self._detector = detector
+        self._speech = None if detector is None else StepMeans(1, SPEECH_CONTEXT_S)
+        self._reach_s = max(means.reach_s for means in (self._means, self._speech) if means is not None)
         self.row = part.states[-1]["rows"] if part.states else 0
         self._unkept: list[float] = []  # times of frames that became known since rows were kept
         self._needed_from_s = self._reached_from_s()
 
-    def add(self, heard: Heard) -> int:
+    def add(self, heard: Heard, encoded: None) -> int:
         """Encodes a piece; how many rows could be made then."""
         self._know(heard.more)
         # Steps that no row to come reaches back to were encoded when their rows were made.
         if heard.end_s + self._encoder.steps.field / self._encoder.steps.sample_rate_hz < self._needed_from_s:
             return 0
         self._means.add(*_proper_steps(self._encoder, heard.piece))
-        made = self._write(max(self.row, self._frames.before(self._means.known_until_s - self._means.reach_s)))
-        self._means.forget_before(self._reached_from_s())
+        known_until_s = self._means.known_until_s
+        if self._detector is not None and self._speech is not None:
+            self._speech.add(*_speech_steps(self._detector, heard.piece, self._encoder.steps.sample_rate_hz))
+            known_until_s = min(known_until_s, self._speech.known_until_s)
+        made = self._write(max(self.row, self._frames.before(known_until_s - self._reach_s)))
+        for means in filter(None, (self._means, self._speech)):
+            means.forget_before(self._reached_from_s())
         if self._part.due:
             self._keep(complete=heard.more.complete)
         return made
 
     def finish(self, closed: Closed) -> int:
-        """The rows of all frames that are left; how many."""
+        """The rows of all frames that are left; how many. Raises AffcliError for sound without a single frame."""
         self._know(closed.more)
-        return self._write(self._frames.total(closed.end_s))
+        made = self._write(self._frames.total(closed.end_s))
+        if self.row == 0:
+            raise AffcliError(f"{self._item.path}: has not a single frame of sound.")
+        return made
 
     def _know(self, more: MoreFrames) -> None:
         self._frames.add(more)
@@ -191,8 +182,8 @@ class _Track:
 
     def _write(self, stop: int) -> int:
         """Writes the rows up to frame `stop`."""
-        for rows in _tables(self._video, self._frames, self._means, self.row, stop):
-            self._part.write(self._video, rows)
+        for rows in _tables(self._item.video, self._frames, self._means, self._speech, self.row, stop):
+            self._part.write(self._item.video, rows)
         made, self.row = stop - self.row, stop
         return made
 
@@ -202,7 +193,7 @@ class _Track:
 
     def _reached_from_s(self) -> float:
         """The earliest time that the next row or a later one depends on."""
-        return self._frames.centre_from_s(self.row) - self._means.reach_s
+        return self._frames.centre_from_s(self.row) - self._reach_s
 
 
 def _proper_steps(encoder: AudioEncoder, piece: SoundPiece) -> tuple[Floats, Features]:
@@ -213,11 +204,22 @@ def _proper_steps(encoder: AudioEncoder, piece: SoundPiece) -> tuple[Floats, Fea
     return piece.start_s + encoder.steps.centres_s(len(steps))[kept], steps[kept]
 
 
-def _tables(video: str, frames: Frames, means: StepMeans, start: int, stop: int) -> Iterator[pa.Table]:
+def _speech_steps(detector: SpeechDetector, piece: SoundPiece, rate_hz: int) -> tuple[Floats, Features]:
+    """Times and probabilities [n, 1] of the detector's steps whose middle lies in the piece proper."""
+    probabilities = detector.probabilities(piece.samples)
+    middles_s = centres_s(len(probabilities))
+    kept = (middles_s >= piece.keep_from / rate_hz) & (middles_s < piece.keep_to / rate_hz)
+    return piece.start_s + middles_s[kept], probabilities[kept, None]
+
+
+def _tables(
+    video: str, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
+) -> Iterator[pa.Table]:
     """The rows of frames `start` to `stop`, a few thousand at a time."""
     for first in range(start, stop, _ROWS_AT_ONCE):
         last = min(first + _ROWS_AT_ONCE, stop)
-        features, heard = means.means(frames.centres_s(first, last))
+        centres = frames.centres_s(first, last)
+        features, heard = means.means(centres)
         half = features.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
         size = half.shape[1]
         columns = [
@@ -226,4 +228,6 @@ def _tables(video: str, frames: Frames, means: StepMeans, start: int, stop: int)
             pa.array(frames.times_s(first, last)),
             pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), size, mask=pa.array(~heard)),
         ]
-        yield pa.Table.from_arrays(columns, schema=audio_schema(size))
+        if speech is not None:
+            columns.append(pa.array(speech.means(centres)[0][:, 0], mask=~heard))
+        yield pa.Table.from_arrays(columns, schema=audio_schema(size, speech=speech is not None))

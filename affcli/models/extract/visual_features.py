@@ -6,21 +6,23 @@ Batches run across the borders of videos, so that many short clips are encoded a
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import Recording
-from affcli.jobs.parts import PartWriter
-from affcli.media.showing import Closed, Event, Opened
+from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.parts import Parts
+from affcli.jobs.stream_part import PartWriter
+from affcli.media.showing import Closed, Event
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
 from affcli.models.encoders.visual_encoder import Encoded, VisualEncoder
+from affcli.models.extract.event_loop import EventLoop
 from affcli.models.extract.face_batches import encoded
 from affcli.schema import BOX_COLUMNS, visual_schema
 
@@ -34,59 +36,31 @@ _ROWS_AT_ONCE: Final = 512
 def extract(
     encoder: VisualEncoder,
     show: Shower,
-    items: Sequence[MediaInput],
-    recorder: Recording,
+    items: Iterable[MediaInput],
+    parts: Parts,
     *,
+    stream: str,
     tracks: bool,
-    advance: Callable[[int, int], None],
-) -> None:
-    """Encodes the faces that `show` finds in each input and leaves the rows with the recorder.
+    advance: CountFrames,
+) -> Generator[Ended]:
+    """Encodes the faces that `show` finds in each input, leaves the rows in its parts, and tells of it as it ends.
 
-    `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance(inputs, frames)` counts.
+    `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance` counts frames.
     """
-    video: _Video | None = None
     schema = visual_schema(encoder.card.size, encoder.classes)
-    parts: dict[MediaInput, PartWriter] = {}
-    events = in_background(lambda: _events(show, items, recorder, parts), ahead=_AHEAD)
+    loop = EventLoop(parts, stream, schema, lambda opened, part: _Video(opened.item, part, schema, tracks=tracks))
+    events = in_background(lambda: loop.open_all(items, partial(_shown, show)), ahead=_AHEAD)
     in_order = encoded(events, encoder)
     try:
-        for event, faces in in_order:
-            if isinstance(event, Opened):
-                video = _Video(event.item, parts.pop(event.item), schema, tracks=tracks)
-            elif isinstance(event, SeenFrame):
-                assert video is not None
-                video.add(event, faces)
-                advance(0, 1)
-            else:
-                _close(event, video, recorder)
-                video = None
-                advance(1, 0)
+        yield from loop.make_rows(in_order, advance)
     finally:
         in_order.close()
         events.close()
 
 
-def _events(
-    show: Shower, items: Sequence[MediaInput], recorder: Recording, parts: dict[MediaInput, PartWriter]
-) -> Iterator[Event]:
-    """What is shown of all inputs, of each from where its rows end that were made before; `parts` takes the rows."""
-    for item in items:
-        try:
-            parts[item] = recorder.begin(item)
-        except (AffcliError, OSError) as error:
-            yield Closed(item, failure=str(error))
-            continue
-        states = parts[item].states
-        yield from show(item, Bookmark.from_json(states[-1]["bookmark"]) if states else None)
-
-
-def _close(event: Closed, video: _Video | None, recorder: Recording) -> None:
-    if event.failure is not None:
-        recorder.fail(event.item, event.failure)
-        return
-    assert video is not None
-    video.finish()
-    recorder.finish(event.item, event.problem)
+def _shown(show: Shower, item: MediaInput, states: Sequence[Any]) -> Iterator[Event]:
+    """What is shown of an input, from where its rows end that were made before."""
+    return show(item, Bookmark.from_json(states[-1]["bookmark"]) if states else None)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -116,7 +90,8 @@ class _Video:
         elif not tracks:
             self._begin(1)
 
-    def add(self, frame: SeenFrame, faces: dict[int, Encoded]) -> None:
+    def add(self, frame: SeenFrame, faces: dict[int, Encoded]) -> int:
+        """A frame, with the faces in it."""
         for person in sorted(frame.sightings):
             if person not in self._persons:
                 self._begin(person)
@@ -128,12 +103,15 @@ class _Video:
             rows.add(seen or empty)
         if frame.bookmark is not None and self.part.due:
             self._keep(frame.bookmark)
+        return 1
 
-    def finish(self) -> None:
+    def finish(self, closed: Closed) -> int:
+        """The rows that wait for a frame to come."""
         if not self._persons:
             self._begin(1)  # nobody was seen: the frames still have their rows
         for rows in self._persons.values():
             rows.finish()
+        return 0
 
     def _begin(self, person: int) -> None:
         self._rows_of(person).begin_after(np.array(self._times_s))

@@ -132,8 +132,14 @@ def _reduction(size: int, reduced: int) -> Tensor:
 class Augmenter:
     """Makes an encoder's input, changed at random, from pictures."""
 
-    def __init__(self, size: int, *, rescale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Pictures are `size` × `size`; a value v becomes (v · rescale − mean) / std in the end."""
+    def __init__(
+        self, size: int, *, rescale: float, mean: tuple[float, ...], std: tuple[float, ...], flip: bool = False
+    ) -> None:
+        """Pictures are `size` × `size`; a value v becomes (v · rescale − mean) / std in the end.
+
+        With `flip` the channels come out as blue, green, red; mean and std are of that order.
+        """
+        self._flip = flip
         self._gain, self._offset = rescale / torch.tensor(std), -torch.tensor(mean) / torch.tensor(std)
         self._softenings = softenings(size)
 
@@ -155,6 +161,8 @@ class Augmenter:
         values = warped(pixels.permute(0, 3, 1, 2).float(), changes)
         soften(values, self._softenings, changes.soft)
         matrix, bias = recolouring(changes, values.mean((2, 3)))
+        if self._flip:
+            matrix, bias = matrix.flip(1), bias.flip(1)
         # The normalisation comes last, and is linear too.
         matrix, bias = self._gain[:, None] * matrix, self._gain * bias + self._offset
         torch.baddbmm(bias[..., None], matrix, values.flatten(2), out=out.flatten(2))

@@ -208,11 +208,20 @@ def test_formerly_failed_inputs_are_tried_again_by_update(tmp_path: Path, visual
     assert column(tmp_path / "V.parquet", "video") == ["a", "b", "b"]
 
 
-def test_unfinished_work_of_other_settings_is_dropped(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_that_is_not_ours_is_refused_by_name_and_stays(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
     write_frames(tmp_path / "a.mkv", [SMALL])
-    (tmp_path / "V.parquet.parts").mkdir()
-    (tmp_path / "V.parquet.parts" / "settings.json").write_text("{}")
-    assert "other settings; starting afresh" in visual("a.mkv")
+    parts = tmp_path / "V.parquet.parts"
+    parts.mkdir()
+    (parts / "thesis.txt").write_text("mine")
+    assert "V.parquet.parts: is not a folder of affcli's (it holds thesis.txt)" in visual("a.mkv", status=1)
+    (parts / "settings.json").write_text("{}")
+    (parts / "lock").touch()
+    assert "V.parquet.parts: holds unfinished work of affcli 0.1.0" in visual("a.mkv", "--force", status=1)
+    assert sorted(path.name for path in parts.iterdir()) == ["lock", "settings.json", "thesis.txt"]
+    parts.rename(tmp_path / "elsewhere")
+    parts.symlink_to(tmp_path / "elsewhere")
+    assert "V.parquet.parts: is a symbolic link" in visual("a.mkv", status=1)
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 3
 
 
 def test_update_tries_again_what_failed_for_want_of_times(tmp_path: Path, visual, audio) -> None:  # type: ignore[no-untyped-def]

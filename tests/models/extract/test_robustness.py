@@ -102,7 +102,9 @@ def test_a_name_in_a_list_that_does_not_exist_is_one_bad_input(tmp_path: Path, v
     assert set(column(tmp_path / "V.parquet", "video")) == {"good"}
     assert "nothing to do" in visual("--from-file", "list.txt", status=3)
     (folder / "good.mkv").rename(folder / "gone.mkv")
-    assert "in/good.mkv: No such file or directory" in visual("--from-file", "list.txt", "--update", status=3)
+    said = visual("--from-file", "list.txt", "--update", status=3)
+    assert "in/good.mkv: No such file or directory; what was made of it before stays" in said
+    assert set(column(tmp_path / "V.parquet", "video")) == {"good", "gone"}
 
 
 def test_nothing_but_bad_inputs_is_exit_1(tmp_path: Path, visual: Extract, folder: Path) -> None:
