@@ -106,7 +106,8 @@ def test_mini_is_an_image_encoder_and_a_speech_encoder() -> None:
     eye, again, ear = VisualEncoder("mini", CPU, batch_size=4), VisualEncoder("mini", CPU), AudioEncoder("mini", CPU)
     assert (eye.card.name, eye.card.feature, eye.card.size) == ("mini", "pooled", 1024)
     assert eye.card == again.card
-    assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 4 hidden layers", 192)
+    assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 1 hidden layers", 384)
+    assert ear.piece_s == 6
     assert ear.card == AudioEncoder("mini", CPU).card
     assert ear.encode(sound(800)).shape == (2, ear.card.size)
 
