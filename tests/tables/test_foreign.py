@@ -421,10 +421,11 @@ def test_arrow_files_take_dictionaries_that_grow(tmp_path: Path) -> None:
     kind = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema([("who", kind)])
     groups = [["a", "b"], ["c", None, "a"], ["b", "d"]]
-    writer = _ArrowWriter(_Sink((tmp_path / "t.arrow").open("wb")), schema)
-    for group in groups:
-        writer.write_table(pa.table({"who": pa.array(group).dictionary_encode()}))
-    writer.close()
+    with (tmp_path / "t.arrow").open("wb") as stream:
+        writer = _ArrowWriter(_Sink(stream), schema)
+        for group in groups:
+            writer.write_table(pa.table({"who": pa.array(group).dictionary_encode()}))
+        writer.close()
     found = ipc.open_file(tmp_path / "t.arrow").read_all()
     assert found.schema == schema
     assert found["who"].to_pylist() == [value for group in groups for value in group]
