@@ -120,7 +120,7 @@ def test_grey_and_transparent_pictures_become_colour(tmp_path: Path) -> None:
 )
 def test_other_processors_are_refused_in_one_line(facts: dict[str, Any], said: str, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("raise SystemExit('ran')")
-    found = checkpoint(tmp_path, facts, model_type="wav2vec2" if "none of" in said else "vit")
+    found = checkpoint(tmp_path, facts, model_type="wav2vec2" if "does not name" in said else "vit")
     with pytest.raises(AffcliError, match=said) as caught:
         PicturePreprocessing.of(found)
     assert "\n" not in str(caught.value)
