@@ -92,7 +92,7 @@ label_frame_offset = click.option(
     help="Number added to every frame number of the labels; 1 if they start at 0.",
 )
 allow_unmatched = click.option(
-    "--allow-unmatched", is_flag=True, help="Go on where the visual and the audio table have no video in common."
+    "--allow-unmatched", is_flag=True, help="Continue even if the visual and the audio table have no video in common."
 )
 label_column = click.option(
     "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
@@ -221,7 +221,7 @@ _LOGIT_COLUMNS = (
     click.option(
         "--person-column",
         metavar="NAME",
-        help="Column that tells the people in a video apart; their video ids become VIDEO#ID.",
+        help="Column with the person in the video; the video ids become VIDEO#PERSON.",
     ),
     click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns with the logits, one per class."),
     click.option(
@@ -235,9 +235,20 @@ _LOGIT_COLUMNS = (
     ),
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
     click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_one_character,
+        help="What separates the fields of a text table; \\t for a tab.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Video ids are paths or file names, of which only the stem counts: clips/a1.mp4 is a1.",
+    ),
+    click.option(
         "--input-space",
         type=click.Choice(INPUT_SPACES),
-        help="What the numbers are.  [default: what the table says, else probabilities if rows sum to 1 or 100]",
+        help="Meaning of the numbers.  [default: stated by the table; else probabilities if rows sum to 1 or 100]",
     ),
     click.option(
         "--delimiter",

@@ -1,8 +1,8 @@
 """Sound on the file's own clock, in pieces that do not depend on how, or how often, it is read.
 
-Up to 30 s of sound is one piece. Longer sound is cut on a fixed grid from the track's first sample, and each piece
-comes with 2 s of its neighbours either side (encoders normalise over their whole input, so the cutting is part of a
-feature's definition).
+Up to 30 s of sound is one piece (less where an encoder takes less). Longer sound is cut on a fixed grid from the
+track's first sample, and each piece comes with 2 s of its neighbours either side (encoders normalise over their whole
+input, so the cutting is part of a feature's definition).
 """
 
 from __future__ import annotations
@@ -61,12 +61,16 @@ class SoundPiece:
     keep_to: int
 
 
-def open_sound(path: Path, *, sample_rate_hz: int, choice: TrackChoice = FILES_OWN) -> SoundPieces:
-    """The sound of a file's first sound track as pieces, mono at the rate asked for; none where it has no sound.
+def open_sound(
+    path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, choice: TrackChoice = FILES_OWN
+) -> SoundPieces:
+    """The sound of a file's first sound track as pieces of `piece_s` seconds, mono at the rate asked for.
+
+    There are none where the file has no sound.
 
     Raises MediaError for what is no media file.
     """
-    return SoundPieces(path, sample_rate_hz=sample_rate_hz, choice=choice)
+    return SoundPieces(path, sample_rate_hz=sample_rate_hz, piece_s=piece_s, choice=choice)
 
 
 class SoundPieces:
@@ -77,11 +81,13 @@ class SoundPieces:
     sound was decoded only in part, or is None.
     """
 
-    def __init__(self, path: Path, *, sample_rate_hz: int, choice: TrackChoice = FILES_OWN) -> None:
+    def __init__(
+        self, path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, choice: TrackChoice = FILES_OWN
+    ) -> None:
         """Starts decoding and reads the first samples, so that a file that is no media fails here (MediaError)."""
         self.end_s = 0.0
         self.problem: str | None = None
-        self._path, self._rate, self._choice = path, sample_rate_hz, choice
+        self._path, self._rate, self._piece_s, self._choice = path, sample_rate_hz, piece_s, choice
         self._pieces: Iterator[SoundPiece] = iter(())
         first = self._open(None)
         self.has_sound = bool(first)
@@ -129,7 +135,7 @@ class SoundPieces:
         track = self._track
         blocks = map(track.scaled, chain(first, track.blocks()))
         placed = _Placed(self._rate, continuous=track.decoder.description.container == "avi")
-        piece, context = PIECE_S * self._rate, CONTEXT_S * self._rate
+        piece, context = self._piece_s * self._rate, CONTEXT_S * self._rate
         start_s = first[0][0]
         for found in _cut(placed.runs(blocks), start_s, self._rate, piece, context):
             self.end_s = found.start_s + found.keep_to / self._rate

@@ -133,7 +133,8 @@ class Messages:
         self.damaged_frames = 0
         self.back = (0, 0)  # the stamps, in ticks, before and after the clock's largest step back
         self._estimated = False
-        self._container, self._start_s, self._duration_s = "", Fraction(0), None
+        self._container, self._start_s = "", Fraction(0)
+        self._duration_s: Fraction | None = None
         self._tracks: list[Track] = []
         self._encrypted = False
 

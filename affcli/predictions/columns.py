@@ -46,7 +46,7 @@ class ColumnNames:
 
 def label_options(names: ColumnNames, frame_offset: int) -> LabelOptions:
     """How labels are read beside predictions: with the same words for classes and the same column of people."""
-    return LabelOptions(frame_offset, names.renamed, names.person)
+    return LabelOptions(frame_offset, names.renamed, names.person, names.reading)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Annotation tiers for ELAN: its own documents (.eaf), and the tab-delimited lines that it imports.
 
-Three tiers: `expression` holds the segments, `no face` and `no sound` where those are missing (only where the table
-tells, and only where any are).
+Four tiers: `expression` holds the segments, `unsure` the stretches without a label for want of confidence, `no face`
+and `no sound` where those are missing (only where the table tells, and only where any are).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from xml.etree import ElementTree as Xml
 
 from affcli.views.labelled_video import LabelledVideo, players_times
 from affcli.views.segments import Segments, gaps_of
+from affcli.views.uncertainty import UNSURE, unsure_frames
 from affcli.views.webvtt import clock, milliseconds
 
 EXPRESSION: Final = "expression"
@@ -45,7 +46,7 @@ def annotated(video: LabelledVideo, segments: Segments, source: str) -> list[Ann
     """
     values = [video.classes[label] for label in segments.label]
     found = list(_tier(video, EXPRESSION, segments, values, source))
-    for tier, there in (("no face", video.face), ("no sound", video.audio)):
+    for tier, there in ((UNSURE, ~unsure_frames(video)), ("no face", video.face), ("no sound", video.audio)):
         if there is not None:
             gaps = gaps_of(video, there)
             found += _tier(video, tier, gaps, [tier] * len(gaps), source)

@@ -42,7 +42,8 @@ class LabelledVideo:
     None where the table has only labels.
     `starts_s` is when players show what has time 0 (the container's start); captions and pages add it to the times.
     `face`, `audio` bool [n]; None where the table does not say. `box` float64 [n, 4]: x, y, width and height in pixels,
-    NaN without a face; None where the table has no boxes.
+    NaN without a face; None where the table has no boxes. `speech` float64 [n]: the probability that somebody speaks,
+    NaN without sound; None where the table does not say.
     """
 
     video: str
@@ -56,6 +57,7 @@ class LabelledVideo:
     audio: Flags | None
     box: Floats | None
     starts_s: float = 0.0
+    speech: Floats | None = None
 
 
 class LabelledTable:
@@ -74,7 +76,7 @@ class LabelledTable:
     ) -> None:
         columns = columns or ColumnNames()
         columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
-        carry = {columns.label, "time_s", "face", "audio", *BOX_COLUMNS}
+        carry = {columns.label, "time_s", "face", "audio", "speech", *BOX_COLUMNS}
         self._table, self._fps = LogitTable(source, columns=columns, carry=carry), fps
         try:
             self.name, self.ids, self.metadata = self._table.name, self._table.ids, self._table.metadata
@@ -107,6 +109,7 @@ class LabelledTable:
             flags(rows, "audio", self.name) if "audio" in rows.carried.column_names else None,
             _boxes(rows.carried, self.name),
             self._table.starts_s(video),
+            _speech(rows.carried),
         )
 
     def videos(self) -> Iterator[LabelledVideo]:
@@ -182,6 +185,13 @@ def lengths_s(frame: Numbers, start_s: Floats) -> Floats:
     before = np.concatenate([[np.nan], length[:-1]])
     length = np.where(np.isnan(length), before, length)
     return np.where(np.isnan(length), typical, length)
+
+
+def _speech(carried: pa.Table) -> Floats | None:
+    if "speech" not in carried.column_names or not pa.types.is_floating(carried["speech"].type):
+        return None
+    found: Floats = carried["speech"].cast(pa.float64()).to_numpy()
+    return found
 
 
 def _boxes(carried: pa.Table, source: str) -> Floats | None:
