@@ -190,7 +190,7 @@ def test_weights_that_the_config_asks_for_but_the_file_lacks_are_an_error(tiny_b
 def test_encoders_of_the_other_kind_are_refused(tiny_beit: Path, tiny_wavlm: Path) -> None:
     with pytest.raises(AffcliError, match="none of a speech encoder"):
         AudioEncoder(str(tiny_beit), CPU)
-    with pytest.raises(AffcliError, match="none of a picture encoder"):
+    with pytest.raises(AffcliError, match="does not name an image processor"):
         VisualEncoder(str(tiny_wavlm), CPU)
 
 
