@@ -12,9 +12,11 @@ from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from affcli import __version__
 from affcli.console import terminal
+from affcli.console.completion import complete_paths
 from affcli.errors import AffcliError
 from affcli.files import outputs
 
@@ -64,7 +66,12 @@ class LazyGroup(click.Group):
         terminal.name_command(cmd_name)
         command = importlib.import_module(COMMANDS[cmd_name].module).command
         assert isinstance(command, click.Command)
-        return command
+        return complete_paths(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options that begin with `incomplete`; click's own would import every command."""
+        found = [CompletionItem(name, help=COMMANDS[name].summary) for name in COMMANDS if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -135,7 +142,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except OSError as error:
         _show_traceback()
-        terminal.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        terminal.error(f"{error.filename}: {error.strerror}" if error.filename else _nameless(error))
         return 1
     except Exception as error:
         _show_traceback()
@@ -150,6 +157,15 @@ def _invoke(arguments: Sequence[str]) -> None:
     # Not cli.main: it ends a broken pipe with status 1 and an interrupt with an empty line.
     with cli.make_context("affcli", list(arguments)) as context:
         cli.invoke(context)
+
+
+def _nameless(error: OSError) -> str:
+    """What an error says that names no file: mostly it is standard output that cannot be written."""
+    try:
+        outputs.flush_standard_output()
+    except AffcliError as named:
+        return str(named)
+    return str(error)
 
 
 def _show_traceback() -> None:

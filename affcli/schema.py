@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -30,6 +30,8 @@ SUMMARY_TABLE: Final = "summary.parquet"
 SUMMARY_CSV: Final = "summary.csv"
 
 METADATA_KEY: Final = b"affcli"
+STARTS: Final = "starts_s"  # the key of the metadata under which the starts of videos stand, those that are not 0
+_LONGEST_S: Final = 10.0 * 365 * 24 * 3600
 BOX_COLUMNS: Final = ("box_x", "box_y", "box_w", "box_h")
 
 _FRAME_KEYS = (
@@ -49,9 +51,12 @@ def visual_schema(size: int, classes: Sequence[str] = ()) -> pa.Schema:
     return pa.schema([*_FRAME_KEYS, face, *boxes, feature_field(size), *class_fields(classes)])
 
 
-def audio_schema(size: int) -> pa.Schema:
-    """Columns of an audio feature table; `feature` is null where there is no sound."""
-    return pa.schema([*_FRAME_KEYS, feature_field(size)])
+def audio_schema(size: int, *, speech: bool = False) -> pa.Schema:
+    """Columns of an audio feature table; `feature` is null where there is no sound.
+
+    With `speech` a last column holds the mean probability of speech around each frame, null in the same rows.
+    """
+    return pa.schema([*_FRAME_KEYS, feature_field(size), *([pa.field("speech", pa.float32())] if speech else [])])
 
 
 def windowed_schema(classes: Sequence[str] = CLASSES) -> pa.Schema:
@@ -86,6 +91,26 @@ def metadata_of(schema: pa.Schema) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def starts_of(metadata: Mapping[str, Any], video: str) -> float:
+    """When players show what has `time_s` 0 of a video, in seconds: 0 unless the table's metadata says otherwise."""
+    starts = metadata.get(STARTS)
+    if not isinstance(starts, dict):
+        return 0.0
+    found = next((starts[name] for name in (video, *base_names(video)) if name in starts), 0.0)
+    is_time = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _LONGEST_S
+    return float(found) if is_time else 0.0
+
+
+def all_starts(tables: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The starts that several tables' metadata tell, as one; the later table counts."""
+    found: dict[str, float] = {}
+    for metadata in tables:
+        starts = metadata.get(STARTS)
+        names = starts if isinstance(starts, dict) else {}
+        found.update({video: start_s for video in names if (start_s := starts_of(metadata, video))})
+    return dict(sorted(found.items()))
 
 
 def base_names(video: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from affcli.console import options
 from affcli.errors import AffcliError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from affcli.labels.reader import VideoLabels
     from affcli.predictions.columns import ColumnNames
     from affcli.views.export import Text
@@ -45,6 +48,7 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     show_default=True,
     help="With segments, vtt, elan: merge shorter segments into a neighbour.",
 )
+@click.option("--confidence", is_flag=True, help="With vtt: write each segment's mean probability after its label.")
 @options.frame_rate
 @options.label_column
 @options.logit_columns
@@ -58,6 +62,7 @@ def command(
     probabilities: bool,
     like: str | None,
     min_seconds: float,
+    confidence: bool,
     fps: float | None,
     label_column: str | None,
     columns: ColumnNames,
@@ -83,8 +88,8 @@ def command(
               end_s, label, confidence (mean probability of the label).
     vtt       WebVTT captions, one cue per segment: -o FILE.vtt for one video,
               -o DIR for one VIDEO.vtt per video.
-    elan      tiers for ELAN (expression, no face, no sound): text to import,
-              tab-delimited, or an ELAN document with -o FILE.eaf; -o DIR
+    elan      tiers for ELAN (expression, unsure, no face, no sound): text to
+              import, tab-delimited, or an ELAN document with -o FILE.eaf; -o DIR
               writes one VIDEO.eaf per video.
 
     With --min-seconds, the shortest segment is merged into the longer of the adjacent segments (the earlier one if
@@ -101,6 +106,8 @@ def command(
         raise UsageError("--like SAMPLE goes with --to abaw.")
     if probabilities and form != "csv":
         raise UsageError("--probabilities goes with --to csv.")
+    if confidence and form != "vtt":
+        raise UsageError("--confidence goes with --to vtt; the segments table and --to csv have the probabilities.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
     if form == "labels":
@@ -117,9 +124,11 @@ def command(
     else:
         from affcli.views.labelled_video import LabelledTable
 
-        write = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}[form]
+        writers: dict[str, Callable[..., None]]
+        writers = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}
+        more = {"confidence": confidence} if form == "vtt" else {}
         with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
-            write(table, output, min_seconds, force=force)
+            writers[form](table, output, min_seconds, force=force, **more)
 
 
 def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:
@@ -196,10 +205,10 @@ def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, fo
             writer.write(segment_rows(video, segments))
 
 
-def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
+def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool, confidence: bool) -> None:
     from affcli.views.webvtt import captions
 
-    _write_file_or_folder(table, captions, ".vtt", output, min_seconds, force=force)
+    _write_file_or_folder(table, partial(captions, confidence=confidence), ".vtt", output, min_seconds, force=force)
 
 
 def _write_tiers(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:

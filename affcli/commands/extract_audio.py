@@ -21,9 +21,12 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 @click.command("extract-audio")
 @extracting.media_inputs
 @options.feature_output("an audio feature table")
-@extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="trained on Emo-DB")
+@extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="trained on acted speech")
 @click.option(
-    "--layers", type=click.IntRange(1), default=4, show_default=True, help="Average the last N hidden layers."
+    "--layers",
+    type=click.IntRange(1),
+    show_default="4, or all of an encoder that has fewer; mini: 1",
+    help="Average the last N hidden layers.",
 )
 @click.option(
     "--context",
@@ -49,7 +52,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 def command(
     output: str,
     model: str,
-    layers: int,
+    layers: int | None,
     context: float,
     frames_from: str | None,
     fps: float | None,
@@ -63,7 +66,12 @@ def command(
     files need --fps or --frames-from. A frame's vector is the mean of the encoder's output around it. Running the same
     command again continues interrupted work.
 
+    --model takes WavLM and its kind (wav2vec2, HuBERT, …), Whisper's encoder, and the Audio Spectrogram Transformer.
+
     Audio longer than 30 s is encoded in fixed pieces of 30 s, each with 2 s of the audio on either side as context.
+    Encoders with a length limit use shorter pieces with the same context: 26 s for Whisper (limit 30 s), 6 s for AST
+    (limit 10.24 s) and mini (limit 10 s). Whisper clamps its log-mel spectrogram relative to the loudest moment of the
+    piece.
 
     \b
       affcli extract-audio clips/ -o A.parquet

@@ -52,7 +52,7 @@ def command(
     that have no frame table.
 
     \b
-      affcli report labels/ --videos clips/ -o report.html
+      affcli report out/ --videos videos/ -o report.html
     """
     from affcli.console.terminal import counting
     from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, write_text

@@ -43,7 +43,7 @@ _SHOWN = 60  # pictures on a contact sheet
     "--cache", metavar="DIR", help="Keep the decoded images here for other runs.  [default: removed when done]"
 )
 @click.option("--dry-run", is_flag=True, help="Print the number of images per class and exit.")
-@click.option("--sheet", metavar="FILE.png", help="Write a contact sheet of augmented samples.")
+@click.option("--sheet", metavar="FILE", help="Write a contact sheet of augmented samples (.png).")
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the training data.")
 @click.option(
     "--optimizer",

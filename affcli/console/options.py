@@ -92,7 +92,7 @@ label_frame_offset = click.option(
     help="Number added to every frame number of the labels; 1 if they start at 0.",
 )
 allow_unmatched = click.option(
-    "--allow-unmatched", is_flag=True, help="Go on where the visual and the audio table have no video in common."
+    "--allow-unmatched", is_flag=True, help="Continue even if the visual and the audio table have no video in common."
 )
 label_column = click.option(
     "--label-column", metavar="NAME", help="Column of labels to use as the prediction, instead of the logits."
@@ -149,6 +149,13 @@ def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     return renamed
 
 
+def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    character = {"\\t": "\t", "tab": "\t"}.get(given or "", given)
+    if character is not None and (len(character) != 1 or character in '"\r\n' or not character.isascii()):
+        raise click.BadParameter(f"'{given}' is not one character, such as ';' or '\\t'.")
+    return character
+
+
 def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...] | None:
     if given is None:
         return None
@@ -156,13 +163,6 @@ def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) 
     if not all(names) or len(set(names)) != len(names):
         raise click.BadParameter(f"'{given}' is not a comma-separated list of distinct names (A,B,…).")
     return names
-
-
-def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
-    character = "\t" if given in ("\\t", "tab") else given
-    if character is not None and len(character) != 1:
-        raise click.BadParameter(f"'{given}' is not one character.")
-    return character
 
 
 def logit_columns(command: Command) -> Command:
@@ -183,8 +183,7 @@ def logit_columns(command: Command) -> Command:
         video_stem: bool,
         **others: Any,
     ) -> Any:
-        # These bring numpy and pyarrow, which --help does without.
-        from affcli.predictions.columns import ColumnNames
+        from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
         from affcli.tables.reader import Reading
 
         columns = ColumnNames(
@@ -222,7 +221,7 @@ _LOGIT_COLUMNS = (
     click.option(
         "--person-column",
         metavar="NAME",
-        help="Column that tells the people in a video apart; their video ids become VIDEO#ID.",
+        help="Column with the person in the video; the video ids become VIDEO#PERSON.",
     ),
     click.option("--classes", metavar="A,B,…", callback=_class_names, help="Columns with the logits, one per class."),
     click.option(
@@ -249,7 +248,18 @@ _LOGIT_COLUMNS = (
     click.option(
         "--input-space",
         type=click.Choice(INPUT_SPACES),
-        help="What the numbers are.  [default: what the table says, else probabilities if rows sum to 1 or 100]",
+        help="Meaning of the numbers.  [default: stated by the table; else probabilities if rows sum to 1 or 100]",
+    ),
+    click.option(
+        "--delimiter",
+        metavar="CHAR",
+        callback=_one_character,
+        help="Field separator of a text table.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Use only the stem of each video id: clips/a1.mp4 becomes a1.",
     ),
 )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, UnmatchedVideosError, counted, listed
 from affcli.features.stream import FeatureTable, FeatureTables, Stream, StreamFeatures, no_features
-from affcli.schema import base_names
+from affcli.schema import STARTS, all_starts, base_names
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,13 @@ class JoinedFeatures:
     def alignment(self) -> Mapping[str, Any] | None:
         """Template and size of the face crops behind the visual features, where the table says it."""
         return self._visual.metadata.get("alignment") if self._visual else None
+
+    @property
+    def starts(self) -> dict[str, Any]:
+        """What the metadata of a table made from these says of its videos' starts: nothing where all are 0."""
+        streams = [stream.metadata for stream in (self._audio, self._visual) if stream is not None]
+        found = all_starts(streams)
+        return {STARTS: found} if found else {}
 
     def _find_sound(self, video: str) -> str | None:
         if self._audio is None:

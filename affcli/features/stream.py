@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, ColumnError, listed
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import AUDIO, VISUAL
+from affcli.schema import AUDIO, STARTS, VISUAL, all_starts
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.flags import true_or_false
 from affcli.tables.keys import frame_numbers, refuse_far_frames
@@ -206,7 +206,8 @@ class FeatureTables:
         for other in others:
             _refuse_difference(first, other)
         self.name, self.size, self.kind, self.encoder = name, first.size, first.kind, first.encoder
-        self.metadata = first.metadata
+        starts = {STARTS: all_starts(table.metadata for table in tables)}
+        self.metadata = {**first.metadata, **(starts if starts[STARTS] else {})}
         self._tables, self._holder = tables, dict[str, FeatureTable]()
         for table in tables:
             for video in table.videos:

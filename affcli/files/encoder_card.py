@@ -10,6 +10,7 @@ from affcli.errors import AffcliError
 
 ENCODER_CARD: Final = "affcli.json"  # the file's name
 VISUAL_ENCODER: Final = "visual encoder"  # its kind
+AUDIO_ENCODER: Final = "audio encoder"  # as above, for speech
 
 
 def read_encoder_card(folder: Path) -> dict[str, Any]:
@@ -21,3 +22,12 @@ def read_encoder_card(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
     return dict(card)
+
+
+def layers_of(folder: Path) -> int | None:
+    """How many last hidden layers the card of a speech encoder asks for; None without a card, or where it is silent."""
+    try:
+        card = json.loads((folder / ENCODER_CARD).read_text())
+        return int(card["layers"]) if card["kind"] == AUDIO_ENCODER else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -20,12 +20,13 @@ from affcli.errors import AffcliError, UsageError, listed
 
 # fmt: off
 VIDEO_SUFFIXES: Final = frozenset((
-    ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-    ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+    ".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avi", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts",
+    ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm",
+    ".wmv",
 ))
 SOUND_SUFFIXES: Final = frozenset((
     ".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus",
-    ".wav", ".wma",
+    ".sph", ".wav", ".wma",
 ))
 PICTURE_SUFFIXES: Final = frozenset((
     ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
@@ -64,7 +65,7 @@ def find_inputs(
     found: dict[tuple[Path, str], MediaInput] = {}
     for name in names:
         for item in _inputs_of(name, ids, suffixes, pictures):
-            found.setdefault((item.path.resolve(), item.video), item)
+            found.setdefault((_real(item.path), item.video), item)
     inputs = sorted(found.values(), key=lambda item: item.video)
     _check_ids(inputs, ids)
     return inputs
@@ -206,10 +207,26 @@ def _listing(folder: Path) -> tuple[list[str], list[str]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not (entry.name.startswith(".") or entry.name in _JUNK):
-                    names[0 if entry.is_dir() else 1].append(entry.name)
+                    names[0 if _leads_to_folder(entry) else 1].append(entry.name)
     except OSError as error:
         raise AffcliError(f"{folder}: {error.strerror}") from error
     return sorted(names[0]), sorted(names[1])
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads nowhere or in a circle is taken for a file: it will fail, alone."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _real(path: Path) -> Path:
+    """Where the links of a name lead; the name itself where they lead in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # the latter for circles, up to Python 3.12
+        return path.absolute()
 
 
 def _is_numbered(name: str) -> bool:

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput
-from affcli.media.audio import SoundPiece, open_sound
+from affcli.media.audio import PIECE_S, SoundPiece, open_sound
+from affcli.media.failures import failure_of
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
 
@@ -220,21 +220,24 @@ Event = Opened | Heard | Closed
 
 @dataclass(frozen=True)
 class Hear:
-    """Gives the sound of one input after the other to whoever asks, at the encoder's sampling rate."""
+    """Gives the sound of one input after the other, at the encoder's rate and in pieces that it can take."""
 
     source: Source
     sample_rate_hz: int
     choice: TrackChoice = FILES_OWN
+    piece_s: int = PIECE_S
 
     def __call__(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
         """The events of one input, some of whose frames may be known."""
         try:
             yield from self._pieces_of(item, known)
-        except (AffcliError, OSError) as error:
-            yield Closed(item, failure=str(error))
+        except Exception as error:
+            yield Closed(item, failure=failure_of(item.path, error))
 
     def _pieces_of(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
-        with open_sound(item.path, sample_rate_hz=self.sample_rate_hz, choice=self.choice) as sound:
+        with open_sound(
+            item.path, sample_rate_hz=self.sample_rate_hz, piece_s=self.piece_s, choice=self.choice
+        ) as sound:
             frames, opened = self.source.open(item, known)
             with opened as reader:
                 take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)

@@ -30,7 +30,7 @@ def open_picture(source: Path | IO[bytes]) -> Pixels:
     the reason alone, for what is damaged, of another format, of more than MOST_PIXELS, or has values without a known
     range; and OSError where the file itself cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if isinstance(source, Path):
         with source.open("rb") as stream:
@@ -47,7 +47,7 @@ def open_picture(source: Path | IO[bytes]) -> Pixels:
         raise
     except Image.DecompressionBombError as error:
         raise PictureError(f"more than {MOST_PIXELS:,} pixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError("no picture in a format that is read") from error
     except Exception as error:  # whatever a decoder makes of damaged data: OSError, ValueError, RuntimeError, …
         raise PictureError(_first_line(error)) from error

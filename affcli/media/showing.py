@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,11 +17,14 @@ from affcli.errors import AffcliError
 from affcli.files.inputs import MediaInput, digest, find_inputs
 from affcli.media.drawings import Drawings
 from affcli.media.faces import LONG_SIDE, TEMPLATE_SIZE, FaceDetector
+from affcli.media.failures import failure_of
 from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.tracks import Rule
-from affcli.media.video import open_pictures, open_video, read_frame_times
+from affcli.media.video import open_frame_times, open_pictures, open_video
 from affcli.schema import base_names
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,29 @@ class Closed:
 Event = Opened | SeenFrame | Closed
 
 
+def _counting_turned(path: Path, frames: Iterator[SeenFrame]) -> Iterator[SeenFrame]:
+    """The frames as they are; afterwards a note on faces that were found turned, or could not be."""
+    looked = found = lost = 0
+    for frame in frames:
+        looked += frame.looked
+        found += frame.turn != 0
+        lost += frame.doubtful
+        yield frame
+    if found:
+        log.info("%s: in %d of %d frames the face was found by turning the picture.", path, found, looked)
+    if lost:
+        text = "%s: in %d of %d frames a face seems to lie and could not be brought upright; it is left out."
+        log.warning(text, path, lost, looked)
+
+
+@dataclass(frozen=True)
+class FolderTimes:
+    """Presentation times [n] of the frames that a folder's pictures were cut from, and when players show time 0."""
+
+    times_s: NDArray[np.float64]
+    starts_s: float
+
+
 @dataclass(frozen=True)
 class PictureTimes:
     """When the numbered pictures of a folder are shown: by a frame rate, or by the videos they were cut from.
@@ -62,9 +89,12 @@ class PictureTimes:
             return {}
         return {item.video: item.path for item in find_inputs([self.videos], pictures=False)}
 
-    def of(self, folder: MediaInput) -> NDArray[np.float64] | None:
-        """Presentation times [n] of the folder's video; None where no videos were given."""
-        return None if self.videos is None else read_frame_times(self._video_of(folder))
+    def of(self, folder: MediaInput, choice: TrackChoice = FILES_OWN) -> FolderTimes | None:
+        """The times of the folder's video; None where no videos were given."""
+        if self.videos is None:
+            return None
+        with open_frame_times(self._video_of(folder), choice=choice) as times:
+            return FolderTimes(np.fromiter(times, np.float64), times.starts_s)
 
     def beside(self, item: MediaInput) -> bytes:
         """What an item's rows depend on besides its own content: the video that a folder was cut from."""
@@ -98,10 +128,11 @@ class Show:
     drawings: Drawings | None = None
     threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
     choice: TrackChoice = FILES_OWN
+    on_gpu: bool = False  # the detector too, where onnxruntime can
 
     @cached_property
     def _faces(self) -> Watcher:
-        detector = FaceDetector(threads=self.threads)
+        detector = FaceDetector(threads=self.threads, on_gpu=self.on_gpu)
         return watch_faces(detector, self.rule, self.input_size, every=self.every, scales=self.scales)
 
     @cached_property
@@ -122,23 +153,23 @@ class Show:
         """The events of one input; with a bookmark only the frames that come after it."""
         try:
             yield from self._pictures_of(item, after) if item.kind == "pictures" else self._video_of(item, after)
-        except (AffcliError, OSError) as error:
-            yield Closed(item, failure=str(error))
+        except Exception as error:
+            yield Closed(item, failure=failure_of(item.path, error))
 
     def _video_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
         with open_video(
             item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE, choice=self.choice
         ) as frames:
             yield Opened(item)
-            yield from self._watching(self._faces, item)(frames, after)
+            yield from _counting_turned(item.path, self._watching(self._faces, item)(frames, after))
             yield Closed(item, frames.problem, starts_s=frames.starts_s)
 
     def _pictures_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
-        times_s = self.times.of(item)
+        times = self.times.of(item, self.choice)
         with open_pictures(item.path, fps=self.times.fps) as frames:
             yield Opened(item)
-            timed = frames if times_s is None else times_from(frames, times_s)
+            timed = frames if times is None else times_from(frames, times.times_s)
             # All are read again, which costs little, since those that cannot be read are named at the end.
             later = islice(timed, after.frame if after else 0, None)
             yield from self._watching(self._pictures, item)(later, after)
-            yield Closed(item, frames.problem)
+            yield Closed(item, frames.problem, starts_s=0.0 if times is None else times.starts_s)

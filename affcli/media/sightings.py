@@ -15,6 +15,7 @@ from PIL import Image
 
 from affcli.media.faces import Face, FaceDetector, align
 from affcli.media.tracks import Follower, Memory, Rule
+from affcli.media.turned import NOT_SEARCHED, Search, find_faces
 from affcli.media.video import Frame
 
 Pixels = NDArray[np.uint8]
@@ -39,20 +40,24 @@ class Bookmark:
 
     frame: int
     memory: Memory | None = None  # None for pictures, in which nobody is followed
+    search: Search = NOT_SEARCHED
 
     def as_json(self) -> dict[str, Any]:
-        return {"frame": self.frame, "memory": self.memory and self.memory.as_json()}
+        memory = self.memory and self.memory.as_json()
+        return {"frame": self.frame, "memory": memory, "search": self.search.as_json()}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Bookmark:
-        return cls(stored["frame"], stored["memory"] and Memory.from_json(stored["memory"]))
+        memory = stored["memory"] and Memory.from_json(stored["memory"])
+        return cls(stored["frame"], memory, Search.from_json(stored["search"]))
 
 
 @dataclass(frozen=True)
 class SeenFrame:
     """One frame and who is in it, by number of the person. `looked` is False for frames passed over (`--every`).
 
-    After a frame that was looked at, `bookmark` says how to go on from there.
+    After a frame that was looked at, `bookmark` says how to go on from there. `turn` is by how many degrees the picture
+    was turned to find the faces; `doubtful` says that a face was left out that lies and is not found by turning.
     """
 
     number: int
@@ -60,6 +65,8 @@ class SeenFrame:
     sightings: Mapping[int, Sighting] = field(default_factory=dict)
     looked: bool = True
     bookmark: Bookmark | None = None
+    turn: int = 0
+    doubtful: bool = False
 
 
 class Watcher(Protocol):
@@ -86,27 +93,33 @@ def watch_faces(
 
     def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
         follower = Follower.remembering(rule, after.memory) if after and after.memory else Follower(rule)
-        last = _Looked()
+        last = _Looked(search=after.search if after else NOT_SEARCHED)
         for frame, looked in _every(frames, every):
             if not looked or frame.pixels is None:
                 yield SeenFrame(frame.number, frame.time_s, looked=looked)
                 continue
             if last.frame is None or not same_pixels(frame.pixels, last.frame.pixels):
-                last = _Looked(frame, detector.detect(frame.pixels, frame.reduced))
+                found = find_faces(detector, frame.pixels, frame.reduced, frame.number, last.search)
+                last = _Looked(frame, found.faces, found.search, found.turn, found.doubtful)
             time_s = frame.time_s if frame.time_s is not None else (frame.number - 1) / _ASSUMED_FPS
             followed = follower.follow(last.faces, time_s)
             seen = {number: last.sighting(face, crops) for number, face in followed.items()}
-            yield SeenFrame(frame.number, frame.time_s, seen, bookmark=Bookmark(frame.number, follower.memory()))
+            bookmark = Bookmark(frame.number, follower.memory(), last.search)
+            yield SeenFrame(frame.number, frame.time_s, seen, bookmark=bookmark, turn=last.turn, doubtful=last.doubtful)
 
     return watch
 
 
 @dataclass(frozen=True)
 class _Looked:
-    """The frame looked at last, the faces found in it, and the sightings made of them, by the identity of the face."""
+    """The frame looked at last, the faces found in it and how, and the sightings made of them, by the identity of the
+    face."""
 
     frame: Frame | None = None
     faces: Sequence[Face] = ()
+    search: Search = NOT_SEARCHED
+    turn: int = 0
+    doubtful: bool = False
     _sightings: dict[int, Sighting] = field(default_factory=dict)
 
     def sighting(self, face: Face, crops: Callable[[Frame, Face], Pixels]) -> Sighting:

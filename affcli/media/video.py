@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final
@@ -14,19 +17,28 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, PictureError, listed
 from affcli.files.inputs import numbered_pictures
-from affcli.media.ffmpeg import Clock, Decoder, MediaError, Stamp, why_unreadable
+from affcli.media.choose_track import NO_PICTURE, is_still, no_frames, open_picture_track, track_read
+from affcli.media.completeness import missing_frames
+from affcli.media.decoder import Clock, Outputs, Stamp
+from affcli.media.ffmpeg import MediaError
+from affcli.media.ffmpeg_log import Description, Track
 from affcli.media.pictures import open_picture
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
 
-# The first video stream that is no cover picture; every frame that the decoder gives, none doubled, none dropped.
-# Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
-_EVERY_FRAME: Final = ("-map", "0:V:0", "-fps_mode", "passthrough", "-enc_time_base", "demux")
-# A PPM picture begins with its size, so frames are told apart without knowing anything about the stream.
-_PIXELS: Final = (*_EVERY_FRAME, "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe")
-_TIMES: Final = (*_EVERY_FRAME, "-c:v", "wrapped_avframe")
-NO_PICTURE: Final = "no video stream in this file, only sound"
+# Every frame that the decoder gives, none doubled, none dropped, each in its own size (`-noautoscale`: else all take
+# the size of the first). Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
+_EVERY_FRAME: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-noautoscale")
+_PIXELS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo", "-pix_fmt", "rgb24", "-f", "image2pipe")
+_STRIPS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo")
+_TIMES: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-c:v", "wrapped_avframe")
+# Raw pixels do not tell their shape. Beside each frame come strips of it in grey, whose sizes in bytes do.
+_ROWS: Final = 2  # of a strip, since no filter cuts chroma to less
+_WIDTH: Final = f"crop=iw:{_ROWS}:0:0:exact=1,format=gray"
+_HEIGHT: Final = f"crop={_ROWS}:ih:0:0:exact=1,format=gray"
+_ASPECT_ONE: Final = 4096  # bytes of the strip that tells a pixel's shape, where pixels are square
+_ASPECT: Final = f"scale=w='clip(round({_ASPECT_ONE}*sar),1,65535)':h=1:flags=neighbor,format=gray"
 _DECIMALS: Final = 6  # the container's start is known to the microsecond
 
 
@@ -55,6 +67,8 @@ class VideoFrames(ABC):
 
     clock: Clock | None = None
     starts_s = 0.0  # when players show what has `time_s` 0
+    description: Description | None = None  # what a media file says it holds
+    track: Track | None = None  # which of its tracks is shown
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -93,7 +107,7 @@ def open_video(
     decoded too, since no container can be trusted to seek exactly, but their pixels are not moved; there may be none
     after them. Raises MediaError, with one reason, where not a single frame can be decoded.
     """
-    return _DecodedFrames(path, after, reduced_to)
+    return _DecodedFrames(path, after, reduced_to, choice)
 
 
 def open_pictures(folder: Path, *, fps: float | None = None) -> VideoFrames:
@@ -116,7 +130,7 @@ def read_frame_times(path: Path, *, choice: TrackChoice = FILES_OWN) -> NDArray[
 
 def open_frame_times(path: Path, *, choice: TrackChoice = FILES_OWN) -> FrameTimes:
     """The same one after the other, while ffmpeg goes on decoding."""
-    return FrameTimes(path)
+    return FrameTimes(path, choice)
 
 
 def frame_centres(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -132,58 +146,88 @@ def frame_centres(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _DecodedFrames(VideoFrames):
-    def __init__(self, path: Path, after: int, reduced_to: int | None) -> None:
-        later = [f"select='gte(n,{after})'"] if after else []
-        filters = [later] if reduced_to is None else [later, [*later, _reduction(reduced_to)]]
-        pictures = [(*_filtered(chain), *_PIXELS) for chain in filters]
-        self._decoder = Decoder(path, pictures, (*_filtered(later), *_TIMES))
-        self._after = after
+    def __init__(self, path: Path, after: int, reduced_to: int | None, choice: TrackChoice) -> None:
+        self._path, self._after = path, after
+        self._decoder = open_picture_track(path, choice, partial(_outputs, reduced_to))
+        self._known: dict[int, Fraction] = {}
+        self._count = 0
         super().__init__()
         try:
-            self._next = next(self._frames, None)  # now, so that a file without frames fails here
+            self._ahead = list(islice(self._frames, 2))  # now, so that a file without frames fails here
+            if not self._ahead and not after:
+                raise no_frames(path, self._decoder)
+            if self._count == 1 and choice.video is None and is_still(path, self._decoder.description):
+                raise MediaError(path, NO_PICTURE)
         except BaseException:
             self.close()
             raise
-        if self._next is None and not after:
-            raise _no_frames(path, self._decoder)
-        self.clock = self._decoder.clock
+        self.clock, self.description = self._decoder.clock, self._decoder.description
+        self.track = track_read(self._decoder)
+        self.starts_s = starts_s(self.description)
 
     def _produce(self) -> Iterator[Frame]:
-        for number, stamp in enumerate(self._decoder.stamps(), start=self._after + 1):
-            pictures = [_read_ppm(pipe) for pipe in self._decoder.data]
+        for stamp in self._decoder.stamps():
+            width, height, aspect, *reduced = stamp.sizes
+            pictures = [
+                _read(pipe, shape)
+                for pipe, shape in zip(self._decoder.data, _shapes(width, height, *reduced), strict=True)
+            ]
             if any(picture is None for picture in pictures):
                 break
-            reduced = pictures[1] if len(pictures) > 1 else None
-            yield Frame(number, _seconds(stamp), pictures[0], reduced, float(self._decoder.clock.pixel_aspect))
-        self.problem = self._decoder.finish()
+            self._count += 1
+            self._note_shown(stamp)
+            if self._count > self._after:
+                yield Frame(
+                    self._count,
+                    _seconds(stamp),
+                    pictures[0],
+                    pictures[1] if len(pictures) > 1 else None,
+                    float(self._pixel_aspect(aspect)),
+                )
+        self.problem = self._decoder.finish() or self._missing()
+
+    def _note_shown(self, stamp: Stamp) -> None:
+        if self._decoder.packets is not None:
+            clock = self._decoder.clock
+            self._decoder.packets.came_out(stamp.time_s + clock.start_s, clock.tick_s)
+
+    def _pixel_aspect(self, size: int) -> Fraction:
+        """The exact one of the stream, where its strip is that long; else the simplest fraction near the strip's."""
+        if size not in self._known:
+            stated = self._decoder.clock.pixel_aspect
+            same = round(stated * _ASPECT_ONE) == size
+            self._known[size] = stated if same else Fraction(size, _ASPECT_ONE).limit_denominator(128)
+        return self._known[size]
+
+    def _missing(self) -> str | None:
+        return missing_frames(self._path, self._decoder, self._count)
 
     def __next__(self) -> Frame:
-        # The frame that was read ahead goes out first; none is read before it is asked for.
-        if self._next is None:
-            return super().__next__()
-        frame, self._next = self._next, None
-        return frame
+        # The frames that were read ahead go out first; none is read before it is asked for.
+        return self._ahead.pop(0) if self._ahead else super().__next__()
 
     def close(self) -> None:
         super().close()
-        self._next = None
+        self._ahead = []
         self._decoder.close()
 
 
 class FrameTimes:
     """An iterator over the presentation times of a video's frames, and a context manager as `VideoFrames` is."""
 
-    def __init__(self, path: Path) -> None:
-        # No time depends on the filter that smooths blocks (a fifth of the work of decoding H.264).
-        self._decoder = Decoder(path, (), _TIMES, decoding=("-skip_loop_filter", "all"))
-        self._times = self._produce()
+    def __init__(self, path: Path, choice: TrackChoice = FILES_OWN) -> None:
+        self._decoder = open_picture_track(path, choice, _times_alone)
+        self._times: Iterator[float] = self._produce()
         try:
-            self._next = next(self._times, None)  # now, so that a file without frames fails here
-            if self._next is None:
-                raise _no_frames(path, self._decoder)
+            self._ahead = list(islice(self._times, 2))  # now, so that a file without frames fails here
+            if not self._ahead:
+                raise no_frames(path, self._decoder)
+            if len(self._ahead) == 1 and choice.video is None and is_still(path, self._decoder.description):
+                raise MediaError(path, NO_PICTURE)
         except BaseException:
             self.close()
             raise
+        self.starts_s = starts_s(self._decoder.description)
 
     def _produce(self) -> Iterator[float]:
         for stamp in self._decoder.stamps():
@@ -194,10 +238,7 @@ class FrameTimes:
         return self
 
     def __next__(self) -> float:
-        if self._next is None:
-            raise StopIteration
-        time_s, self._next = self._next, next(self._times, None)
-        return time_s
+        return self._ahead.pop(0) if self._ahead else next(self._times)
 
     def stop(self) -> None:
         """Ends the decoder, from any thread; the times end with those that have come."""
@@ -205,7 +246,7 @@ class FrameTimes:
 
     def close(self) -> None:
         """Ends what still runs; no more times come."""
-        self._next = None
+        self._ahead, self._times = [], iter(())
         self._decoder.close()
 
     def __enter__(self) -> FrameTimes:
@@ -241,8 +282,34 @@ class _PictureFrames(VideoFrames):
             self.problem = f"not readable as pictures: {listed(bad)}"
 
 
-def _filtered(filters: Sequence[str]) -> list[str]:
-    return ["-vf", ",".join(filters)] if filters else []
+def _outputs(reduced_to: int | None, track: str, reading: tuple[str, ...]) -> Outputs:
+    """The pixels, also reduced where that is asked for, and strips that tell the shapes of both."""
+    graph = f"[{track}]split=4[full][w][h][a];[w]{_WIDTH}[width];[h]{_HEIGHT}[height];[a]{_ASPECT}[aspect]"
+    strips = ["[width]", "[height]", "[aspect]"]
+    data = [("-map", "[full]", *_PIXELS)]
+    if reduced_to is not None:
+        graph += (
+            f";[{track}]{_reduction(reduced_to)},split=3[small][sw][sh];[sw]{_WIDTH}[width2];[sh]{_HEIGHT}[height2]"
+        )
+        strips += ["[width2]", "[height2]"]
+        data.append(("-map", "[small]", *_PIXELS))
+    stamps = tuple(("-map", strip, *_STRIPS) for strip in strips)
+    return Outputs(tuple(data), stamps, reading, graph, counted=track)
+
+
+def _times_alone(track: str, reading: tuple[str, ...]) -> Outputs:
+    # No time depends on the filter that smooths blocks (a fifth of the work of decoding H.264).
+    return Outputs((), (("-map", track, *_TIMES),), reading=("-skip_loop_filter", "all", *reading))
+
+
+def _shapes(*strips: int) -> list[tuple[int, int]]:
+    """Heights and widths, from the sizes of strips in bytes: width and height of each picture."""
+    return [(height // _ROWS, width // _ROWS) for width, height in zip(strips[::2], strips[1::2], strict=True)]
+
+
+def starts_s(found: Description) -> float:
+    """The time at which players show what has `time_s` 0: the container's start, where players do not move it to 0."""
+    return float(max(found.start_s, Fraction(0))) if found.counts_from_zero else 0.0
 
 
 def _reduction(long_side: int) -> str:
@@ -257,23 +324,9 @@ def _seconds(stamp: Stamp) -> float:
     return round(float(stamp.time_s), _DECIMALS)
 
 
-def _no_frames(path: Path, decoder: Decoder) -> MediaError:
-    if not decoder.kinds:
-        return MediaError(path, why_unreadable(path, decoder.errors))
-    if "Video" not in decoder.kinds:
-        return MediaError(path, NO_PICTURE)
-    if not decoder.errors:
-        return MediaError(path, "no frame in this file's video stream")
-    return MediaError(path, f"not a single frame could be decoded ({decoder.errors[0]})")
-
-
-def _read_ppm(stream: BinaryIO) -> Pixels | None:
-    """One binary PPM picture; None at the end of the stream, also in the middle of a picture."""
-    if stream.readline() != b"P6\n":
-        return None
-    width, height = map(int, stream.readline().split())
-    stream.readline()  # the largest value, 255
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
+def _read(stream: BinaryIO, shape: tuple[int, int]) -> Pixels | None:
+    """One raw picture of a height and width; None at the end of the stream, also in the middle of a picture."""
+    pixels = np.empty((*shape, 3), dtype=np.uint8)
     return pixels if _read_into(stream, pixels.data.cast("B")) else None
 
 

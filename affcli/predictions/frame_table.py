@@ -88,5 +88,5 @@ def faces(rows: VideoRows, source: str) -> np.ndarray:
 
 
 def flags(rows: VideoRows, name: str, source: str) -> np.ndarray:
-    """A carried column of true and false, or words for them, bool [n]; null is false. `source` is for errors."""
+    """A carried column of true and false (yes and no, 1 and 0), bool [n]; null is false."""
     return true_or_false(source, rows.carried[name], name)

@@ -30,9 +30,9 @@ from affcli.predictions.space import (
     recognise,
     whole,
 )
-from affcli.schema import FRAMES, WINDOWED
+from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
-from affcli.tables.keys import frame_numbers
+from affcli.tables.keys import NEAR, NEAR_SPANS, frame_numbers, refuse_far_frames
 from affcli.tables.people import PersonTable, person_columns, plain_column
 from affcli.tables.reader import TableReader, plain_type, tables_in
 
@@ -131,6 +131,16 @@ class LogitTable:
         if spread and rows.end is not None and not self.has_logits:
             rows = _spread(rows, self.name)
         return _by_frame(rows) if ordered else rows
+
+    def starts_s(self, video: str) -> float:
+        """When players show what has `time_s` 0, as the table that has the video says."""
+        return next((starts_of(part.metadata, video) for part in self._parts if video in part.groups), 0.0)
+
+    @property
+    def starts(self) -> dict[str, Any]:
+        """What the metadata of a table made from this one says of its videos' starts: nothing where all are 0."""
+        found = all_starts(part.metadata for part in self._parts)
+        return {STARTS: found} if found else {}
 
     def videos(self) -> Iterator[VideoRows]:
         """Each video's rows, in codepoint order of their ids."""
@@ -278,9 +288,8 @@ class _Part:
             text = (names.video, names.label) if labels_suffice else (names.video,)
             reader = files.enter_context(TableReader(file, text=text, reading=names.reading))
         else:
-            reader = files.enter_context(
-                PersonTable(file, video=names.video, person=names.person, reading=names.reading)
-            )
+            opened = PersonTable(file, video=names.video, person=names.person, reading=names.reading)
+            reader = files.enter_context(opened)
         part = cls(reader.name, reader.schema, reader.metadata, names, carry, labels_suffice=labels_suffice)
         wanted = [*part.layout.frames, *part.layout.score_columns, *part.carried]
         if not part.ours and names.person is None:
@@ -347,6 +356,9 @@ class _Part:
             span = f"start {frames[0][row]}, end {frames[1][row]}"
             raise ColumnError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = self._numbers(table, video, frames[0], classes, space)
+        if len(frames[0]):
+            near = NEAR_SPANS if len(frames) == 2 else NEAR
+            refuse_far_frames(self.name, video, len(frames[0]), int(frames[-1].max()), near=near)
         end = frames[1] if len(frames) == 2 else None
         return VideoRows(video, frames[0], logits, _fitted(table, carried), end, _missing(logits))
 
@@ -437,10 +449,10 @@ def _alike(parts: Sequence[_Part]) -> Sequence[_Part]:
 
 
 def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
-    """The other columns of all files: as they are, dictionaries too, where all files agree, else as plain columns."""
-    schemas = [pa.schema([_kept(part.schema.field(name)) for name in part.carried]) for part in parts]
-    if any(schema != schemas[0] for schema in schemas):
-        schemas = [pa.schema([pa.field(field.name, plain_type(field.type)) for field in schema]) for schema in schemas]
+    """The other columns of all files; dictionaries are kept where all have them, views are plain columns."""
+    schemas = [pa.schema([_lasting(part.schema.field(name)) for name in part.carried]) for part in parts]
+    if any(not schema.equals(schemas[0]) for schema in schemas):
+        schemas = [pa.schema([field.with_type(plain_type(field.type)) for field in schema]) for schema in schemas]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -449,11 +461,12 @@ def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
         raise ColumnError(f"{names}: their columns are of different types: {found}") from error
 
 
-def _kept(field: pa.Field) -> pa.Field:
-    """The field as it is carried: dictionaries of plain values stay, but for labels; views become text."""
+def _lasting(field: pa.Field) -> pa.Field:
+    """The column without views, a dictionary with room for the values of other row groups and files."""
     kind = field.type
-    stays = pa.types.is_dictionary(kind) and kind.value_type == plain_type(kind) and field.name != "label"
-    return pa.field(field.name, kind if stays else plain_type(kind))
+    if pa.types.is_dictionary(kind):
+        return pa.field(field.name, pa.dictionary(pa.int32(), plain_type(kind.value_type), ordered=kind.ordered))
+    return pa.field(field.name, plain_type(kind))
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

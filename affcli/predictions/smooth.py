@@ -64,7 +64,7 @@ class Smooth:
         self._table = table
         self._filter = _for_table(table, chosen)
         self._gaps = self._gap_videos = 0
-        facts = dict(table.metadata)
+        facts = {**table.metadata, **table.starts}
         facts["smoothed"] = [*facts.get("smoothed", []), self._filter.facts]
         facts["space"] = SHARES if self._filter.method == "mode" and table.has_logits else table.space
         self.schema = frame_schema(list(table.carried_schema), table.classes, facts)

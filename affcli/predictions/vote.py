@@ -16,6 +16,7 @@ from affcli.predictions.frame_table import frame_rows, frame_schema
 from affcli.predictions.label_column import classes_of_labels, label_numbers
 from affcli.predictions.logit_table import LogitTable, VideoRows
 from affcli.predictions.space import LABELS, LOGITS, SHARES, ballots, converted, whole
+from affcli.schema import STARTS, all_starts
 
 if TYPE_CHECKING:
     from affcli.predictions.calibration import Calibration
@@ -110,12 +111,18 @@ class Vote:
         """What all the tables say of themselves, and what was done with them."""
         first, *others = [table.metadata for table in tables]
         facts = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-        facts["space"] = self._space
+        facts |= {**_starts(tables), "space": self._space}
         if others:
             facts["ensemble"] = self._weights
         if self._calibration is not None:
             facts["calibration"] = self._calibration.by_class
         return facts
+
+
+def _starts(tables: Sequence[LogitTable]) -> dict[str, Any]:
+    """What the voted table says of its videos' starts: nothing where all are 0."""
+    found = all_starts(table.starts for table in tables)
+    return {STARTS: found} if found else {}
 
 
 class _Ballots:

@@ -1,7 +1,7 @@
 """Annotation tiers for ELAN: its own documents (.eaf), and the tab-delimited lines that it imports.
 
-Three tiers: `expression` holds the segments, `no face` and `no sound` where those are missing (only where the table
-tells, and only where any are).
+Four tiers: `expression` holds the segments, `unsure` the stretches without a label for want of confidence, `no face`
+and `no sound` where those are missing (only where the table tells, and only where any are).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as Xml
 
-from affcli.views.labelled_video import LabelledVideo, require_times
+from affcli.views.labelled_video import LabelledVideo, players_times
 from affcli.views.segments import Segments, gaps_of
+from affcli.views.uncertainty import UNSURE, unsure_frames
 from affcli.views.webvtt import clock, milliseconds
 
 EXPRESSION: Final = "expression"
@@ -39,10 +40,13 @@ class Annotation:
 
 
 def annotated(video: LabelledVideo, segments: Segments, source: str) -> list[Annotation]:
-    """All tiers, in order. Raises AffcliError where the video has no times; `source` is for the message."""
+    """All tiers, in order, on the clock of players.
+
+    Raises AffcliError where the video has no times; `source` is for the message.
+    """
     values = [video.classes[label] for label in segments.label]
     found = list(_tier(video, EXPRESSION, segments, values, source))
-    for tier, there in (("no face", video.face), ("no sound", video.audio)):
+    for tier, there in ((UNSURE, ~unsure_frames(video)), ("no face", video.face), ("no sound", video.audio)):
         if there is not None:
             gaps = gaps_of(video, there)
             found += _tier(video, tier, gaps, [tier] * len(gaps), source)
@@ -50,7 +54,7 @@ def annotated(video: LabelledVideo, segments: Segments, source: str) -> list[Ann
 
 
 def _tier(video: LabelledVideo, tier: str, stretches: Segments, values: list[str], source: str) -> Iterator[Annotation]:
-    start_s, end_s = require_times(video, source)
+    start_s, end_s = players_times(video, source)
     begins, ends = milliseconds(start_s[stretches.first]).tolist(), milliseconds(end_s[stretches.last]).tolist()
     for begin_ms, end_ms, value in zip(begins, ends, values, strict=True):
         yield Annotation(tier, begin_ms, max(end_ms, begin_ms + 1), value)

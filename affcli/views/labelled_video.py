@@ -40,8 +40,10 @@ class LabelledVideo:
     `start_s`, `end_s` float64 [n]: when each is shown, in seconds; None where the table has no times.
     `probability` float64 [n, C], NaN where missing: softmaxes of logits, else the table's own probabilities or shares;
     None where the table has only labels.
+    `starts_s` is when players show what has time 0 (the container's start); captions and pages add it to the times.
     `face`, `audio` bool [n]; None where the table does not say. `box` float64 [n, 4]: x, y, width and height in pixels,
-    NaN without a face; None where the table has no boxes.
+    NaN without a face; None where the table has no boxes. `speech` float64 [n]: the probability that somebody speaks,
+    NaN without sound; None where the table does not say.
     """
 
     video: str
@@ -54,6 +56,8 @@ class LabelledVideo:
     face: Flags | None
     audio: Flags | None
     box: Floats | None
+    starts_s: float = 0.0
+    speech: Floats | None = None
 
 
 class LabelledTable:
@@ -72,7 +76,7 @@ class LabelledTable:
     ) -> None:
         columns = columns or ColumnNames()
         columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
-        carry = {columns.label, "time_s", "face", "audio", *BOX_COLUMNS}
+        carry = {columns.label, "time_s", "face", "audio", "speech", *BOX_COLUMNS}
         self._table, self._fps = LogitTable(source, columns=columns, carry=carry), fps
         try:
             self.name, self.ids, self.metadata = self._table.name, self._table.ids, self._table.metadata
@@ -104,6 +108,8 @@ class LabelledTable:
             flags(rows, "face", self.name) if "face" in rows.carried.column_names else None,
             flags(rows, "audio", self.name) if "audio" in rows.carried.column_names else None,
             _boxes(rows.carried, self.name),
+            self._table.starts_s(video),
+            _speech(rows.carried),
         )
 
     def videos(self) -> Iterator[LabelledVideo]:
@@ -128,8 +134,14 @@ class LabelledTable:
         self.close()
 
 
+def players_times(video: LabelledVideo, source: str) -> tuple[Floats, Floats]:
+    """When a player of the video's own file shows its frames; raises AffcliError where nothing tells."""
+    start_s, end_s = require_times(video, source)
+    return start_s + video.starts_s, end_s + video.starts_s
+
+
 def require_times(video: LabelledVideo, source: str) -> tuple[Floats, Floats]:
-    """When its frames are shown; raises AffcliError where nothing tells."""
+    """When its frames are shown, counted from the container's start; raises AffcliError where nothing tells."""
     if video.start_s is None or video.end_s is None:
         raise AffcliError(f"{source}: video '{video.video}' has no times (column time_s). Give its rate with --fps.")
     return video.start_s, video.end_s
@@ -173,6 +185,13 @@ def lengths_s(frame: Numbers, start_s: Floats) -> Floats:
     before = np.concatenate([[np.nan], length[:-1]])
     length = np.where(np.isnan(length), before, length)
     return np.where(np.isnan(length), typical, length)
+
+
+def _speech(carried: pa.Table) -> Floats | None:
+    if "speech" not in carried.column_names or not pa.types.is_floating(carried["speech"].type):
+        return None
+    found: Floats = carried["speech"].cast(pa.float64()).to_numpy()
+    return found
 
 
 def _boxes(carried: pa.Table, source: str) -> Floats | None:

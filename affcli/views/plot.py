@@ -19,6 +19,7 @@ from affcli.schema import CLASSES
 from affcli.scoring.metrics import Score
 from affcli.views.segments import runs
 from affcli.views.timeline import Timeline, bands, gap_bands
+from affcli.views.uncertainty import UNSURE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,6 +121,10 @@ def _band(axes: Axes, found: Timeline, name: str, value: np.ndarray, classes: Se
     flat: dict[str, Any] = {"linewidth": 0, "antialiased": False}
     axes.broken_barh([(found.edge[0], found.length)], (top_mm, _BAND_MM), facecolor=EMPTY, **flat)
     blocks = bands(found.edge, value)
+    for start, end, _ in bands(found.edge, found.unsure.astype(np.int64) - 1) if name == "label" else ():
+        if (end - start) / found.length * _PLOT_MM >= (len(UNSURE) + 1.5) * _LETTER_MM:
+            middle = ((start + end) / 2, top_mm + _BAND_MM / 2)
+            _text(axes, *middle, UNSURE, ha="center", fontsize=_SMALL_PT, color=MUTED)
     for index, colour in enumerate(colours_of(classes)):
         own = [(start, end - start) for start, end, label in blocks if label == index]
         axes.broken_barh(own, (top_mm, _BAND_MM), facecolor=colour, **flat)

@@ -21,6 +21,7 @@ from affcli.views.labelled_video import NO_LABEL, LabelledTable, LabelledVideo
 from affcli.views.report_page import MOST_SEGMENTS, PageVideo
 from affcli.views.segments import confidences, segments_of
 from affcli.views.timeline import timeline
+from affcli.views.uncertainty import unsure_frames, why_unsure
 
 # No screen is wider than the timeline at this many columns, two pixels each, and two hours take 20 kB.
 COLUMNS: Final = 720
@@ -155,10 +156,14 @@ def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> Pa
         strip=timeline(video, STRIP_COLUMNS),
         source=None if file is None else address(file, page_folder),
         shares=_shares(video, end - start),
+        unsure=_unsure_share(video, end - start),
+        why_unsure=tuple(why_unsure(video)),
+        confidence=_mean_confidence(video),
         face=None if video.face is None else float(video.face.mean()),
         audio=None if video.audio is None else float(video.audio.mean()),
         segments=tuple(rows)[:MOST_SEGMENTS],
         more=max(0, len(segments) - MOST_SEGMENTS),
+        starts_s=video.starts_s,
     )
 
 
@@ -169,10 +174,25 @@ def _borders(video: LabelledVideo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shares(video: LabelledVideo, length: np.ndarray) -> tuple[float, ...]:
-    """The share of the labelled time that each class has."""
+    """The share of the time that each class has, of frames that have a label or are unsure."""
     known = video.label != NO_LABEL
     spent = np.bincount(video.label[known], length[known], len(video.classes))
-    return tuple((spent / max(spent.sum(), 1e-9)).tolist())
+    return tuple((spent / max(spent.sum() + length[unsure_frames(video)].sum(), 1e-9)).tolist())
+
+
+def _unsure_share(video: LabelledVideo, length: np.ndarray) -> float:
+    """The share of that time that is unsure."""
+    unsure, labelled = unsure_frames(video), video.label != NO_LABEL
+    return float(length[unsure].sum() / max(length[unsure | labelled].sum(), 1e-9))
+
+
+def _mean_confidence(video: LabelledVideo) -> float | None:
+    """The mean of the largest probability over the frames that have any."""
+    if video.probability is None:
+        return None
+    largest = np.fmax.reduce(video.probability, axis=1)
+    known = largest[~np.isnan(largest)]
+    return float(known.mean()) if known.size else None
 
 
 def address(file: Path, page_folder: Path) -> str:

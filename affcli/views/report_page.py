@@ -22,6 +22,7 @@ from affcli import __version__
 from affcli.errors import counted
 from affcli.palette import EMPTY, colours_of, text_on
 from affcli.views.timeline import Timeline, bands, gap_bands
+from affcli.views.uncertainty import UNSURE
 
 UNKNOWN: Final = 255  # of labels and probabilities; these are from 0 to 254
 MOST_SEGMENTS: Final = 300
@@ -33,6 +34,8 @@ class PageVideo:
 
     `strip` is the small timeline in the list, `shares` the share of the time of each class, `segments` (start, end,
     class, confidence) and `more` how many of them are left out. `face`, `audio`: shares of the frames, None if unknown.
+    `unsure` is the share of the time without a label for want of confidence, `why_unsure` the reasons; `confidence` the
+    mean of the frames' largest probabilities, None if unknown.
     """
 
     timeline: Timeline
@@ -43,6 +46,10 @@ class PageVideo:
     audio: float | None
     segments: tuple[tuple[float, float, int, float | None], ...]
     more: int
+    starts_s: float = 0.0  # when a player shows what has time 0
+    unsure: float = 0.0
+    why_unsure: tuple[str, ...] = ()
+    confidence: float | None = None
 
 
 def page(title: str, videos: Sequence[PageVideo], notes: Sequence[str] = ()) -> str:
@@ -61,7 +68,7 @@ def page(title: str, videos: Sequence[PageVideo], notes: Sequence[str] = ()) -> 
         script=script,
         summary=escape(_summary(videos)),
         notes="".join(f'<p class="message">{escape(one_line(note))}</p>\n' for note in notes),
-        legend=_legend(sets),
+        legend=_legend(sets, unsure=any(video.unsure for video in videos)),
         rows="\n".join(_row(number, video) for number, video in enumerate(videos)),
         data=_json(data),
         version=escape(__version__),
@@ -115,6 +122,7 @@ def _commonest(video: PageVideo) -> str:
     """`Happiness 62 %, Neutral 30 %`: the classes that fill most of the time, three at most."""
     order = sorted(range(len(video.shares)), key=lambda index: -video.shares[index])[:3]
     named = [(video.timeline.classes[index], video.shares[index]) for index in order if video.shares[index] >= 0.005]
+    named += [(UNSURE, video.unsure)] if video.unsure >= 0.005 else []
     items = [f'<span class="item">{escape(one_line(name))} {_percent(share)}</span>' for name, share in named]
     return ", ".join(items) or "no label"
 
@@ -124,15 +132,19 @@ def _facts(video: PageVideo) -> str:
     facts = facts or [counted(video.timeline.frames, "frame")]
     facts += [f"face in {_percent(video.face)}"] if video.face is not None else []
     facts += [f"audio in {_percent(video.audio)}"] if video.audio is not None else []
+    facts += [f"mean confidence {_percent(video.confidence)}"] if video.confidence is not None else []
+    if video.unsure:
+        why = f" ({', '.join(video.why_unsure)})" if video.why_unsure else ""
+        facts.append(f"{UNSURE} in {_percent(video.unsure)}{why}")
     return " · ".join(facts)
 
 
-def _legend(sets: Sequence[Sequence[str]]) -> str:
+def _legend(sets: Sequence[Sequence[str]], *, unsure: bool) -> str:
     colour_of = {name: colour for names in sets for name, colour in zip(names, colours_of(names), strict=True)}
     return "\n".join(
         f'<li><svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{colour}"/></svg>'
         f"{escape(one_line(name))}</li>"
-        for name, colour in colour_of.items()
+        for name, colour in {**colour_of, **({UNSURE: EMPTY} if unsure else {})}.items()
     )
 
 
@@ -141,6 +153,7 @@ def _row(number: int, video: PageVideo) -> str:
         f'<tr data-video="{number}"><th scope="row"><a href="#video={number}">'
         f"{escape(one_line(video.timeline.video))}</a>{_strip(video.strip)}</th>"
         f'<td class="number">{escape(_length(video.timeline))}</td><td>{_commonest(video)}</td>'
+        f'<td class="number minor">{_percent(video.confidence)}</td>'
         f'<td class="number minor">{_percent(video.face)}</td>'
         f'<td class="number minor">{_percent(video.audio)}</td></tr>'
     )
@@ -181,6 +194,7 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
         "source": video.source,
         "set": sets.index(found.classes),
         "timed": found.timed,
+        "starts": round(video.starts_s, 6),
         "edge": _base64(found.edge.astype("<f4")),
         "label": _base64(np.where(found.label < 0, UNKNOWN, found.label).astype(np.uint8)),
         "mean": _base64(_eighths(found.mean)),
@@ -230,6 +244,7 @@ _PAGE: Final = """\
 <table>
 <caption>Videos and their most frequent labels</caption>
 <thead><tr><th scope="col">Video</th><th scope="col" class="number">Length</th><th scope="col">Most frequent labels</th>
+<th scope="col" class="number minor">Confidence</th>
 <th scope="col" class="number minor">Face</th><th scope="col" class="number minor">Audio</th></tr></thead>
 <tbody>
 {rows}

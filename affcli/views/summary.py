@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from affcli.schema import CLASSES
 from affcli.views.labelled_video import LabelledVideo
 from affcli.views.segments import Segments, segments_of
+from affcli.views.uncertainty import UNSURE, speech_share, why_unsure
 
 _DIGITS: Final = 6  # of seconds and shares: what is behind them is rounding of binary numbers
 
@@ -19,14 +20,15 @@ LONGEST, LONGEST_NON_NEUTRAL = "longest", "longest_non_neutral"
 
 
 def summary_schema(classes: Sequence[str] = CLASSES) -> pa.Schema:
-    """A row a video. Seconds are null without times; `CLASS_s` sum to `duration_s` where every frame has a label.
+    """A row a video. Seconds are null without times; `CLASS_s` and `unsure_s`, of frames without a label, sum to
+    `duration_s`.
 
     `longest_…` is the longest segment, the first of equals, `longest_non_neutral_…` the longest that is not Neutral;
     `mean_confidence` the mean of the largest probability over frames that have any; `problem` says why frames may be
-    missing.
+    missing, and why many are unsure.
     """
-    seconds = [f"{name}_s" for name in classes]
-    numbers = ["face_share", "sound_share", "mean_confidence", *seconds]
+    seconds = [f"{name}_s" for name in (*classes, UNSURE)]
+    numbers = ["face_share", "sound_share", "speech_share", "mean_confidence", *seconds]
     fields = [pa.field("video", pa.string(), nullable=False), pa.field("frames", pa.int32(), nullable=False)]
     fields += [pa.field(name, pa.float64()) for name in ("duration_s", *numbers)]
     for which in (LONGEST, LONGEST_NON_NEUTRAL):
@@ -45,20 +47,21 @@ def summary_row(video: LabelledVideo, *, problem: str | None = None) -> dict[str
         **_seconds(video),
         "face_share": _share(video.face),
         "sound_share": _share(video.audio),
+        "speech_share": None if (speech := speech_share(video)) is None else round(speech, _DIGITS),
         "mean_confidence": _mean_confidence(video.probability),
         **_longest(video, segments, segments.label >= 0, LONGEST),
         **_longest(video, segments, segments.label != neutral, LONGEST_NON_NEUTRAL),
-        "problem": problem,
+        "problem": "; ".join(filter(None, [problem, *why_unsure(video)])) or None,
     }
 
 
 def _seconds(video: LabelledVideo) -> Mapping[str, float | None]:
-    names = ["duration_s", *(f"{name}_s" for name in video.classes)]
+    names = ["duration_s", *(f"{name}_s" for name in (*video.classes, UNSURE))]
     if video.start_s is None or video.end_s is None:
         return dict.fromkeys(names)
     length_s = video.end_s - video.start_s
-    labelled = video.label >= 0
-    by_class = np.bincount(video.label[labelled], length_s[labelled], len(video.classes))
+    count = len(video.classes)
+    by_class = np.bincount(np.where(video.label < 0, count, video.label), length_s, count + 1)
     return {name: _rounded(value) for name, value in zip(names, [length_s.sum(), *by_class], strict=True)}
 
 

@@ -41,6 +41,11 @@ class Timeline:
     truth: Numbers | None
 
     @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """The columns without a label whose probabilities are known, bool [W]."""
+        return np.asarray((self.label == NO_LABEL) & ~np.isnan(self.mean).all(axis=0))
+
+    @property
     def length(self) -> float:
         """Seconds, or frames, from the first frame to the end of the last."""
         return float(self.edge[-1] - self.edge[0])

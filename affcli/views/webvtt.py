@@ -1,4 +1,4 @@
-"""WebVTT captions: a cue a segment, so that any player shows the label while it holds."""
+"""WebVTT captions: a cue a segment, so that any player shows the label while it holds; `unsure` where there is none."""
 
 from __future__ import annotations
 
@@ -7,23 +7,38 @@ from typing import Final
 
 import numpy as np
 
-from affcli.views.labelled_video import LabelledVideo, require_times
-from affcli.views.segments import Segments
+from affcli.views.labelled_video import LabelledVideo, players_times
+from affcli.views.segments import Segments, confidences
+from affcli.views.uncertainty import UNSURE, unsure_stretches
 
 # The characters that begin markup, or end a cue's timing line (W3C WebVTT, section 4.1).
 _ESCAPES: Final = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 
 
-def captions(video: LabelledVideo, segments: Segments, source: str) -> str:
-    """The text of a WebVTT file. Raises AffcliError where the video has no times; `source` is for the message."""
-    return "\n".join(["WEBVTT", "", *_cues(video, segments, source)])
+def captions(video: LabelledVideo, segments: Segments, source: str, *, confidence: bool = False) -> str:
+    """The text of a WebVTT file, on the clock of players; with `confidence`, each segment's mean probability too.
+
+    Raises AffcliError where the video has no times; `source` is for the message.
+    """
+    return "\n".join(["WEBVTT", "", *_cues(video, segments, source, confidence=confidence)])
 
 
-def _cues(video: LabelledVideo, segments: Segments, source: str) -> Iterator[str]:
-    start_s, end_s = require_times(video, source)
-    begins, ends = milliseconds(start_s[segments.first]), milliseconds(end_s[segments.last])
-    for begin, end, label in zip(begins.tolist(), ends.tolist(), segments.label.tolist(), strict=True):
-        yield f"{clock(begin)} --> {clock(max(end, begin + 1))}\n{escaped(video.classes[label])}\n"
+def _cues(video: LabelledVideo, segments: Segments, source: str, *, confidence: bool) -> Iterator[str]:
+    start_s, end_s = players_times(video, source)
+    unsure = unsure_stretches(video)
+    texts = [*_texts(video, segments, confidence=confidence), *[UNSURE] * len(unsure)]
+    first, last = (np.append(*pair) for pair in ((segments.first, unsure.first), (segments.last, unsure.last)))
+    begins, ends = milliseconds(start_s[first]).tolist(), milliseconds(end_s[last]).tolist()
+    for at in np.argsort(first, kind="stable"):
+        yield f"{clock(begins[at])} --> {clock(max(ends[at], begins[at] + 1))}\n{texts[at]}\n"
+
+
+def _texts(video: LabelledVideo, segments: Segments, *, confidence: bool) -> list[str]:
+    names = [escaped(video.classes[label]) for label in segments.label.tolist()]
+    if not confidence:
+        return names
+    sure = confidences(video, segments)
+    return [name if np.isnan(own) else f"{name} {100 * own:.0f} %" for name, own in zip(names, sure, strict=True)]
 
 
 def milliseconds(time_s: np.ndarray) -> np.ndarray:

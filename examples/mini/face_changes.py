@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -20,21 +21,31 @@ Random = np.random.Generator
 Transform = NDArray[np.float64]  # [2, 3], from a picture's pixels to those of a crop of 112 × 112
 
 TEMPLATE: Final = 112  # edge of the crop that transforms lead to
-STRENGTH: Final = 0.85  # scales the widest changes below
 _TURN, _ZOOM, _STRETCH, _SHIFT, _SHEAR = math.radians(14), 0.16, 0.05, 0.05, 0.12
 _BORDERS: Final = (cv2.BORDER_REPLICATE, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101, cv2.BORDER_CONSTANT)
 
 
-def changed(picture: NDArray[np.uint8], base: Transform, loose: Transform, size: int, random: Random) -> Grey:
-    """A training picture, float32 [size, size] with values from 0 to 255.
+@dataclass(frozen=True)
+class Amount:
+    """How much is changed."""
 
-    `base` aligns the picture, `loose` shows all of it; three in ten are loose, one in ten is between the two.
-    """
-    values = _cut_out(picture, _framing(base, loose, random), size, random)
+    strength: float  # scales the probabilities, and the widest movements and exposures
+    loose: float  # share of pictures that are shown whole; one in ten is between whole and aligned
+
+
+def changed(
+    picture: NDArray[np.uint8], base: Transform, loose: Transform, size: int, amount: Amount, random: Random
+) -> Grey:
+    """A training picture, float32 [size, size] with values from 0 to 255; `base` aligns it, `loose` shows all of it."""
+    strength = amount.strength
+    framing = _moved(_framing(base, loose, amount.loose, random), strength, random)
+    values = _cut_out(picture, _scaled(framing, size), size, random)
+    if random.random() < 0.9 * strength:
+        values = _exposed(values, strength, random)
     for probability, change in _CHANGES:
-        if random.random() < probability * STRENGTH:
+        if random.random() < probability * strength:
             values = change(values, random)
-    return _erased(_compressed(np.clip(values, 0, 255), random), random)
+    return np.clip(values, 0, 255)
 
 
 def plain(picture: NDArray[np.uint8], base: Transform, size: int) -> NDArray[np.uint8]:
@@ -50,16 +61,15 @@ def _scaled(transform: Transform, size: int) -> Transform:
     return made
 
 
-def _framing(base: Transform, loose: Transform, random: Random) -> Transform:
+def _framing(base: Transform, loose: Transform, whole: float, random: Random) -> Transform:
     draw = random.random()
-    if draw < 0.3:
+    if draw < whole:
         return loose
-    share = random.random() if draw < 0.4 else 0.0
+    share = random.random() if draw < whole + 0.1 else 0.0
     return share * loose + (1 - share) * base
 
 
-def _cut_out(picture: NDArray[np.uint8], framing: Transform, size: int, random: Random) -> Grey:
-    matrix = _scaled(_moved(framing, random), size)
+def _cut_out(picture: NDArray[np.uint8], matrix: Transform, size: int, random: Random) -> Grey:
     scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if scale < 0.6:  # averaged down first, so that no pixel is skipped
         picture = cv2.GaussianBlur(picture, (0, 0), 0.4 / scale)
@@ -70,9 +80,9 @@ def _cut_out(picture: NDArray[np.uint8], framing: Transform, size: int, random: 
     return cut.astype(np.float32)
 
 
-def _moved(framing: Transform, random: Random) -> Transform:
+def _moved(framing: Transform, strength: float, random: Random) -> Transform:
     """Turned, zoomed, stretched and mirrored about the middle of the crop, and shifted."""
-    turn, zoom, stretch, across, down, shear = random.uniform(-STRENGTH, STRENGTH, 6)
+    turn, zoom, stretch, across, down, shear = random.uniform(-strength, strength, 6)
     angle = _TURN * turn
     linear = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = linear @ np.diag(np.exp([_ZOOM * zoom + _STRETCH * stretch, _ZOOM * zoom - _STRETCH * stretch]))
@@ -97,8 +107,8 @@ def _lit_from_a_side(values: Grey, random: Random) -> Grey:
     return values * np.exp(random.uniform(0.1, 0.6) * ramp)
 
 
-def _exposed(values: Grey, random: Random) -> Grey:
-    contrast, brightness, offset = random.uniform(-STRENGTH, STRENGTH, 3).tolist()
+def _exposed(values: Grey, strength: float, random: Random) -> Grey:
+    contrast, brightness, offset = random.uniform(-strength, strength, 3).tolist()
     mean = values.mean()
     return (values - mean) * math.exp(0.5 * contrast) + mean * math.exp(0.4 * brightness) + 20 * offset
 
@@ -133,31 +143,30 @@ def _noisy(values: Grey, random: Random) -> Grey:
     return values + random.normal(0, random.uniform(2, 12), values.shape).astype(np.float32)
 
 
+def _compressed(values: Grey, random: Random) -> Grey:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(12, 60))]
+    _, written = cv2.imencode(".jpg", np.clip(values, 0, 255).astype(np.uint8), quality)
+    return cv2.imdecode(written, cv2.IMREAD_GRAYSCALE).astype(np.float32)
+
+
+def _erased(values: Grey, random: Random) -> Grey:
+    """One rectangle filled with one grey."""
+    size = len(values)
+    width, height = (int(size * random.uniform(0.1, 0.4)) for _ in range(2))
+    left, top = int(random.integers(size - width + 1)), int(random.integers(size - height + 1))
+    values[top : top + height, left : left + width] = random.integers(256)
+    return values
+
+
+# With their probabilities at strength 1, in this order.
 _CHANGES: Final[tuple[tuple[float, Callable[[Grey, Random], Grey]], ...]] = (
     (0.25, _sharpened),
     (0.3, _lit_from_a_side),
-    (0.9, _exposed),
     (0.3, _gamma),
     (0.15, _blurred),
     (0.1, _moving),
     (0.2, _reduced),
     (0.2, _noisy),
+    (0.25, _compressed),
+    (0.25, _erased),
 )
-
-
-def _compressed(values: Grey, random: Random) -> Grey:
-    if random.random() >= 0.25 * STRENGTH:
-        return values
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(12, 60))]
-    _, written = cv2.imencode(".jpg", values.astype(np.uint8), quality)
-    return cv2.imdecode(written, cv2.IMREAD_GRAYSCALE).astype(np.float32)
-
-
-def _erased(values: Grey, random: Random) -> Grey:
-    """One rectangle in four pictures filled with one grey."""
-    if random.random() < 0.25 * STRENGTH:
-        size = len(values)
-        width, height = (int(size * random.uniform(0.1, 0.4)) for _ in range(2))
-        left, top = int(random.integers(size - width + 1)), int(random.integers(size - height + 1))
-        values[top : top + height, left : left + width] = random.integers(256)
-    return values

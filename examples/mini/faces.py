@@ -9,9 +9,8 @@ continues after the last finished step or epoch. HOURS
 1. affcli's detector finds the landmarks of all faces (LANDMARK_TIME).
 2. Stage `small`: FaceRes, a MobileNetV1 trained on identity, age and gender of faces, learns FERPlus's votes at 64 px.
 3. Its predictions are averaged with the labels of the extra pictures, which have one label each.
-4. Stage `large`: training continues at 96 px on both.
-5. A part of the log prior of the training draws is subtracted from the head's bias, and the weights are written in half
-   precision.
+4. Stages `large` and `final`: training continues at 96 px on both, in the end with milder changes.
+5. The averaged weights are written in half precision.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from face_changes import changed
+from face_changes import Amount, changed
 from face_data import Faces, backbone, extra, ferplus, fetch
 from face_network import GreyMobileNet, save
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ from affcli import __version__
 from affcli.schema import CLASSES
 from affcli.scoring import metrics
 
-PRIOR_TAKEN_OFF: Final = 0.25  # of the log prior; chosen on FERPlus's validation part and 40 clips
+EXTRA_POWER: Final = 0.5  # class power of the extra pictures
 TEACHER: Final = 0.5  # share of the small network's answers in the extra pictures' targets
 
 
@@ -49,17 +48,20 @@ class Stage:
     lr: float
     final_lr: float  # fraction of `lr`
     extra_share: float  # of each batch
+    class_power: float  # a class of share p is drawn as p to this power; 1 draws every picture equally
+    changes: Amount
+    mixup: float  # of the pictures
     batch: int = 96
     warmup: float = 0.04  # of all steps
     weight_decay: float = 0.03
     ema: float = 0.998
-    class_power: float = 0.65  # a class of share p is drawn as p to this power; 1 draws every picture equally
-    mixup: float = 0.5  # of the pictures
     label_smoothing: float = 0.02
 
 
-SMALL: Final = Stage("small", 64, 8, 1e-3, 0.3, 0.0)
-LARGE: Final = Stage("large", 96, 6, 6e-4, 0.0, 0.2)
+SMALL: Final = Stage("small", 64, 8, 1e-3, 0.3, 0.0, 0.65, Amount(0.85, 0.3), mixup=0.5)
+LARGE: Final = Stage("large", 96, 6, 6e-4, 0.0, 0.2, 0.65, Amount(0.85, 0.3), mixup=0.5)
+# Milder changes and draws nearer to the set's own shares in the end (Touvron et al. 2019 do so for resolution).
+FINAL: Final = Stage("final", 96, 2, 2.5e-4, 0.0, 0.15, 0.85, Amount(0.4, 0.15), mixup=0.0)
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,8 @@ class Training:
     def _batch(self, chosen: list[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
         """Pictures [n, 1, S, S] and targets [n, 8], some mixed with another of the batch (mixup, Zhang et al. 2018)."""
         pairs = [(drawn.faces, row) for drawn, rows in zip(self.sets, chosen, strict=True) for row in rows]
-        size, random = self.stage.size, self.random
-        made = [changed(faces.pictures[row], faces.bases[row], faces.loose, size, random) for faces, row in pairs]
+        size, amount, random = self.stage.size, self.stage.changes, self.random
+        made = [changed(one.pictures[row], one.bases[row], one.loose, size, amount, random) for one, row in pairs]
         values = torch.from_numpy(np.stack(made)[:, None])
         targets = torch.from_numpy(np.stack([faces.targets[row] for faces, row in pairs]))
         share = np.where(random.random(len(pairs)) < self.stage.mixup, random.beta(0.3, 0.3, len(pairs)), 0)
@@ -237,7 +239,8 @@ def trained_small(out: Path, data: Path, train: Faces, held_out: Faces) -> GreyM
         network.begin_with(backbone(data, out))
         random = np.random.default_rng(0)
         rows = random.integers(0, len(train), 256)
-        seen = [changed(train.pictures[row], train.bases[row], train.loose, SMALL.size, random) for row in rows]
+        size, amount = SMALL.size, SMALL.changes
+        seen = [changed(train.pictures[row], train.bases[row], train.loose, size, amount, random) for row in rows]
         network.calibrate(torch.from_numpy(np.stack(seen)[:, None]))
     return Training(SMALL, network, sets, out / "small.pt").run(held_out)
 
@@ -263,20 +266,20 @@ def main() -> None:
     train, held_out = kept(out / "ferplus", lambda: ferplus(data / "ferplus"))
     small = trained_small(out, data, train, held_out)
     (more,) = kept(out / "extra", lambda: [extra(data)])
-    sets = [Drawn.by_class(train, LARGE.class_power), Drawn.by_class(with_teacher(more, small), 0.5)]
-    network = Training(LARGE, small, sets, out / "large.pt").run(held_out)
-    prior = (1 - LARGE.extra_share) * sets[0].prior() + LARGE.extra_share * sets[1].prior()
-    pack(network, out / "visual", prior)
+    more, network = with_teacher(more, small), small
+    for stage in (LARGE, FINAL):
+        sets = [Drawn.by_class(train, stage.class_power), Drawn.by_class(more, EXTRA_POWER)]
+        network = Training(stage, network, sets, out / f"{stage.name}.pt").run(held_out)
+    pack(network, out / "visual")
 
 
-def pack(network: GreyMobileNet, folder: Path, prior: NDArray[np.float64]) -> None:
+def pack(network: GreyMobileNet, folder: Path) -> None:
     """Writes what ships, with affcli's card of an encoder."""
-    log_prior = np.log(prior)
-    save(network.state_dict(), folder, size=LARGE.size, bias=-PRIOR_TAKEN_OFF * (log_prior - log_prior.mean()))
+    save(network.state_dict(), folder, size=FINAL.size)
     facts = {"kind": "visual encoder", "version": __version__, "classes": CLASSES, "model": "FaceRes (MobileNetV1)"}
     facts |= {"sources": ["ferplus", "facial_expressions", "ffhq"]}
-    facts |= {"alignment": {"template": "arcface-112", "size": LARGE.size}}
-    facts |= {"training": {stage.name: asdict(stage) for stage in (SMALL, LARGE)}}
+    facts |= {"alignment": {"template": "arcface-112", "size": FINAL.size}}
+    facts |= {"training": {stage.name: asdict(stage) for stage in (SMALL, LARGE, FINAL)}}
     (folder / "affcli.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

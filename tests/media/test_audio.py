@@ -147,7 +147,7 @@ def test_pieces_are_cut_on_a_fixed_grid_with_their_neighbours(seconds: float, tm
 def test_pieces_do_not_depend_on_how_the_samples_arrive(blocks: list[tuple[int, int]]) -> None:
     from fractions import Fraction
 
-    from affcli.media.audio import _cut, _without_gaps
+    from affcli.media.audio import _cut, _Placed
 
     rate, piece, context = 100, 60, 10  # a gap counts from 2 samples on
     track: dict[int, float] = {}
@@ -170,7 +170,7 @@ def test_pieces_do_not_depend_on_how_the_samples_arrive(blocks: list[tuple[int, 
         position = max(position, start + len(samples))
     whole = np.array([track.get(index, 0.0) for index in range(position)], dtype=np.float32)
 
-    runs = _without_gaps(stamped[0], iter(stamped[1:]), rate)
+    runs = _Placed(rate).runs(iter(stamped))
     pieces = list(_cut(runs, first, rate, piece, context))
     begins = [round((p.start_s - float(first)) * rate) + p.keep_from for p in pieces]
     expected = [b for b in range(0, position, piece) if any(index in track for index in range(b, b + piece))]

@@ -114,13 +114,17 @@ def test_rotated_video_is_upright(degrees: int, turns: int, tmp_path: Path) -> N
     assert difference.mean() < 5  # chroma is interpolated before or after the turn
 
 
-def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
-    for name, size in (("small.ts", "160x120"), ("large.ts", "320x240")):
+def test_every_frame_comes_in_its_own_size(tmp_path: Path) -> None:
+    """As of a phone that is turned while it records; stamps that leap back between the parts hold nothing up."""
+    for name, size in (("wide.ts", "160x120"), ("tall.ts", "120x160")):
         write_pattern(tmp_path / name, *H264, size=size)
-    both = (tmp_path / "small.ts").read_bytes() + (tmp_path / "large.ts").read_bytes()
-    (tmp_path / "both.ts").write_bytes(both)
-    with open_video(tmp_path / "both.ts") as frames:
-        assert {frame.pixels.shape for frame in frames} == {(120, 160, 3)}
+    (tmp_path / "both.ts").write_bytes((tmp_path / "wide.ts").read_bytes() + (tmp_path / "tall.ts").read_bytes())
+    tall = [frame.pixels for frame in read_all(tmp_path / "tall.ts")]
+    with open_video(tmp_path / "both.ts", reduced_to=80) as frames:
+        found = list(frames)
+    assert [frame.pixels.shape[:2] for frame in found] == [(120, 160)] * 25 + [(160, 120)] * 25
+    assert [frame.reduced.shape[:2] for frame in found] == [(60, 80)] * 25 + [(80, 60)] * 25
+    assert all(np.array_equal(frame.pixels, own) for frame, own in zip(found[25:], tall, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -214,14 +214,69 @@ def test_a_frame_without_a_row_is_left_as_it_is(affcli: Affcli, tmp_path: Path) 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
-def test_sound_that_a_container_cannot_hold_names_one_that_can(affcli: Affcli, tmp_path: Path) -> None:
-    source = clip(tmp_path / "clip.mkv", *H264, "-c:a", "wmav2")
+def test_tracks_that_a_container_cannot_hold_are_named_and_the_others_kept(affcli: Affcli, tmp_path: Path) -> None:
+    source = clip(
+        tmp_path / "clip.mkv", "-map", "0", "-map", "1", "-map", "1", *H264, "-c:a:0", "wmav2", "-c:a:1", "aac"
+    )
     table(tmp_path / "F.parquet", "clip", 50)
-    said = affcli("overlay", source, "F.parquet", "-o", "out.mp4", status=1).stderr
-    assert said.count("\n") == 1
-    assert "clip.mkv: its sound (wmav2) cannot be copied into .mp4. Write .mkv, which holds any" in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["F.parquet", "clip.mkv"]
-    affcli("overlay", source, "F.parquet", "-o", "out.mkv")
+    said = affcli("overlay", source, "F.parquet", "-o", "out.mp4").stderr
+    left_out = "clip.mkv: left out of the new .mp4 file (.mkv holds more kinds): sound track 2 (wmav2)."
+    assert left_out in said
+    assert re.findall(r"Audio: (\w+)", described(tmp_path / "out.mp4")) == ["aac"]
+    assert "left out" not in affcli("overlay", source, "F.parquet", "-o", "out.mkv").stderr
+    assert re.findall(r"Audio: (\w+)", described(tmp_path / "out.mkv")) == ["wmav2", "aac"]
+
+
+def test_a_late_start_of_the_source_is_kept(affcli: Affcli, tmp_path: Path) -> None:
+    """So captions made for the source fit the drawn video in a player."""
+    source = clip(tmp_path / "clip.mkv", *H264_AAC, "-output_ts_offset", "3")
+    table(tmp_path / "F.parquet", "clip", 50)
+    for name in ("out.mp4", "out.mkv"):
+        affcli("overlay", source, "F.parquet", "-o", name)
+        with open_video(tmp_path / name) as drawn, open_video(source) as own:
+            assert drawn.starts_s == pytest.approx(own.starts_s, abs=0.03)
+            shift_s = drawn.starts_s - own.starts_s
+            times_s = [frame.time_s + shift_s for frame in drawn]
+            assert times_s == pytest.approx([frame.time_s for frame in own], abs=0.002)
+        assert np.abs(len(sound(tmp_path / name)) - len(sound(source))) <= 3000
+
+
+def test_a_frame_of_another_shape_is_drawn_in_its_own_and_fitted(affcli: Affcli, tmp_path: Path) -> None:
+    for name, size in (("wide.ts", "320x240"), ("tall.ts", "240x320")):
+        ffmpeg("-f", "lavfi", "-i", f"color=c=gray:s={size}:r=25:d=0.4", *H264, tmp_path / name)
+    (tmp_path / "clip.ts").write_bytes((tmp_path / "wide.ts").read_bytes() + (tmp_path / "tall.ts").read_bytes())
+    box = {"box_x": 100.0, "box_y": [100.0] * 10 + [250.0] * 10, "box_w": 60.0, "box_h": 60.0}
+    table(tmp_path / "F.parquet", "clip", 20, "Surprise", face=True, **box)
+    affcli("overlay", "clip.ts", "F.parquet", "-o", "out.mkv")
+    drawn = pictures(tmp_path / "out.mkv")
+    assert {one.shape for one in drawn} == {(240, 320, 3)}
+    assert drawn[15][:, :60].max() < 30  # black at its sides
+    yellow = PALETTE["Surprise"]
+    assert has(drawn[15], yellow, (slice(185, 240), slice(130, 190)))  # 3/4 of (250, 100), moved by 70
+
+
+def test_a_folder_of_tables_is_drawn_video_by_video(affcli: Affcli, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in ("a", "b"):
+        write_pattern(tmp_path / "videos" / f"{name}.mp4", *H264, seconds=0.2)
+    (tmp_path / "videos" / "c.mp4").write_bytes(b"no video")
+    table(tmp_path / "out" / "a.parquet", "a", 5)
+    for person in (1, 2):
+        table(tmp_path / "out" / f"b#{person}.parquet", f"b#{person}", 5)
+    table(tmp_path / "out" / "c.parquet", "c", 5)
+    table(tmp_path / "out" / "gone.parquet", "gone", 5)
+    said = affcli("overlay", "out", "--videos", "videos", "-o", "drawn", status=3).stderr
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.mp4", "b.mp4"]
+    assert "c.mp4: not a video" in said
+    assert "gone: no file of this name" in said
+    before = (tmp_path / "drawn" / "a.mp4").stat().st_mtime_ns
+    assert (
+        "drawn already, and kept: a.mp4, b.mp4"
+        in affcli("overlay", "out", "--videos", "videos", "-o", "drawn", status=1).stderr
+    )
+    assert (tmp_path / "drawn" / "a.mp4").stat().st_mtime_ns == before
+    assert "with --videos DIR" in affcli("overlay", "out", "-o", "drawn", status=2).stderr
 
 
 def test_wrong_names_are_a_line_each(affcli: Affcli, tmp_path: Path) -> None:

@@ -25,28 +25,31 @@ class EncoderCard:
     size: int  # numbers in a feature
     feature: str  # which vector it is, such as "pooled" or "mean of last 4 hidden layers"
 
+    piece_s: int | None = None  # seconds of sound that are encoded at a time, for encoders that take less than 30 s
+
     def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def load(checkpoint: Checkpoint, device: torch.device) -> tuple[Any, list[str]]:
+def load(checkpoint: Checkpoint, device: torch.device, *, kind: Any = None, **loading: Any) -> tuple[Any, list[str]]:
     """The model in eval mode, and the names of its parameters that the checkpoint lacks.
 
-    Of a fine-tuned checkpoint that is the model below its head, of one for pictures and text its vision tower.
+    Of a fine-tuned checkpoint that is the model below its head, of one for pictures and text its vision tower. `kind`
+    is the class of transformers to load, else AutoModel; `loading` is what else its `from_pretrained` is given.
     """
     library = devices.transformers()
     try:
         config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
         config = getattr(config, "vision_config", None) or config
-        model, lacking = _pretrained(library, checkpoint, config)
+        model, lacking = _pretrained(kind or library.AutoModel, checkpoint, config, **loading)
     except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(f"--model {checkpoint.name}: transformers cannot load it: {reason}") from error
     return model.eval().to(device), lacking
 
 
-def _pretrained(library: Any, checkpoint: Checkpoint, config: Any, **building: bool) -> tuple[Any, list[str]]:
-    model, about = library.AutoModel.from_pretrained(
+def _pretrained(kind: Any, checkpoint: Checkpoint, config: Any, **building: Any) -> tuple[Any, list[str]]:
+    model, about = kind.from_pretrained(
         checkpoint.folder,
         config=config,
         local_files_only=True,
@@ -59,7 +62,7 @@ def _pretrained(library: Any, checkpoint: Checkpoint, config: Any, **building: b
     # Data2Vec's vision model has a pooler only where it is asked for.
     optional = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
     if optional and not building and any(map(of_pooler, about["unexpected_keys"])):
-        return _pretrained(library, checkpoint, config, add_pooling_layer=True)
+        return _pretrained(kind, checkpoint, config, add_pooling_layer=True)
     return model, sorted(about["missing_keys"])
 
 

@@ -21,6 +21,7 @@ from affcli.jobs.stream_part import PartWriter
 from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
+from affcli.media.speech import SpeechDetector, centres_s
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.loading import EncoderCard
@@ -33,6 +34,7 @@ NEAREST_S: Final = 0.02  # where no step lies inside the context, the nearest on
 _TOLERANCE_S: Final = 1e-9  # a step exactly at the context's edge is inside, whatever the rounding
 _FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE: Final = 4096
+SPEECH_CONTEXT_S: Final = 0.5  # speech is averaged over this much either side of a frame's centre
 _AHEAD: Final = 4  # pieces decoded before they are encoded
 _NAME: Final = re.compile(r"mean of last (\d+) hidden layers, mean of ±([\d.e+-]+) s")
 
@@ -105,13 +107,16 @@ def extract(
     stream: str,
     context_s: float,
     advance: CountFrames,
+    detector: SpeechDetector | None = None,
     choice: TrackChoice = FILES_OWN,
 ) -> Generator[Ended]:
-    """Encodes the sound of each input, leaves a row for every frame in its parts, and tells of it as it ends."""
-    hear = Hear(source, encoder.preprocessing.sample_rate_hz, choice)
-    loop = EventLoop(
-        parts, stream, audio_schema(encoder.card.size), lambda opened, part: _Track(opened, part, encoder, context_s)
-    )
+    """Encodes the sound of each input, leaves a row for every frame in its parts, and tells of it as it ends.
+
+    With a `detector` of speech, which takes the encoder's sampling rate, rows have a column `speech`.
+    """
+    hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
+    schema = audio_schema(encoder.card.size, speech=detector is not None)
+    loop = EventLoop(parts, stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector))
     events = in_background(lambda: loop.open_all(items, lambda item, states: hear(item, _known(states))), ahead=_AHEAD)
     try:
         yield from loop.make_rows(((event, None) for event in events), advance)
@@ -128,9 +133,19 @@ def _known(states: Sequence[Any]) -> MoreFrames:
 class _Track:
     """The sound of one input, encoded piece by piece, and the rows of its frames. `row` is how many there are."""
 
-    def __init__(self, opened: Opened, part: PartWriter, encoder: AudioEncoder, context_s: float) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        part: PartWriter,
+        encoder: AudioEncoder,
+        context_s: float,
+        detector: SpeechDetector | None,
+    ) -> None:
         self._item, self._frames, self._part, self._encoder = opened.item, opened.frames, part, encoder
         self._means = StepMeans(encoder.card.size, context_s)
+        self._detector = detector
+        self._speech = None if detector is None else StepMeans(1, SPEECH_CONTEXT_S)
+        self._reach_s = max(means.reach_s for means in (self._means, self._speech) if means is not None)
         self.row = part.states[-1]["rows"] if part.states else 0
         self._unkept: list[float] = []  # times of frames that became known since rows were kept
         self._needed_from_s = self._reached_from_s()
@@ -142,8 +157,13 @@ class _Track:
         if heard.end_s + self._encoder.steps.field / self._encoder.steps.sample_rate_hz < self._needed_from_s:
             return 0
         self._means.add(*_proper_steps(self._encoder, heard.piece))
-        made = self._write(max(self.row, self._frames.before(self._means.known_until_s - self._means.reach_s)))
-        self._means.forget_before(self._reached_from_s())
+        known_until_s = self._means.known_until_s
+        if self._detector is not None and self._speech is not None:
+            self._speech.add(*_speech_steps(self._detector, heard.piece, self._encoder.steps.sample_rate_hz))
+            known_until_s = min(known_until_s, self._speech.known_until_s)
+        made = self._write(max(self.row, self._frames.before(known_until_s - self._reach_s)))
+        for means in filter(None, (self._means, self._speech)):
+            means.forget_before(self._reached_from_s())
         if self._part.due:
             self._keep(complete=heard.more.complete)
         return made
@@ -162,7 +182,7 @@ class _Track:
 
     def _write(self, stop: int) -> int:
         """Writes the rows up to frame `stop`."""
-        for rows in _tables(self._item.video, self._frames, self._means, self.row, stop):
+        for rows in _tables(self._item.video, self._frames, self._means, self._speech, self.row, stop):
             self._part.write(self._item.video, rows)
         made, self.row = stop - self.row, stop
         return made
@@ -173,7 +193,7 @@ class _Track:
 
     def _reached_from_s(self) -> float:
         """The earliest time that the next row or a later one depends on."""
-        return self._frames.centre_from_s(self.row) - self._means.reach_s
+        return self._frames.centre_from_s(self.row) - self._reach_s
 
 
 def _proper_steps(encoder: AudioEncoder, piece: SoundPiece) -> tuple[Floats, Features]:
@@ -184,11 +204,22 @@ def _proper_steps(encoder: AudioEncoder, piece: SoundPiece) -> tuple[Floats, Fea
     return piece.start_s + encoder.steps.centres_s(len(steps))[kept], steps[kept]
 
 
-def _tables(video: str, frames: Frames, means: StepMeans, start: int, stop: int) -> Iterator[pa.Table]:
+def _speech_steps(detector: SpeechDetector, piece: SoundPiece, rate_hz: int) -> tuple[Floats, Features]:
+    """Times and probabilities [n, 1] of the detector's steps whose middle lies in the piece proper."""
+    probabilities = detector.probabilities(piece.samples)
+    middles_s = centres_s(len(probabilities))
+    kept = (middles_s >= piece.keep_from / rate_hz) & (middles_s < piece.keep_to / rate_hz)
+    return piece.start_s + middles_s[kept], probabilities[kept, None]
+
+
+def _tables(
+    video: str, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
+) -> Iterator[pa.Table]:
     """The rows of frames `start` to `stop`, a few thousand at a time."""
     for first in range(start, stop, _ROWS_AT_ONCE):
         last = min(first + _ROWS_AT_ONCE, stop)
-        features, heard = means.means(frames.centres_s(first, last))
+        centres = frames.centres_s(first, last)
+        features, heard = means.means(centres)
         half = features.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
         size = half.shape[1]
         columns = [
@@ -197,4 +228,6 @@ def _tables(video: str, frames: Frames, means: StepMeans, start: int, stop: int)
             pa.array(frames.times_s(first, last)),
             pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), size, mask=pa.array(~heard)),
         ]
-        yield pa.Table.from_arrays(columns, schema=audio_schema(size))
+        if speech is not None:
+            columns.append(pa.array(speech.means(centres)[0][:, 0], mask=~heard))
+        yield pa.Table.from_arrays(columns, schema=audio_schema(size, speech=speech is not None))

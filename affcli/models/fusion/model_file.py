@@ -45,6 +45,7 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] | None = None
     classes: tuple[str, ...] = CLASSES
+    min_confidence: float = 0.0  # of `affcli label`: frames whose likeliest class is less probable are not named
 
     def as_json(self) -> str:
         return json.dumps({"kind": KIND, "version": __version__, **asdict(self)}, ensure_ascii=False)

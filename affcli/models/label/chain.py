@@ -24,6 +24,7 @@ from affcli.jobs.parts import Parts
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.showing import PictureTimes, Show
+from affcli.media.speech import SpeechDetector
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.tracks import Rule
 from affcli.models.encoders import find_checkpoint
@@ -34,6 +35,7 @@ from affcli.models.fusion.model_file import ModelCard, find_model, fingerprint_o
 from affcli.models.label.frame_namer import CARRIED, FACE_COLUMNS, FrameNamer
 from affcli.models.runtime import devices
 from affcli.predictions.frame_table import frame_schema
+from affcli.predictions.naming import MIN_SPEECH, Naming
 from affcli.predictions.smooth import Filter
 
 Encoder = TypeVar("Encoder", VisualEncoder, AudioEncoder)
@@ -43,7 +45,7 @@ _LAYERS_AND_CONTEXT: Final = (4, 0.5)  # extract-audio's defaults, for models wh
 
 @dataclass(frozen=True)
 class ChainOptions:
-    """What the user chose. Encoders, window and stride that are None are those of the model's card."""
+    """What the user chose. Encoders, window, stride and confidence that are None are those of the model's card."""
 
     model: str
     visual_model: str | None = None
@@ -54,6 +56,8 @@ class ChainOptions:
     window: int | None = None
     stride: int | None = None
     smoothing: Filter = field(default_factory=Filter)
+    min_confidence: float | None = None
+    any_sound: bool = False
     device: str = "auto"
     precision: str = "auto"
     batch_size: int = 32
@@ -77,27 +81,30 @@ class Chain:
             chosen, self._card, "visual", lambda name: VisualEncoder(name, run, batch_size=chosen.batch_size)
         )
         self._ear = _loaded(chosen, self._card, "audio", lambda name: AudioEncoder(name, run, layers=layers))
+        self._speech = SpeechDetector(self._ear.steps.sample_rate_hz)
+        self._naming = _naming(chosen, self._card)
         cards = {
             "visual": self._eye.card.as_json(),
             "audio": audio_features.named_with_context(self._ear.card, self._context_s),
         }
         for stream, card in cards.items():
             _refuse_other(chosen, stream, card, self._card.encoders[stream])
-        self._show = self._shower()
+        self._show = self._shower(on_gpu=run.device.type == "cuda")
         self.visual_size, self.audio_size = self._eye.card.size, self._ear.card.size
         precision = {"encoders": run.precision, "network": network_run.precision}
         made_by = {"encoders": cards, "model": fingerprint_of(path), "precision": precision}
         self.settings = {"classes": list(self._card.classes), **sliding, **made_by, **self._facts()}
         schema = frame_schema(CARRIED, self._card.classes, self.settings)
-        self._namer = FrameNamer(network.to(network_run.device), network_run, sliding, chosen.smoothing, schema)
+        self._namer = FrameNamer(
+            network.to(network_run.device), network_run, sliding, chosen.smoothing, self._naming, schema
+        )
 
-    def _shower(self) -> Show:
+    def _shower(self, *, on_gpu: bool) -> Show:
         shown, chosen = self._eye.preprocessing, self._chosen
         scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
         times = PictureTimes(chosen.fps)
-        return Show(
-            shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks
-        )
+        how = (shown.fitted, shown.input_size, chosen.face, chosen.every, times)
+        return Show(*how, scales=scales, choice=chosen.tracks, on_gpu=on_gpu)
 
     def _facts(self) -> dict[str, Any]:
         """What of the user's choice stands in a table's metadata (no path)."""
@@ -110,6 +117,7 @@ class Chain:
             **chosen.tracks.facts,
             "space": "shares" if chosen.smoothing.method == "mode" else "logits",
             "smoothed": [chosen.smoothing.facts],
+            **self._naming.facts,
         }
 
     def note_alignment(self, inputs: Sequence[MediaInput]) -> None:
@@ -135,6 +143,7 @@ class Chain:
             stream=AUDIO_STREAM,
             context_s=self._context_s,
             advance=advance,
+            detector=self._speech,
             choice=self._chosen.tracks,
         )
         return ended
@@ -144,12 +153,19 @@ class Chain:
         with JoinedFeatures(visual, audio, sizes=(self.visual_size, self.audio_size)) as joined:
             for features in joined:
                 faces = None if visual is None else visual.read_columns(features.video, FACE_COLUMNS)
-                yield features.video, self._namer.frames_of(features, faces)
+                speech = None if audio is None else audio.read_columns(audio.videos[0], ["speech"])
+                yield features.video, self._namer.frames_of(features, faces, speech)
 
 
 def _layers_and_context(card: ModelCard) -> tuple[int, float]:
     feature = str(card.encoders["audio"].get("feature"))
     return audio_features.layers_and_context(feature) or _LAYERS_AND_CONTEXT
+
+
+def _naming(chosen: ChainOptions, card: ModelCard) -> Naming:
+    """Which frames are named. With --any-sound, sound without speech counts as much as speech."""
+    least = card.min_confidence if chosen.min_confidence is None else chosen.min_confidence
+    return Naming(least, 0.0 if chosen.any_sound else MIN_SPEECH)
 
 
 def _loaded(chosen: ChainOptions, card: ModelCard, stream: str, load: Callable[[str], Encoder]) -> Encoder:

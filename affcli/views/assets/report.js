@@ -41,6 +41,17 @@
     return low;
   }
 
+  // A column without a label whose probabilities are known.
+  const isUnsure = (video, column) => video.label[column] === UNKNOWN && video.mean[column] !== UNKNOWN;
+
+  function likeliest(video, column) {
+    let best = 0;
+    for (let index = 1; index < video.names.length; index++) {
+      if (video.mean[index * video.columns + column] > video.mean[best * video.columns + column]) best = index;
+    }
+    return best;
+  }
+
   function clock(time, always) {
     const tenths = Math.round(time * 10);
     const minutes = Math.floor(tenths / 600), rest = tenths % 600;
@@ -85,13 +96,16 @@
     for (let first = 0, next; first < video.columns; first = next) {
       const label = video.label[first];
       for (next = first + 1; next < video.columns && video.label[next] === label; next++);
-      if (label === UNKNOWN) continue;
+      if (label === UNKNOWN && !isUnsure(video, first)) continue;
       const left = x(video.edge[first]), right = x(video.edge[next]);
-      pen.fillStyle = video.colours[label];
-      pen.fillRect(left, top, right - left, BAND);
-      if (right - left > 24 && pen.measureText(video.names[label]).width < right - left - 8) {
-        pen.fillStyle = video.inks[label];
-        pen.fillText(video.names[label], (left + right) / 2, top + BAND / 2);
+      const name = label === UNKNOWN ? "unsure" : video.names[label];
+      if (label !== UNKNOWN) {
+        pen.fillStyle = video.colours[label];
+        pen.fillRect(left, top, right - left, BAND);
+      }
+      if (right - left > 24 && pen.measureText(name).width < right - left - 8) {
+        pen.fillStyle = label === UNKNOWN ? "#59636e" : video.inks[label];
+        pen.fillText(name, (left + right) / 2, top + BAND / 2);
       }
     }
   }
@@ -165,23 +179,26 @@
       cell.textContent = percent(index);
       cell.classList.toggle("on", index === label);
     });
-    const said = label === UNKNOWN ? "no label" : `${video.names[label]} ${percent(label)} %`;
+    const best = likeliest(video, column);
+    const said = label !== UNKNOWN ? `${video.names[label]} ${percent(label)} %`
+      : isUnsure(video, column) ? `unsure (${video.names[best]} ${percent(best)} %)` : "no label";
     $("now").textContent = `${when(video, now)}  ${said}`;
     slider.setAttribute("aria-valuenow", now.toFixed(2));
     slider.setAttribute("aria-valuetext", `${when(video, now)}, ${said}`);
   }
 
+  // A player counts from the zero of its container, the table from where the container starts: `shown.starts` apart.
   function seek(time) {
     now = Math.min(Math.max(time, shown.start), shown.end);
     // A video's last moment shows no frame in some browsers.
-    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now, player.duration - 1e-3);
+    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts, player.duration - 1e-3);
     moveHead();
   }
 
   function follow() {
     cancelAnimationFrame(frame);
     if (!shown.timed || player.hidden) return;
-    now = Math.min(Math.max(player.currentTime, shown.start), shown.end);
+    now = Math.min(Math.max(player.currentTime - shown.starts, shown.start), shown.end);
     moveHead();
     if (!player.paused) frame = requestAnimationFrame(follow);
   }

@@ -108,7 +108,8 @@ class Painter:
         if person.face is False:
             said.append("no face:")
         if person.label < 0:
-            return " ".join([*said, "no label"])
+            known = person.probability is not None and not np.isnan(person.probability).all()
+            return " ".join([*said, "unsure" if known else "no label"])
         said.append(self._classes[person.label])
         if person.probability is not None and not np.isnan(person.probability[person.label]):
             said.append(f"{100 * person.probability[person.label]:.0f} %")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,12 +15,13 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, PartialError, UsageError, counted, listed
 from affcli.files.outputs import create_temporary
-from affcli.media.video import Frame, open_video
+from affcli.media.video import Frame, VideoFrames, open_video
 from affcli.schema import BOX_COLUMNS, base_names
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.reader import TableReader
 from affcli.views.labelled_video import LabelledTable, LabelledVideo
-from affcli.views.overlay.encoder import FORMAT_OF_SUFFIX, Encoder
+from affcli.views.overlay.encoder import Encoder, Source
+from affcli.views.overlay.kept_tracks import FORMAT_OF_SUFFIX, kept_tracks
 from affcli.views.overlay.painter import Found, Painter
 
 log = logging.getLogger(__name__)
@@ -121,7 +124,8 @@ def check_output(output: str) -> str:
 def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
     """Writes the video; yields each frame's number when it is drawn.
 
-    The output has the source's frames, size, times and sound, and appears when it is complete. Raises MediaError for
+    The output has the source's frames, size and times, on the same clock, and its sound, and appears when it is
+    complete. Raises MediaError for
     what cannot be decoded or encoded, and PartialError (the output is there) where the source was decoded only in part.
     """
     suffix = check_output(output)
@@ -130,13 +134,12 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
         first = next(frames)
         assert first.pixels is not None
         assert frames.clock is not None
-        size = first.pixels.shape[:2]
-        painter = Painter(people[0].found.classes, size)
+        source = _source(path, frames, suffix)
         temporary, held = create_temporary(Path(output))
         try:
-            encoder = Encoder(path, temporary, suffix, size, frames.clock)
+            encoder = Encoder(source, temporary, suffix, first.pixels.shape[:2])
             try:
-                for number in _drawn(painter, people, first, frames, encoder):
+                for number in _drawn(people, first, frames, encoder):
                     yield number
                 encoder.finish()
             finally:
@@ -150,28 +153,47 @@ def overlay(path: Path, people: Sequence[Person], output: str) -> Iterator[int]:
             raise PartialError(f"{path}: {frames.problem}; {output} holds the {counted(number, 'frame')} before that.")
 
 
-def _drawn(
-    painter: Painter, people: Sequence[Person], first: Frame, frames: Iterator[Frame], encoder: Encoder
-) -> Iterator[int]:
+def _source(path: Path, frames: VideoFrames, suffix: str) -> Source:
+    assert frames.clock is not None
+    assert frames.description is not None
+    assert frames.track is not None
+    kept = kept_tracks(path, frames.description, frames.track, suffix)
+    return Source(path, frames.clock, Fraction(frames.starts_s).limit_denominator(10**6), kept)
+
+
+def _drawn(people: Sequence[Person], first: Frame, frames: Iterator[Frame], encoder: Encoder) -> Iterator[int]:
+    """Draws into every frame in its own shape, and fits it into the shape of the first."""
+    painter = lru_cache(maxsize=8)(partial(Painter, people[0].found.classes))
     frame: Frame | None = first
     while frame is not None:
         assert frame.pixels is not None
         assert frame.time_s is not None
-        pixels = _fitted(frame.pixels, first.pixels)
-        painter.paint(pixels, [found for found in (person.at(frame.number) for person in people) if found is not None])
-        encoder.write(pixels, frame.time_s)
+        found = [one for one in (person.at(frame.number) for person in people) if one is not None]
+        painter(frame.pixels.shape[:2]).paint(frame.pixels, found)
+        encoder.write(_fitted(frame, first), frame.time_s)
         yield frame.number
         frame = next(frames, None)
 
 
-def _fitted(pixels: NDArray[np.uint8], like: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """The size of a video's pictures may change on the way; that of a file cannot."""
-    assert like is not None
-    if pixels.shape == like.shape:
-        return pixels
+def _fitted(frame: Frame, first: Frame) -> NDArray[np.uint8]:
+    """A frame in the shape of the first: the shape of a video's frames may change on the way, that of a file cannot.
+
+    What differs is made as large as it fits, its proportions kept, on black.
+    """
+    assert frame.pixels is not None
+    assert first.pixels is not None
+    if frame.pixels.shape == first.pixels.shape and frame.pixel_aspect == first.pixel_aspect:
+        return frame.pixels
     from PIL import Image
 
-    return np.array(Image.fromarray(pixels).resize((like.shape[1], like.shape[0])))
+    (height, width), (own_height, own_width) = first.pixels.shape[:2], frame.pixels.shape[:2]
+    wide = own_width * frame.pixel_aspect / first.pixel_aspect
+    scale = min(width / wide, height / own_height)
+    size = min(width, max(1, round(wide * scale))), min(height, max(1, round(own_height * scale)))
+    fitted = np.zeros_like(first.pixels)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    fitted[top : top + size[1], left : left + size[0]] = np.array(Image.fromarray(frame.pixels).resize(size))
+    return fitted
 
 
 def _note_difference(path: Path, people: Sequence[Person], frames: int) -> None:

@@ -20,7 +20,8 @@ from transformers import AutoConfig, BeitModel, Wav2Vec2FeatureExtractor, WavLMC
 
 from affcli.errors import AffcliError, UsageError
 from affcli.models.encoders import find_checkpoint
-from affcli.models.encoders.audio_encoder import AudioEncoder, StepGrid
+from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.encoders.steps import StepGrid
 from affcli.models.encoders.visual_encoder import VisualEncoder
 from affcli.models.runtime import devices
 
@@ -103,9 +104,10 @@ def test_an_encoder_gives_the_counted_steps_and_none_for_too_short_a_sound(tiny_
 
 def test_mini_is_an_image_encoder_and_a_speech_encoder() -> None:
     eye, again, ear = VisualEncoder("mini", CPU, batch_size=4), VisualEncoder("mini", CPU), AudioEncoder("mini", CPU)
-    assert (eye.card.name, eye.card.feature, eye.card.size) == ("mini", "pooled", 192)
+    assert (eye.card.name, eye.card.feature, eye.card.size) == ("mini", "pooled", 1024)
     assert eye.card == again.card
-    assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 4 hidden layers", 192)
+    assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 1 hidden layers", 384)
+    assert ear.piece_s == 6
     assert ear.card == AudioEncoder("mini", CPU).card
     assert ear.encode(sound(800)).shape == (2, ear.card.size)
 

@@ -1,0 +1,179 @@
+"""How sound enters an encoder of speech: as a waveform (WavLM and its kind) or as a log-mel spectrogram.
+
+Each front end runs transformers' own model on what transformers' own feature extractor makes of the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils import parametrize
+
+from affcli.errors import AffcliError
+from affcli.models.encoders.find_checkpoint import Checkpoint
+from affcli.models.encoders.loading import load
+from affcli.models.encoders.preprocessing import SoundPreprocessing
+from affcli.models.encoders.steps import StepGrid
+from affcli.models.runtime import devices
+
+Samples = NDArray[np.float32]
+Hidden = Sequence[torch.Tensor]  # [1, steps, size] of each layer, the embeddings first
+
+_CONV_STRIDE: Final = 2  # of Whisper's second convolution: two frames of the spectrogram a step
+
+
+class FrontEnd(Protocol):
+    """An encoder without its last step, the mean over layers."""
+
+    model: Any
+    lacking: list[str]  # weights that the checkpoint lacks and that a feature depends on
+    unused: list[str]  # weights that it lacks and that no feature depends on
+    steps: StepGrid
+    longest: int | None  # samples in one pass; None: any number
+
+    def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        """What the model is given, without the batch's dimension."""
+        ...
+
+    def hidden(self, values: torch.Tensor) -> Hidden:
+        """The hidden states for a batch of one."""
+        ...
+
+
+def front_end_of(checkpoint: Checkpoint, device: torch.device) -> FrontEnd:
+    """The front end for a checkpoint; raises AffcliError for one that is no encoder of speech."""
+    kind = checkpoint.read("config.json").get("model_type")
+    if kind == "whisper":
+        return WhisperFrontEnd(checkpoint, device)
+    if kind == "audio-spectrogram-transformer":
+        return SpectrogramTransformerFrontEnd(checkpoint, device)
+    return WaveformFrontEnd(checkpoint, device)
+
+
+class WaveformFrontEnd:
+    """The wav2vec2 family: a stack of convolutions without padding over the samples."""
+
+    longest: int | None = None
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        self._preprocessing = SoundPreprocessing.of(checkpoint)
+        self.model, lacking = load(checkpoint, device)
+        config = self.model.config
+        if not hasattr(config, "conv_stride"):
+            raise AffcliError(
+                f"--model {checkpoint.name}: a {config.model_type} model is no speech encoder that affcli knows "
+                "(the wav2vec2 family, Whisper, the Audio Spectrogram Transformer)."
+            )
+        self.unused = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, for training only
+        self.lacking = [name for name in lacking if name not in self.unused]
+        self.steps = StepGrid.of(config.conv_kernel, config.conv_stride, self._preprocessing.sample_rate_hz)
+        _fold_weight_norms(self.model)
+
+    def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        return self._preprocessing.normalised(samples)
+
+    def hidden(self, values: torch.Tensor) -> Hidden:
+        return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
+
+
+class WhisperFrontEnd:
+    """Whisper's encoder, 50 steps a second: its table of positions is cropped to the sound, which is not padded.
+
+    Step j is centred on sample 320·j: two convolutions with padding, of width 3, over frames of 400 samples. The last
+    samples that fill no step are left out. Log-mel values are clamped to 8 below the largest of the same pass.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        # Saved with its decoder, with a head for classification, or alone.
+        keys = {r"^(model\.)?encoder\.": ""}
+        kind = devices.transformers().models.whisper.modeling_whisper.WhisperEncoder
+        self.model, self.lacking = load(checkpoint, device, kind=kind, key_mapping=keys)
+        self.unused: list[str] = []
+        self._extractor = _feature_extractor(checkpoint, "WhisperFeatureExtractor")
+        rate, frame, width = self._extractor.sampling_rate, self._extractor.hop_length, self._extractor.n_fft
+        self._hop = _CONV_STRIDE * frame
+        field = width + 4 * frame  # 5 frames
+        self.steps = StepGrid(self._hop, field, rate, start=-field // 2, least=self._hop)
+        self._positions = self.model.embed_positions.weight
+        self.longest = len(self._positions) * self._hop
+
+    def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        whole = samples[: self.steps.count(len(samples)) * self._hop]
+        facts = {"sampling_rate": self.steps.sample_rate_hz, "padding": "do_not_pad", "truncation": False}
+        with torch.autocast("cpu", enabled=False):  # it computes by torch
+            (values,) = self._extractor(whole, return_tensors="np", **facts)["input_features"]
+        return np.ascontiguousarray(values, np.float32)
+
+    def hidden(self, values: torch.Tensor) -> Hidden:
+        steps = values.shape[-1] // _CONV_STRIDE
+        self.model.config.max_source_positions = steps  # its forward pass takes this length only
+        self.model.embed_positions = torch.nn.Embedding.from_pretrained(self._positions[:steps])  # type: ignore[no-untyped-call]
+        return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
+
+
+class SpectrogramTransformerFrontEnd:
+    """The Audio Spectrogram Transformer (AST): a step is the mean over the patches of one place in time.
+
+    Patches follow one another every `time_stride` frames of 10 ms. The table of positions is cropped in time to the
+    sound, which is not padded.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        self.model, lacking = load(checkpoint, device)
+        self.unused: list[str] = []
+        self.lacking = lacking
+        extractor = _feature_extractor(checkpoint, "ASTFeatureExtractor")
+        config, frame, width = self.model.config, 160, 400  # 10 ms and 25 ms, fixed in the extractor
+        if extractor.sampling_rate != 16_000:
+            raise AffcliError(f"--model {checkpoint.name}: {extractor.sampling_rate} Hz; an AST takes 16000 Hz.")
+        self._extractor, self._frame, self._width = extractor, frame, width
+        field = (config.patch_size - 1) * frame + width
+        self.steps = StepGrid(config.time_stride * frame, field, extractor.sampling_rate)
+        self._rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        self._positions = self.model.embeddings.position_embeddings.detach()
+        self.longest = (config.max_length - 1) * frame + width
+
+    def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        self._extractor.max_length = (len(samples) - self._width) // self._frame + 1
+        made = self._extractor(samples, sampling_rate=self.steps.sample_rate_hz, return_tensors="np")
+        return np.ascontiguousarray(made["input_values"][0], np.float32)
+
+    def hidden(self, values: torch.Tensor) -> Hidden:
+        config = self.model.config
+        steps = (values.shape[1] - config.patch_size) // config.time_stride + 1
+        begin, patches = self._positions[:, :2], self._positions[:, 2:]
+        kept = patches.unflatten(1, (self._rows, -1))[:, :, :steps].flatten(1, 2)
+        self.model.embeddings.position_embeddings = torch.nn.Parameter(torch.cat([begin, kept], 1), requires_grad=False)
+        layers = self.model(values, output_hidden_states=True).hidden_states
+        return [layer[:, 2:].unflatten(1, (self._rows, steps)).mean(1) for layer in layers]
+
+
+def _feature_extractor(checkpoint: Checkpoint, kind: str) -> Any:
+    """transformers' own, as the checkpoint describes it."""
+    try:
+        return getattr(devices.transformers(), kind).from_dict(checkpoint.preprocessing())
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AffcliError(
+            f"--model {checkpoint.name}: preprocessor_config.json does not suit a {kind}: {reason}"
+        ) from error
+
+
+def _fold_weight_norms(model: torch.nn.Module) -> None:
+    """Computes normed weights (of the convolution that encodes positions) now, once and in one thread.
+
+    Else it is done in every pass, and its sum over a few million numbers depends, in the last bit, on how many threads
+    share it: the only thing in these models that does.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for module in list(model.modules()):
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+    finally:
+        torch.set_num_threads(threads)
