@@ -23,7 +23,7 @@ from affcli.schema import CLASSES, FRAMES, STARTS, all_starts, starts_of, with_m
 # The flash begins between two key frames: just before one, browsers that seek show the key frame itself.
 SOURCE = ("-f", "lavfi", "-i", "color=c=black:s=160x120:r=25:d=3,drawbox=c=white:t=fill:enable='between(t,2.199,2.39)'")
 SOUND = ("-f", "lavfi", "-i", "sine=d=3:r=48000")
-H264 = ("-c:v", "libx264", "-preset", "medium", "-bf", "3", "-g", "10", "-pix_fmt", "yuv420p")
+H264 = ("-c:v", "libx264", "-preset", "medium", "-bf", "3", "-g", "10", "-sc_threshold", "0", "-pix_fmt", "yuv420p")
 VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "10")
 FILES = {
     "plain.mp4": (*SOURCE, *H264),
