@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Someone else's per-frame logits in, smoothed labels out: CSV to CSV, no model of affcli's, no torch.
+# Smooth the per-frame logits of any model: CSV to CSV, without torch.
 #
-#   bash examples/any-model.sh IN.csv OUT.csv       your model's logits: a row a frame, a column a class
-#   bash examples/any-model.sh                      a made-up example in EmotiEffLib's form, shown from end to end
+#   bash examples/any-model.sh IN.csv OUT.csv       your model's logits: one row per frame, one column per class
+#   bash examples/any-model.sh                      a made-up example in EmotiEffLib's format
 #
-# The columns may have any names and the classes any order; say which is which:
+# The columns may have any names and the classes any order; name them with variables:
 #
 #   VIDEO=clip FRAME=idx CLASSES=Anger,Contempt,… bash examples/any-model.sh IN.csv OUT.csv
 set -euo pipefail
@@ -13,7 +13,7 @@ video=${VIDEO:-video} frame=${FRAME:-frame}
 classes=${CLASSES:-Anger,Contempt,Disgust,Fear,Happiness,Neutral,Sadness,Surprise} # EmotiEffLib's: alphabetical
 kernel=${KERNEL:-11}
 
-behind_your_model() { # votes for frames with several rows (windows, crops, flips), then a median over time
+behind_your_model() { # average frames that have several rows (windows, crops, flips), then a median over time
   affcli vote "$1" --video-column "$video" --frame-column "$frame" --classes "$classes" --map Contempt=Other |
     affcli smooth --kernel "$kernel" --force -o "$2"
 }
@@ -26,8 +26,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 video=clip frame=idx
-# 60 frames: happiness, but for a flicker of surprise at frame 30; every frame twice, as of a model that also sees the
-# mirrored picture.
+# 60 frames of happiness with a flicker of surprise at frame 30; every frame has two rows, as from a model that also sees
+# the mirrored image.
 awk 'BEGIN {
   print "clip,idx,Anger,Contempt,Disgust,Fear,Happiness,Neutral,Sadness,Surprise"
   for (i = 1; i <= 60; i++) for (flip = 0; flip < 2; flip++)

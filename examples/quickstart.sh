@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Six short clips: named by the networks that come with affcli, then by one that is trained on them, step by step.
-# Nothing is downloaded but the clips.
+# Label six short clips with the networks that come with affcli, then train a network on them, step by step.
+# Only the clips are downloaded.
 #
 #   bash examples/quickstart.sh                 fetch the six clips (2.6 MB, kept in a cache folder) and run
 #   bash examples/quickstart.sh FOLDER          use your own clips; FOLDER/labels.csv names their classes:
 #                                                 video,class
 #                                                 clip1,Happiness
 #
-# OUT=DIR puts the results elsewhere than ./quickstart-out; CACHE=DIR the fetched clips elsewhere than ~/.cache/affcli.
+# OUT=DIR: where to write the results, instead of ./quickstart-out.
+# CACHE=DIR: where to keep the downloaded clips, instead of ~/.cache/affcli.
 #
-# Six clips are an illustration, not a figure. The networks that come with affcli have never seen them; the one that is
-# trained here is scored on the very clips it was trained on, which proves that the plumbing works and nothing else.
+# Six clips are an illustration, not a result. The networks that come with affcli have never seen them. The network that
+# is trained here is scored on the clips it was trained on, which only proves that all steps work together.
 set -euo pipefail
 
 out=${OUT:-quickstart-out}
@@ -39,10 +40,10 @@ PY
 fi
 
 mkdir -p "$out"
-echo "== affcli label: every frame of $clips, named by the networks that come with affcli"
+echo "== affcli label: every frame of $clips, labelled with the networks that come with affcli"
 affcli label "$clips" -o "$out/named"
 
-echo "== The truth in Aff-Wild2's form: one text a video, one line a frame"
+echo "== The true labels in Aff-Wild2's format: one file per video, one line per frame"
 rm -rf "$out/labels"
 mkdir "$out/labels"
 python - "$clips" "$out" <<'PY'
@@ -69,7 +70,7 @@ echo "== affcli score: those labels"
 affcli score "$out/named" --labels "$out/labels"
 
 echo
-echo "== The way to a network of your own, step by step: features of $clips"
+echo "== Training a network of your own, step by step: features of $clips"
 affcli extract-visual "$clips" --model mini -o "$out/visual.parquet"
 affcli extract-audio "$clips" --model mini --frames-from "$out/visual.parquet" -o "$out/audio.parquet"
 
@@ -85,6 +86,6 @@ affcli predict --model "$out/model.safetensors" --visual "$out/visual.parquet" -
   affcli score --labels "$out/labels"
 
 echo
-echo "== Done. The second score is of the clips the model was trained on: it proves the plumbing, not accuracy."
+echo "== Done. The second score is on the training clips: it proves that the steps work together, not accuracy."
 echo "   The tables (open them with pandas, polars, DuckDB or R):"
 ls -l "$out"/*.parquet "$out/model.safetensors"

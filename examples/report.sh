@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A folder of videos going in and a page to look through it coming out: labels, captions, videos with the labels drawn
-# in (which browsers play, whatever the originals were), and OUT/report.html over all of them.
+# Label a folder of videos and build a page for browsing them: labels, captions, videos with the labels drawn in (as
+# .mp4, which browsers play), and OUT/report.html.
 #
 #   bash examples/report.sh VIDEOS MODEL OUT
-#   bash examples/report.sh                      the quickstart's clips and model, and a film of the six in a row
+#   bash examples/report.sh                      the clips and the model of the quickstart, and a film of all six clips
 #
 #   VIDEOS   a folder, searched for videos
 #   MODEL    model.safetensors of affcli train
 #   OUT      a folder for everything; open OUT/report.html from disk
 #
-# Without arguments OUT is ./quickstart-report, and quickstart.sh runs first where it has not; the film's truth is then
-# in OUT/truth. Needs pip install 'affcli[plot]' for OUT/timelines/.
+# Without arguments, OUT is ./quickstart-report, and quickstart.sh is run first if needed; the true labels of the film
+# are in OUT/truth. OUT/timelines/ needs pip install 'affcli[plot]'.
 set -euo pipefail
 here=$(dirname "$0")
 

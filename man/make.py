@@ -67,7 +67,7 @@ def _prose(text: str) -> str:
         lines = paragraph.split("\n")
         if lines[0].strip() != "\b":
             shown.append(_escaped("\n".join(line.strip() for line in lines)))
-        elif not lines[1].startswith("  "):
+        elif not any(line.startswith("  affcli ") for line in lines):
             shown.append("```\n" + "\n".join(lines[1:]) + "\n```")
     return "\n\n".join(shown)
 

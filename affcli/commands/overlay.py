@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.argument("video", metavar="VIDEO|DIR")
 @click.argument("table", metavar="[TABLE]", default="-")
 @click.option(
-    "-o", "--output", required=True, metavar="FILE|DIR", help="The video to write (.mp4, .mov or .mkv), or the folder."
+    "-o", "--output", required=True, metavar="FILE|DIR", help="Output video (.mp4, .mov or .mkv), or output folder."
 )
-@click.option("--videos", metavar="DIR", help="The folder of the videos that DIR's tables are about.")
+@click.option("--videos", metavar="DIR", help="Folder with the videos of the tables in DIR.")
 @click.option("--faces", metavar="TABLE", help="Visual feature table with the face boxes, if TABLE has none.")
 @click.option(
     "--video", "named", metavar="NAME", help="Id of the video in TABLE.  [default: the file name without suffix]"
@@ -42,17 +42,18 @@ def command(
     columns: ColumnNames,
     force: bool,
 ) -> None:
-    """Draw what a frame table says into its video: the face's box, its label, a bar for each class's probability.
+    """Draw the face box, the label and one probability bar per class into a video.
 
-    The new video has the source's frames, size, clock and times, also at a variable frame rate, and its sound and
-    subtitle tracks as they are, as far as the new file can hold them (.mkv holds most kinds); a note names the others.
-    Several people of one video (clip_left, clip#2) are all drawn.
+    TABLE is a frame table, as affcli vote, smooth and label write it; standard input by default. The new video keeps
+    the frames, size and frame times of VIDEO, also at a variable frame rate. Its audio and subtitle tracks are copied
+    if the new file can hold them (.mkv holds most kinds); a note names the others. If TABLE has several people of the
+    video (clip_left, clip#2), all are drawn.
 
-    With --videos, DIR is a folder of frame tables, as affcli label writes it: each video becomes DIR/NAME.mp4 of the
-    output folder. Videos that are there already are kept, so the same command again continues interrupted work.
+    With --videos, DIR is a folder of frame tables, as written by affcli label, and each of its videos is written to
+    the output folder as NAME.mp4. Videos that are there already are kept, so running the same command again continues
+    interrupted work.
 
     \b
-    Examples:
       affcli overlay clips/clip.mp4 S.parquet --faces V.parquet -o clip-labelled.mp4
       affcli overlay out/ --videos videos/ -o drawn/
     """

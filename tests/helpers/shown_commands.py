@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,13 +115,18 @@ def _affcli(words: list[str], data: bytes) -> bytes:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as printed:
         given.write(data)
         given.seek(0)
-        kept = [os.dup(0), os.dup(1)]
+        kept, streams = [os.dup(0), os.dup(1)], (sys.stdin, sys.stdout)
+        sys.stdin = open(os.dup(given.fileno()))  # noqa: PTH123, SIM115 - a descriptor, closed below
+        sys.stdout = open(os.dup(printed.fileno()), "w")  # noqa: PTH123, SIM115
         try:
             os.dup2(given.fileno(), 0)
             os.dup2(printed.fileno(), 1)
             terminal.start("affcli")
             status = run(words)
         finally:
+            sys.stdin.close()
+            sys.stdout.close()
+            sys.stdin, sys.stdout = streams
             for number, copy in enumerate(kept):
                 os.dup2(copy, number)
                 os.close(copy)

@@ -46,7 +46,7 @@ _VIDEO_TRACK = click.option(
     "--video-track",
     type=click.IntRange(1),
     metavar="N",
-    help="Which picture track of files that have several.  [default: the default-flagged, else the longest]",
+    help="Video track to use in files with several.  [default: the default-flagged, else the longest]",
 )
 
 
@@ -67,7 +67,7 @@ _AUDIO_TRACK = click.option(
     default="first",
     show_default=True,
     metavar="N|first|loudest",
-    help="Which sound track of files that have several.",
+    help="Audio track to use in files with several.",
 )
 
 

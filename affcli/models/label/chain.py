@@ -103,8 +103,8 @@ class Chain:
         shown, chosen = self._eye.preprocessing, self._chosen
         scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
         times = PictureTimes(chosen.fps)
-        seeing = {"scales": scales, "choice": chosen.tracks, "on_gpu": on_gpu}
-        return Show(shown.fitted, shown.input_size, chosen.face, chosen.every, times, **seeing)
+        how = (shown.fitted, shown.input_size, chosen.face, chosen.every, times)
+        return Show(*how, scales=scales, choice=chosen.tracks, on_gpu=on_gpu)
 
     def _facts(self) -> dict[str, Any]:
         """What of the user's choice stands in a table's metadata (no path)."""
