@@ -283,7 +283,7 @@ class _PictureFrames(VideoFrames):
 
 def _outputs(reduced_to: int | None, track: str, reading: tuple[str, ...]) -> Outputs:
     """The pixels, also reduced where that is asked for, and strips that tell the shapes of both."""
-    data = [("-map", track, *_PIXELS)]
+    data: list[tuple[str, ...]] = [("-map", track, *_PIXELS)]
     strips = [_WIDTH, _STRIP.format("1", "ih"), _STRIP.format(_ASPECT, "1")]
     if reduced_to is not None:
         width, height = _reduced_size(reduced_to)

@@ -188,10 +188,11 @@
   }
 
   // A player counts from the zero of its container, the table from where the container starts: `shown.starts` apart.
+  // A millisecond later, so that a rounded time does not show the frame before.
   function seek(time) {
     now = Math.min(Math.max(time, shown.start), shown.end);
     // A video's last moment shows no frame in some browsers.
-    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts, player.duration - 1e-3);
+    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts + 1e-3, player.duration - 1e-3);
     moveHead();
   }
 
