@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The paper's ablation on your own Aff-Wild2 tables: modality dropout p, width d, layers l. Prints accuracy and macro F1
-# on the validation labels beside the paper's; then, without figures of the paper's, its best setting less one part each.
-# Interrupted? Run it again: what is trained is not trained again.
+# on the validation labels beside the paper's, and then the best setting with one part left out at a time, for which the
+# paper has no figures. Run it again after an interruption: finished models are not trained again.
 #
 #   bash examples/ablation.sh V.parquet A.parquet Train_Set/ Validation_Set/ OUT [OPTIONS of affcli train]
 set -euo pipefail

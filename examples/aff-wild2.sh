@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
-# From Aff-Wild2's own folders to the score on its validation set. Every step can be interrupted and run again.
+# From Aff-Wild2's own folders to the validation score. Every step can be interrupted and run again.
 #
 #   bash examples/aff-wild2.sh AFF_WILD2 OUT
 #
-# AFF_WILD2 holds, as the data set is handed out (see https://ibug.doc.ic.ac.uk/resources/aff-wild2/):
+# AFF_WILD2 is the data set as distributed (see https://ibug.doc.ic.ac.uk/resources/aff-wild2/):
 #   cropped_aligned/<video>[_left|_right]/00001.jpg …        (or CROPPED=…)
 #   videos/<video>.mp4|avi                                   (or VIDEOS=…)
 #   EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<video>.txt   (or LABELS=…)
 #
 # VISUAL_MODEL, AUDIO_MODEL name the encoders; TRAIN adds options of affcli train.
 #
-# Disk and time, reckoned from 2.6 million frames and speeds on two processor cores with bf16, BEiT-base and WavLM-base
-# (not run here: the data set needs a licence); a GPU makes hundreds of pictures a second. Each step says what it took.
+# Time and disk space, estimated for 2.6 million frames from speeds measured on two processor cores with bf16, BEiT-base
+# and WavLM-base (the script has not been run on Aff-Wild2, which needs a licence). A GPU encodes hundreds of images per
+# second. Each step prints the time it took.
 #
 #   step             time                                                  disk
-#   extract-visual   80 hours, 9 pictures a second                         4 GB, twice that while it is put together
-#   extract-audio    1.5 hours, 24 hours of sound                          4 GB, twice that while it is put together
-#   train            an hour an epoch, 33 windows a second; at most 30     30 MB, 110 MB while it trains (5 GB of memory)
-#   predict, vote    half an hour, 1,400 frames a second                   0.1 GB; 0.7 GB in TMPDIR meanwhile
+#   extract-visual   80 hours (9 images per second)                        4 GB, twice that while the table is written
+#   extract-audio    1.5 hours (24 hours of audio)                         4 GB, twice that while the table is written
+#   train            1 hour per epoch (33 windows per second), at most 30  30 MB, 110 MB in training (5 GB of memory)
+#   predict, vote    half an hour (1,400 frames per second)                0.1 GB, and 0.7 GB in TMPDIR for a time
 #   smooth, score    minutes                                               0.5 GB
 set -euo pipefail
-[ $# -eq 2 ] || { sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 2 ] || { sed -n '2,22s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$1 out=$2
 cropped=${CROPPED:-$data/cropped_aligned}
 videos=${VIDEOS:-$data/videos}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# An honest score of the whole training set, and an ensemble: N models, each trained without one part of the videos;
-# the held-out predictions together are scored, and `affcli vote` averages the models on new videos.
+# Cross-validation and an ensemble: train N models, each without one part of the videos, and score all held-out
+# predictions together. On new videos, `affcli vote` averages the N models.
 #
 #   bash examples/cross-validation.sh V.parquet A.parquet LABELS OUT [N] [-- OPTIONS of affcli train]
 #   bash examples/cross-validation.sh V.parquet A.parquet Train_Set/ cv/ 5 -- --epochs 20
 #
-# Interrupted? Run the same line again: finished models are not trained again, an unfinished one goes on.
+# Run the same command again after an interruption: finished models are kept, and an unfinished one continues.
 # On new videos: for k in 1 2 3 4 5; do affcli predict --model cv/model-$k.safetensors … -o w$k.parquet; done
 #                affcli vote w?.parquet | affcli smooth -o labels.parquet
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Which kernel for `affcli smooth`? Scores one frame table smoothed with several, with paired intervals of the
-# differences to the first, so that a gain can be told from chance.
+# Which kernel should `affcli smooth` use? Score one frame table smoothed with several kernels, with paired intervals of
+# the differences from the first one, which tell a gain from chance.
 #
 #   bash examples/smoothing-curve.sh F.parquet Validation_Set             kernels 1 11 31 51 101 201
 #   bash examples/smoothing-curve.sh F.parquet Validation_Set 1 5 9       kernels of your own
 #
-# F.parquet is what `affcli vote` writes, or any table with video, frame and a column of logits a class.
+# F.parquet is a table written by `affcli vote`, or any table with video, frame and one column of logits per class.
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from affcli.commands.shared import extracting
+from affcli.commands.smooth import METHODS
 from affcli.console import options
-from affcli.predictions.smooth import METHODS, Filter
 
 
 @click.command("label")
@@ -69,6 +69,8 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
       affcli label videos/ --model model.safetensors -o out/
       affcli score out/ --labels Validation_Set/
     """
+    from affcli.predictions.smooth import Filter
+
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])

@@ -79,7 +79,7 @@ def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, V
         return _Labels({file.stem: _of_text(file, chosen) for file in _label_files(path)})
     if path.is_file() and path.stat().st_size and looks_like_label_text(path):
         return _Labels({path.stem: _of_text(path, chosen)})
-    text = ("video", *([chosen.person] if chosen.person else []))
+    text = ("video", "label", *([chosen.person] if chosen.person else []))
     with TableReader(source, text=text, reading=chosen.reading) as table:
         return _labels_in_table(table, chosen)
 
@@ -126,12 +126,14 @@ def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
     label = class_numbers(rows["label"], f"{table.name}: column 'label'", words=options.words, heard=heard)
     note_counted_as_other(table.name, heard - {word.strip().lower() for word in options.words})
     code = video.indices.to_numpy()
-    order = np.lexsort((frame, code))
-    code, frame, label = code[order], frame[order], label[order]
+    if not _in_order(code, frame):
+        order = np.lexsort((frame, code))
+        code, frame, label = code[order], frame[order], label[order]
     names = video.dictionary.to_pylist()
     _refuse_duplicates(names, code, frame, table.name)
     ends = np.searchsorted(code, np.arange(len(names)), side="right")
-    rows_of = dict(zip(names, np.split(np.arange(code.size), ends[:-1]), strict=True))
+    starts = np.concatenate([[0], ends[:-1]])
+    rows_of = {name: slice(start, end) for name, start, end in zip(names, starts, ends, strict=True)}
     found = _Labels(
         {name: VideoLabels(name, _dense(frame[rows_of[name]], label[rows_of[name]])) for name in sorted(names)}
     )
@@ -139,10 +141,27 @@ def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
     return found
 
 
+def _in_order(code: NDArray[np.int32], frame: NDArray[np.int64]) -> bool:
+    """Whether rows are sorted by video code and frame; two rows for one frame may follow each other."""
+    step = np.diff(code)
+    return bool(((step > 0) | ((step == 0) & (np.diff(frame) >= 0))).all())
+
+
 def _videos(rows: pa.Table, person: str | None, source: str) -> pa.DictionaryArray:
     if person is None:
-        return _text(rows["video"]).combine_chunks().dictionary_encode()
-    return with_person(rows, "video", person, source).combine_chunks()
+        return _encoded(rows["video"])
+    return _encoded(with_person(rows, "video", person, source))
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Values as text, dictionary-encoded, one dictionary for all: a column has few distinct ones."""
+    if not pa.types.is_dictionary(column.type):
+        return _text(column).combine_chunks().dictionary_encode()
+    whole = column.unify_dictionaries().combine_chunks()
+    texts = whole.dictionary.cast(plain_type(whole.dictionary.type)).cast(pa.string())
+    if pc.count_distinct(texts).as_py() < len(texts):
+        return whole.cast(whole.type.value_type).cast(pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(whole.indices, texts)
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -198,7 +217,7 @@ def class_numbers(
     """
     kind = plain_type(column.type)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _numbers_of_names(column.cast(pa.string()), where, words or {}, set() if heard is None else heard)
+        return _numbers_of_names(_encoded(column), where, words or {}, set() if heard is None else heard)
     if pa.types.is_null(kind):
         return np.full(len(column), NOT_ANNOTATED, np.int8)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
@@ -227,12 +246,11 @@ def note_counted_as_other(source: str, heard: Collection[str]) -> None:
 
 
 def _numbers_of_names(
-    column: pa.ChunkedArray, where: str, words: Mapping[str, str], heard: set[str]
+    encoded: pa.DictionaryArray, where: str, words: Mapping[str, str], heard: set[str]
 ) -> NDArray[np.int8]:
     # A column has few distinct texts, so only those are looked at one by one.
-    encoded = column.combine_chunks().dictionary_encode()
     lower = {word.strip().lower(): name for word, name in words.items()}
-    texts = [text.strip().lower() for text in encoded.dictionary.to_pylist()]
+    texts = [(text or "").strip().lower() for text in encoded.dictionary.to_pylist()]
     own = [_number_of_text(text, lower, where) for text in texts]
     heard.update(texts)
     numbers = np.array([*own, NOT_ANNOTATED], np.int8)

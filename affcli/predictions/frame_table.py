@@ -70,9 +70,16 @@ def labels_of(logits: np.ndarray, classes: Sequence[str]) -> pa.Array:
 
 def largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The index of the largest number in each row of [n, C], the first of equals; and whether there is one at all."""
-    best = np.fmax.reduce(logits, axis=1)
-    winners = np.argmax(logits == best[:, None], axis=1)
-    return winners, ~np.isnan(best)
+    columns = logits.T  # each class's numbers lie together in memory
+    if not len(columns) or not columns.size or np.isnan(columns.min()):
+        best = np.fmax.reduce(logits, axis=1)
+        return np.argmax(logits == best[:, None], axis=1), ~np.isnan(best)
+    best = columns[0].copy()
+    winners = np.zeros(len(best), np.int8 if len(columns) <= np.iinfo(np.int8).max else np.intp)
+    for number, column in enumerate(columns[1:], start=1):
+        winners[column > best] = number
+        np.maximum(best, column, out=best)
+    return winners, np.ones(len(best), bool)
 
 
 def faces(rows: VideoRows, source: str) -> np.ndarray:

@@ -21,6 +21,7 @@ from transformers import AutoConfig, BeitModel, Wav2Vec2FeatureExtractor, WavLMC
 from affcli.errors import AffcliError, UsageError
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.audio_encoder import AudioEncoder
+from affcli.models.encoders.loading import card_of, load
 from affcli.models.encoders.steps import StepGrid
 from affcli.models.encoders.visual_encoder import VisualEncoder
 from affcli.models.runtime import devices
@@ -106,7 +107,8 @@ def test_mini_is_an_image_encoder_and_a_speech_encoder() -> None:
     eye, again, ear = VisualEncoder("mini", CPU, batch_size=4), VisualEncoder("mini", CPU), AudioEncoder("mini", CPU)
     assert (eye.card.name, eye.card.feature, eye.card.size) == ("mini", "pooled", 1024)
     assert eye.card == again.card
-    assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 4 hidden layers", 192)
+    assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 1 hidden layers", 384)
+    assert ear.piece_s == 6
     assert ear.card == AudioEncoder("mini", CPU).card
     assert ear.encode(sound(800)).shape == (2, ear.card.size)
 
@@ -237,3 +239,11 @@ def test_the_packaged_networks_are_small() -> None:
         checkpoint = find_checkpoint.find("mini", mini=kind)
         model = devices.transformers().AutoModel.from_config(AutoConfig.from_pretrained(checkpoint.folder))
         assert sum(parameter.numel() for parameter in model.parameters()) < 6_000_000
+
+
+def test_a_speech_encoders_fingerprint_is_of_the_weights_as_they_are_stored(tiny_wavlm: Path) -> None:
+    """Tables and models of 0.1.0 know an encoder by it: weight norms are folded after it is taken."""
+    checkpoint = find_checkpoint.find(str(tiny_wavlm), mini="audio")
+    stored, lacking = load(checkpoint, torch.device("cpu"))
+    known = card_of(checkpoint, stored, but=lacking, size=16, feature="any")
+    assert AudioEncoder(str(tiny_wavlm), CPU, layers=1).card.fingerprint == known.fingerprint
