@@ -142,7 +142,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except OSError as error:
         _show_traceback()
-        terminal.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        terminal.error(f"{error.filename}: {error.strerror}" if error.filename else _nameless(error))
         return 1
     except Exception as error:
         _show_traceback()
@@ -157,6 +157,15 @@ def _invoke(arguments: Sequence[str]) -> None:
     # Not cli.main: it ends a broken pipe with status 1 and an interrupt with an empty line.
     with cli.make_context("affcli", list(arguments)) as context:
         cli.invoke(context)
+
+
+def _nameless(error: OSError) -> str:
+    """What an error says that names no file: mostly it is standard output that cannot be written."""
+    try:
+        outputs.flush_standard_output()
+    except AffcliError as named:
+        return str(named)
+    return str(error)
 
 
 def _show_traceback() -> None:

@@ -99,6 +99,10 @@ class LabelError(AffcliError):
     """A label file or a column of labels holds something that is not a label."""
 
 
+class ClassMismatchError(AffcliError):
+    """Tables, or a table and a calibration, that are to be used together have different classes."""
+
+
 class UnknownClassError(UsageError):
     """A table has classes that are not among the eight, where only those can be used."""
 

@@ -124,10 +124,11 @@ def command(
     else:
         from affcli.views.labelled_video import LabelledTable
 
-        write: Callable[..., None] = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}[form]
+        writers: dict[str, Callable[..., None]]
+        writers = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}
         more = {"confidence": confidence} if form == "vtt" else {}
         with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
-            write(table, output, min_seconds, force=force, **more)
+            writers[form](table, output, min_seconds, force=force, **more)
 
 
 def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:

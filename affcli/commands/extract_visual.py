@@ -119,8 +119,9 @@ def command(
     choice = extracting.chosen_tracks(given, times.fps)
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
+    on_gpu = run.device.type == "cuda"
     threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice)
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice, on_gpu)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
     facts = {**made_by, "face": face, "every": every, **times.facts, **choice.facts}
     if logits:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from affcli.commands.shared import extracting
+from affcli.commands.smooth import METHODS
 from affcli.console import options
-from affcli.predictions.smooth import METHODS, Filter
 
 
 @click.command("label")
@@ -40,8 +40,7 @@ from affcli.predictions.smooth import METHODS, Filter
     "--min-confidence",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="Label frames unsure if their likeliest class is less probable than this.  "
-    "[default: the one the model states; mini: 0.45]",
+    help="Lowest probability of a label; frames below it are unsure and get none.  [default: the one the model states]",
 )
 @click.option("--any-sound", is_flag=True, help="Also use audio without speech, such as music and noise.")
 @options.batch_size(32, "Faces")
@@ -56,7 +55,11 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     INPUT: video files; audio files; or folders, which are searched for videos and for folders of numbered images. DIR
     receives one frame table per video (VIDEO.parquet; with --face all one per person, VIDEO#1.parquet), and
     summary.parquet and summary.csv with one row per video: seconds per class, longest segments, shares of frames with
-    a face and with audio, mean confidence. The tables equal those of the separate commands, with the face box added.
+    a face, with audio and with speech, mean confidence. The tables equal those of the separate commands, with the face
+    box and the probability of speech added, under --any-sound and --min-confidence 0.
+
+    A frame without a face and without speech gets no label, nor does one below --min-confidence; its logits are kept.
+    Sound without speech is ignored.
 
     A video without audio is labelled from its images alone, and one without any face from its audio alone. Running the
     same command again continues interrupted work; --update adds new videos. Other commands read DIR like a table:
@@ -66,6 +69,8 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
       affcli label videos/ --model model.safetensors -o out/
       affcli score out/ --labels Validation_Set/
     """
+    from affcli.predictions.smooth import Filter
+
     smoothing = Filter(kernel, method)
     inputs = extracting.find(given)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])

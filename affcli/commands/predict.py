@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-import pyarrow as pa
 
 from affcli.console import options, terminal
 from affcli.errors import AffcliError, UsageError
-from affcli.features.joined import JoinedFeatures, note_other_alignment
-from affcli.features.stream import open_stream, refuse_other_encoder
-from affcli.schema import AUDIO, VISUAL, WINDOWED, windowed_schema, with_metadata
-from affcli.tables.writer import TableWriter
 
 if TYPE_CHECKING:
-    from affcli.features.joined import VideoFeatures
+    import pyarrow as pa
+
+    from affcli.features.joined import JoinedFeatures, VideoFeatures
     from affcli.models.fusion.inference import WindowedLogits
     from affcli.models.fusion.model_file import ModelCard
 
@@ -72,6 +68,8 @@ def command(
     from affcli.models.fusion import inference
     from affcli.models.fusion.model_file import find_model, load_model
     from affcli.models.runtime import devices
+    from affcli.schema import WINDOWED, windowed_schema, with_metadata
+    from affcli.tables.writer import TableWriter
 
     run = devices.choose(device, precision, small=True)
     network, card = load_model(find_model(model))
@@ -79,12 +77,12 @@ def command(
     sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
     with _joined(card, visual, audio) as joined:
+        joined.check_matches(allow_unmatched=allow_unmatched)
         schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts, **joined.starts)
         with (
             TableWriter(output, schema, table_format=table_format, force=force) as writer,
             terminal.counting("predict", len(joined.videos)) as counter,
         ):
-            joined.check_matches(allow_unmatched=allow_unmatched)
             for video in map(joined.read, _chosen(joined, card.training, held_out=held_out)):
                 logits = inference.windowed_logits(network, video, run, **sliding, batch_size=batch_size)
                 writer.write(_rows(video, logits, schema))
@@ -94,6 +92,10 @@ def command(
 
 def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:
     """The tables as one; raises AffcliError where they are not from the encoders that the model was trained with."""
+    from affcli.features.joined import JoinedFeatures, note_other_alignment
+    from affcli.features.stream import open_stream, refuse_other_encoder
+    from affcli.schema import AUDIO, VISUAL
+
     tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
     refuse_other_encoder(tables[0], card.encoders["visual"])
     refuse_other_encoder(tables[1], card.encoders["audio"])
@@ -115,6 +117,9 @@ def _chosen(joined: JoinedFeatures, training: Mapping[str, Any], *, held_out: bo
 
 def _rows(video: VideoFeatures, logits: WindowedLogits, schema: pa.Schema) -> pa.Table:
     """One row for each frame of each window, in the order of the table's columns."""
+    import numpy as np
+    import pyarrow as pa
+
     at = logits.frame - 1
     columns = [
         pa.repeat(pa.scalar(video.video, pa.string()), len(at)),

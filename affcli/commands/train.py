@@ -12,15 +12,13 @@ import click
 from affcli.commands.shared.epoch_lines import EpochLines, already_made, figures, log_option
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted, listed
-from affcli.features.joined import JoinedFeatures
-from affcli.features.stream import open_stream
 from affcli.files.outputs import refuse_existing
-from affcli.labels.folds import Fold
-from affcli.labels.reader import VideoLabels, read_labels
-from affcli.schema import AUDIO, VISUAL, recording_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from affcli.features.joined import JoinedFeatures
+    from affcli.labels.reader import VideoLabels
 
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -149,6 +147,12 @@ def command(
       torchrun --nproc-per-node 4 -m affcli -- train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
     """
+    from affcli.features.joined import JoinedFeatures
+    from affcli.features.stream import open_stream
+    from affcli.labels.folds import Fold
+    from affcli.labels.reader import read_labels
+    from affcli.schema import AUDIO, VISUAL
+
     _check(given)
     for written in (output, log_file):
         if written is not None:
@@ -203,6 +207,8 @@ def _note_strangers(
     joined: JoinedFeatures, labels: Mapping[str, VideoLabels], val_labels: Mapping[str, VideoLabels]
 ) -> None:
     """Says which videos are left out, and what the choice of an epoch rests on."""
+    from affcli.schema import recording_of
+
     known = set(labels) | set(val_labels)
     if strangers := [video for video in joined.videos if video not in known]:
         log.warning("%d videos have no labels and are left out: %s", len(strangers), listed(strangers, limit=3))
@@ -212,4 +218,8 @@ def _note_strangers(
         log.warning("without --val-labels nothing tells which epoch is best: the last one is kept.")
     trained = set(map(recording_of, labels))
     if shared := sorted(video for video in val_labels if recording_of(video) in trained):
-        log.warning("%d recordings are both trained on and validated on: %s", len(shared), listed(shared, limit=3))
+        log.warning(
+            "%d videos are of recordings that are both trained on and validated on: %s",
+            len(shared),
+            listed(shared, limit=3),
+        )

@@ -149,6 +149,13 @@ def _renamed(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     return renamed
 
 
+def _one_character(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    character = {"\\t": "\t", "tab": "\t"}.get(given or "", given)
+    if character is not None and (len(character) != 1 or character in '"\r\n' or not character.isascii()):
+        raise click.BadParameter(f"'{given}' is not one character, such as ';' or '\\t'.")
+    return character
+
+
 def _class_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...] | None:
     if given is None:
         return None
@@ -172,9 +179,12 @@ def logit_columns(command: Command) -> Command:
         frame_offset: int,
         person_column: str | None,
         input_space: str | None,
+        delimiter: str | None,
+        video_stem: bool,
         **others: Any,
     ) -> Any:
         from affcli.predictions.columns import ColumnNames  # brings numpy and pyarrow, which --help does without
+        from affcli.tables.reader import Reading
 
         columns = ColumnNames(
             video_column,
@@ -185,6 +195,7 @@ def logit_columns(command: Command) -> Command:
             frame_offset,
             person=person_column,
             space=input_space,
+            reading=Reading(delimiter, video_stem),
         )
         return command(*arguments, columns=columns, **others)
 
@@ -224,9 +235,31 @@ _LOGIT_COLUMNS = (
     ),
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
     click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_one_character,
+        help="What separates the fields of a text table; \\t for a tab.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Video ids are paths or file names, of which only the stem counts: clips/a1.mp4 is a1.",
+    ),
+    click.option(
         "--input-space",
         type=click.Choice(INPUT_SPACES),
         help="Meaning of the numbers.  [default: stated by the table; else probabilities if rows sum to 1 or 100]",
+    ),
+    click.option(
+        "--delimiter",
+        metavar="CHAR",
+        callback=_one_character,
+        help="Field separator of a text table.  [default: found from its first lines]",
+    ),
+    click.option(
+        "--video-stem",
+        is_flag=True,
+        help="Use only the stem of each video id: clips/a1.mp4 becomes a1.",
     ),
 )
 

@@ -48,7 +48,8 @@ class Work(Protocol):
     Takes an input only when it gets to it, since it is locked from then on. `advance` counts frames.
     """
 
-    def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]: ...
+    def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        """Works on the items in their order."""
 
 
 class Output(Protocol):

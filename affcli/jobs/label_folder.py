@@ -25,7 +25,7 @@ from affcli.files.inputs import MediaInput
 from affcli.files.outputs import remove_leftovers
 from affcli.jobs.parts import End, Parts
 from affcli.jobs.plan import Existing, Failure, Plan
-from affcli.schema import FRAMES, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
+from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
 from affcli.tables.reader import TableReader, metadata_in
 from affcli.tables.writer import TableWriter
 from affcli.views.labelled_video import LabelledTable
@@ -194,7 +194,7 @@ class LabelFolder:
     def write(self, origin: Origin, video: str, rows: pa.Table, *, starts_s: float = 0.0) -> None:
         """One of the input's tables, when it is complete; `starts_s` is when players show what has `time_s` 0."""
         path = self._path / table_name(video)
-        starts = {"starts_s": {origin.video: starts_s}} if starts_s else {}
+        starts = {STARTS: {origin.video: starts_s}} if starts_s else {}
         schema = with_metadata(rows.schema, kind=FRAMES, **self.settings, **starts, input=asdict(origin))
         with TableWriter(str(path), schema, force=True) as writer:
             writer.write(rows)

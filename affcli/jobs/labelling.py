@@ -11,7 +11,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -36,9 +36,12 @@ class Labeller(Protocol):
     """Encoders and network, loaded once. The sizes are those of the features that they give."""
 
     @property
-    def visual_size(self) -> int: ...
+    def visual_size(self) -> int:
+        """Numbers in a visual feature."""
+
     @property
-    def audio_size(self) -> int: ...
+    def audio_size(self) -> int:
+        """Numbers in an audio feature."""
 
     def see(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
@@ -58,6 +61,7 @@ class Labelling:
     labeller: Labeller
 
     def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+        """Labels the items in their order."""
         with closing(self.labeller.see(items, parts, advance)) as seeing:
             for seen in seeing:
                 yield self._labelled(seen, parts, advance)
@@ -72,10 +76,10 @@ class Labelling:
         if (visual is None and audio is None) or parts.has_changed(item):
             return Ended(item, failure=_both(unseen, unheard) or CHANGED)
         problem = _problem(visual, audio, unseen, unheard)
-        face, sound = self._write(item, visual, audio, parts.mark(item).fingerprint, problem)
-        if not (face or sound):
+        found = self._write(item, visual, audio, parts.mark(item).fingerprint, problem)
+        if not (found.face or found.sound):
             return Ended(item, failure=_both(problem, "neither a face nor sound in it: there is nothing to label"))
-        _tell(item, visual, face=face, sound=sound, problem=problem)
+        _tell(item, visual, found, problem)
         return Ended(item, problem)
 
     def _heard(self, item: MediaInput, visual: PartFeatures | None, parts: Parts, advance: CountFrames) -> Ended | None:
@@ -93,22 +97,23 @@ class Labelling:
         audio: PartFeatures | None,
         fingerprint: str,
         problem: str | None,
-    ) -> tuple[bool, bool]:
-        """Writes the tables if there is a face or sound in any of them; which of the two there is."""
+    ) -> _Found:
+        """Writes the tables if there is a face or sound in any of them; what there is."""
         videos = [item.video] if visual is None else visual.videos
         origin = Origin(item.video, fingerprint, tuple(videos), problem)
         starts_s = next((stream.starts_s for stream in (visual, audio) if stream is not None), 0.0)
-        face = sound = False
+        face = sound = named = False
         waiting: list[tuple[str, pa.Table]] = []
         for video, rows in self.labeller.name(visual, audio):
             face |= pc.any(rows["face"]).as_py()
             sound |= pc.any(rows["audio"]).as_py()
+            named |= rows["label"].null_count < rows.num_rows
             waiting.append((video, rows))
             if face or sound:
                 for name, table in waiting:
                     self.folder.write(origin, name, table, starts_s=starts_s)
                 waiting.clear()
-        return face, sound
+        return _Found(face, sound, named)
 
 
 def _features(item: MediaInput, parts: Parts, stream: str, size: int) -> PartFeatures | None:
@@ -116,15 +121,25 @@ def _features(item: MediaInput, parts: Parts, stream: str, size: int) -> PartFea
     return None if part is None else PartFeatures(str(item.path), part, size)
 
 
-def _tell(item: MediaInput, visual: PartFeatures | None, *, face: bool, sound: bool, problem: str | None) -> None:
+class _Found(NamedTuple):
+    """Whether any frame of an input has a face, sound, or a label."""
+
+    face: bool
+    sound: bool
+    named: bool
+
+
+def _tell(item: MediaInput, visual: PartFeatures | None, found: _Found, problem: str | None) -> None:
     """One line on what an input lacks."""
     if problem is not None:
         log.error("%s: %s; what could be decoded is labelled.", item.path, problem)
+    elif not found.named:
+        log.warning("%s: no frame is sure enough to be labelled; the summary says why.", item.path)
     elif visual is None:
         log.warning("%s: no picture in it; its sound alone is labelled.", item.path)
-    elif not face:
+    elif not found.face:
         log.warning("%s: no face in any frame; its sound alone is labelled.", item.path)
-    elif not sound and item.kind == "file":
+    elif not found.sound and item.kind == "file":
         log.warning("%s: no sound in it; its picture alone is labelled.", item.path)
 
 

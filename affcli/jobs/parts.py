@@ -76,6 +76,7 @@ class Parts:
         self.path, self._fingerprints = path, fingerprints
         self._marks: dict[str, Mark] = {}  # of the inputs that this process works on
         self._found: dict[str, dict[str, Part]] = {}  # by video and stream
+        self._damaged: set[Path] = set()  # files that were told of
         self.first = False
         about_unfinished(path)
         with storage(path):
@@ -194,9 +195,13 @@ class Parts:
     def find(self, item: MediaInput, stream: str) -> Part | None:
         """A stream of an input that is done and whole."""
         found = self._found.setdefault(item.video, {})
-        if stream not in found and (part := finished_part(self._folder(item.video), stream)) is not None:
+        if stream not in found:
+            folder = self._folder(item.video)
+            part = finished_part(folder, stream, self._read(folder / f"{stream}.{END}"))
+            if part is None:
+                return None
             found[stream] = part
-        return found.get(stream)
+        return found[stream]
 
     def end(self, item: MediaInput, *, problem: str | None = None, failure: str | None = None, rows: bool) -> None:
         """What became of an input; its rows are kept if `rows` says so and it did not fail."""
@@ -235,6 +240,9 @@ class Parts:
         try:
             return read_sealed(path)
         except DamagedError:
+            if path not in self._damaged:
+                self._damaged.add(path)
+                log.warning("%s: unfinished work is damaged; it is done again.", path)
             return None
 
     def _folder(self, video: str) -> Path:

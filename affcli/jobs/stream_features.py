@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from affcli.features.stream import StreamFeatures, finite, no_features
 from affcli.jobs.stream_part import Part
+from affcli.schema import STARTS
 
 
 class PartFeatures:
@@ -23,17 +24,19 @@ class PartFeatures:
 
     def __init__(self, name: str, part: Part, size: int) -> None:
         self.name, self.size, self.problem = name, size, part.problem
-        self.starts_s = float(part.facts.get("starts_s", 0.0))  # when players show what has `time_s` 0
+        self.starts_s = float(part.facts.get(STARTS, 0.0))  # when players show what has `time_s` 0
         self._part = part
 
     @cached_property
     def videos(self) -> list[str]:
+        """The video ids that the input gave, in codepoint order."""
         return sorted(self._part.videos)
 
     def __contains__(self, video: str) -> bool:
         return video in self.videos
 
     def frames(self, video: str) -> int:
+        """How many frames a video has."""
         return self._part.rows(video)
 
     def read(self, video: str) -> StreamFeatures:
@@ -58,6 +61,7 @@ class PartFeatures:
         return there, numbers[usable]
 
     def read_times(self, video: str) -> NDArray[np.float64]:
+        """Presentation times [n] of a video's frames, in seconds; NaN where unknown."""
         return np.concatenate([_times(rows) for rows in self._part.tables(video, ["time_s"])])
 
     def read_columns(self, video: str, columns: Sequence[str]) -> pa.Table:

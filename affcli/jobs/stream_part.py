@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from affcli.errors import StorageError
 from affcli.jobs.chunks import Chunk, ChunkWriter, chunk_path, chunks_in, last_digest
-from affcli.jobs.sealed import DamagedError, read_sealed, write_sealed
+from affcli.jobs.sealed import write_sealed
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +119,12 @@ class PartWriter:
         return self._chunk
 
 
-def finished_part(folder: Path, stream: str) -> Part | None:
-    """A stream that is done and whole."""
-    try:
-        end = read_sealed(folder / f"{stream}.{END}")
-    except DamagedError:
+def finished_part(folder: Path, stream: str, end: Mapping[str, Any] | None) -> Part | None:
+    """A stream that is done, as its end says, and whole."""
+    if end is None:
         return None
     chunks, _ = chunks_in(folder, stream)
-    if end is None or (len(chunks), last_digest(chunks)) != (end["chunks"], end["last"]):
+    if (len(chunks), last_digest(chunks)) != (end["chunks"], end["last"]):
         return None
     return Part(tuple(chunks), end["problem"], end["facts"])
 

@@ -16,7 +16,7 @@ from affcli.files.inputs import MediaInput
 from affcli.files.outputs import refuse_existing, remove_leftovers
 from affcli.jobs.parts import End, Parts
 from affcli.jobs.plan import Existing, Failure, Plan
-from affcli.schema import with_metadata
+from affcli.schema import STARTS, with_metadata
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.reader import TableReader
 from affcli.tables.writer import TableWriter
@@ -24,7 +24,7 @@ from affcli.tables.writer import TableWriter
 log = logging.getLogger(__name__)
 
 STREAM: Final = "features"  # the one stream of each input's parts
-_OF_THE_INPUTS: Final = ("version", "inputs", "failed", "incomplete", "starts_s")  # metadata that tells of no settings
+_OF_THE_INPUTS: Final = ("version", "inputs", "failed", "incomplete", STARTS)  # metadata that tells of no settings
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class TableOutput:
         problems = {item.video: end.problem for item, end in done.items() if end.problem}
         made = {item: part for item in done if (part := parts.find(item, STREAM)) is not None}
         with _KeptRows(self.name, plan) as kept:
-            starts_s = {item.video: part.facts["starts_s"] for item, part in made.items() if "starts_s" in part.facts}
+            starts_s = {item.video: part.facts[STARTS] for item, part in made.items() if STARTS in part.facts}
             facts = {
                 "inputs": {**plan.kept, **{item.video: end.fingerprint for item, end in done.items()}},
                 "failed": {video: failure.fingerprint for video, failure in failed.items()},
                 "incomplete": {**kept.known("incomplete"), **problems},
             }
-            if starts_s := {**kept.known("starts_s"), **starts_s}:
-                facts["starts_s"] = starts_s
+            if starts_s := {**kept.known(STARTS), **starts_s}:
+                facts[STARTS] = starts_s
             in_order = {name: dict(sorted(by_video.items())) for name, by_video in facts.items()}
             sources = kept.videos
             for part in made.values():

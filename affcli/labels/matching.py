@@ -20,8 +20,12 @@ def matching_rows(wanted: NDArray[np.int64], frame: NDArray[np.int64], *, traili
     """
     if not frame.size:
         return np.full(wanted.size, -1, np.int64)
-    at = np.minimum(np.searchsorted(frame, wanted), frame.size - 1)
     last = frame[-1]
+    if last - frame[0] + 1 == frame.size:  # without gaps, as in nearly all tables
+        found = wanted - frame[0]
+        within = (wanted >= frame[0]) & (wanted <= last + trailing)
+        return np.where(within, np.minimum(found, frame.size - 1), -1)
+    at = np.minimum(np.searchsorted(frame, wanted), frame.size - 1)
     found = (frame[at] == wanted) | ((wanted > last) & (wanted <= last + trailing))
     return np.where(found, at, -1)
 

@@ -21,8 +21,9 @@ from affcli.class_words import class_of, counted_as_other
 from affcli.errors import LabelError, counted, listed
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
-from affcli.tables.reader import TableReader, plain_type
+from affcli.tables.reader import Reading, TableReader, plain_type
 
 _LAST_FRAME: Final = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column
 _NOTHING: Final = frozenset({"", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})  # "not annotated", as written
@@ -55,12 +56,14 @@ class LabelOptions:
 
     `frame_offset` is added to each frame number (1 for tables that count frames from 0; in label texts, to the number
     of each line). `words` are names for classes beside those of `class_words`: word → class. `person` is the column
-    that tells people apart, where the table has it: its videos are then `video#id`.
+    that tells people apart, where the table has it: its videos are then `video#id`. `reading` is how a table is
+    written.
     """
 
     frame_offset: int = 0
     words: Mapping[str, str] = field(default_factory=dict)
     person: str | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
@@ -76,7 +79,8 @@ def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, V
         return _Labels({file.stem: _of_text(file, chosen) for file in _label_files(path)})
     if path.is_file() and path.stat().st_size and looks_like_label_text(path):
         return _Labels({path.stem: _of_text(path, chosen)})
-    with TableReader(source, text=("video", *([chosen.person] if chosen.person else []))) as table:
+    text = ("video", "label", *([chosen.person] if chosen.person else []))
+    with TableReader(source, text=text, reading=chosen.reading) as table:
         return _labels_in_table(table, chosen)
 
 
@@ -122,12 +126,14 @@ def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
     label = class_numbers(rows["label"], f"{table.name}: column 'label'", words=options.words, heard=heard)
     note_counted_as_other(table.name, heard - {word.strip().lower() for word in options.words})
     code = video.indices.to_numpy()
-    order = np.lexsort((frame, code))
-    code, frame, label = code[order], frame[order], label[order]
+    if not _in_order(code, frame):
+        order = np.lexsort((frame, code))
+        code, frame, label = code[order], frame[order], label[order]
     names = video.dictionary.to_pylist()
     _refuse_duplicates(names, code, frame, table.name)
     ends = np.searchsorted(code, np.arange(len(names)), side="right")
-    rows_of = dict(zip(names, np.split(np.arange(code.size), ends[:-1]), strict=True))
+    starts = np.concatenate([[0], ends[:-1]])
+    rows_of = {name: slice(start, end) for name, start, end in zip(names, starts, ends, strict=True)}
     found = _Labels(
         {name: VideoLabels(name, _dense(frame[rows_of[name]], label[rows_of[name]])) for name in sorted(names)}
     )
@@ -135,10 +141,27 @@ def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
     return found
 
 
+def _in_order(code: NDArray[np.int32], frame: NDArray[np.int64]) -> bool:
+    """Whether rows are sorted by video code and frame; two rows for one frame may follow each other."""
+    step = np.diff(code)
+    return bool(((step > 0) | ((step == 0) & (np.diff(frame) >= 0))).all())
+
+
 def _videos(rows: pa.Table, person: str | None, source: str) -> pa.DictionaryArray:
     if person is None:
-        return _text(rows["video"]).combine_chunks().dictionary_encode()
-    return with_person(rows, "video", person, source).combine_chunks()
+        return _encoded(rows["video"])
+    return _encoded(with_person(rows, "video", person, source))
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Values as text, dictionary-encoded, one dictionary for all: a column has few distinct ones."""
+    if not pa.types.is_dictionary(column.type):
+        return _text(column).combine_chunks().dictionary_encode()
+    whole = column.unify_dictionaries().combine_chunks()
+    texts = whole.dictionary.cast(plain_type(whole.dictionary.type)).cast(pa.string())
+    if pc.count_distinct(texts).as_py() < len(texts):
+        return whole.cast(whole.type.value_type).cast(pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(whole.indices, texts)
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -162,12 +185,7 @@ def _with_frames(rows: pa.Table, source: str) -> pa.Table:
 def _frames(column: pa.ChunkedArray, name: str, offset: int) -> NDArray[np.int64]:
     if not len(column):
         raise LabelError(f"{name}: no row has a frame number.")
-    try:
-        if pa.types.is_string(column.type):
-            column = column.cast(pa.float64())  # 00001, 1 and 1.0 are one frame
-        frames: NDArray[np.int64] = column.cast(pa.int64()).to_numpy().astype(np.int64) + offset
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise LabelError(f"{name}: column 'frame' must hold whole numbers; it holds {column.type}.") from error
+    frames = frame_numbers(name, column, "frame") + offset
     if frames.min() < 1:
         hint = " Add 1 to each with --label-frame-offset 1." if frames.min() == 0 else ""
         raise LabelError(f"{name}: frame {frames.min()} in labels; frames are numbered from 1.{hint}")
@@ -199,7 +217,7 @@ def class_numbers(
     """
     kind = plain_type(column.type)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _numbers_of_names(column.cast(pa.string()), where, words or {}, set() if heard is None else heard)
+        return _numbers_of_names(_encoded(column), where, words or {}, set() if heard is None else heard)
     if pa.types.is_null(kind):
         return np.full(len(column), NOT_ANNOTATED, np.int8)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
@@ -228,12 +246,11 @@ def note_counted_as_other(source: str, heard: Collection[str]) -> None:
 
 
 def _numbers_of_names(
-    column: pa.ChunkedArray, where: str, words: Mapping[str, str], heard: set[str]
+    encoded: pa.DictionaryArray, where: str, words: Mapping[str, str], heard: set[str]
 ) -> NDArray[np.int8]:
     # A column has few distinct texts, so only those are looked at one by one.
-    encoded = column.combine_chunks().dictionary_encode()
     lower = {word.strip().lower(): name for word, name in words.items()}
-    texts = [text.strip().lower() for text in encoded.dictionary.to_pylist()]
+    texts = [(text or "").strip().lower() for text in encoded.dictionary.to_pylist()]
     own = [_number_of_text(text, lower, where) for text in texts]
     heard.update(texts)
     numbers = np.array([*own, NOT_ANNOTATED], np.int8)

@@ -63,11 +63,10 @@ def _corrected(
     path: Path, choice: TrackChoice, found: Description, track: str, reading: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]] | None:
     """Track and options to begin again with; None where the first guess was right."""
-    if found.is_raw and not reading:
+    if found.has_no_times and not reading:
         if choice.fps is not None:
             return track, ("-framerate", f"{choice.fps:g}")
-        if found.has_no_times:
-            _note_assumed(path)
+        _note_assumed(path)
     if choice.video is not None:
         there = len(found.of_kind("Video"))
         if found.tracks and choice.video > there:

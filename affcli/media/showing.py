@@ -128,10 +128,11 @@ class Show:
     drawings: Drawings | None = None
     threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
     choice: TrackChoice = FILES_OWN
+    on_gpu: bool = False  # the detector too, where onnxruntime can
 
     @cached_property
     def _faces(self) -> Watcher:
-        detector = FaceDetector(threads=self.threads)
+        detector = FaceDetector(threads=self.threads, on_gpu=self.on_gpu)
         return watch_faces(detector, self.rule, self.input_size, every=self.every, scales=self.scales)
 
     @cached_property

@@ -19,7 +19,7 @@ from affcli.media.faces import ARCFACE_TEMPLATE, TEMPLATE_SIZE, Face, FaceDetect
 
 TURNS: Final = (90, 270, 180, 45, 315, 135, 225)  # degrees, counterclockwise; phones are held at quarter turns
 _LYING: Final = 40.0  # degrees of roll beyond which landmarks are not believed
-_UPRIGHT: Final = 30.0  # degrees of roll up to which a face in a turned picture confirms the turn
+_UPRIGHT: Final = 25.0  # degrees of roll up to which a face in a turned picture confirms the turn
 _MISFIT: Final = 0.06  # of a crop's side: landmarks that fit the template worse confirm nothing; 0.02 is usual
 _SAME: Final = 0.2  # overlap of the boxes of one face, found upright and turned
 _LONGEST_REST: Final = 64  # frames without a face between two searches of the turned picture

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, SpaceError, UnknownClassError, listed
+from affcli.errors import AffcliError, ClassMismatchError, SpaceError, listed
 
 KIND: Final = "calibration"
 FILE_VERSION: Final = 1
@@ -36,9 +36,9 @@ class Calibration:
         return np.asarray(logits + np.array([self.by_class[name] for name in classes]))
 
     def check(self, classes: Sequence[str], space: str) -> None:
-        """Raises UnknownClassError where the offsets are for other classes, SpaceError for numbers of another space."""
+        """Raises ClassMismatchError for offsets of other classes, SpaceError where they are for another space."""
         if set(classes) != set(self.classes):
-            raise UnknownClassError(
+            raise ClassMismatchError(
                 f"the calibration is for the classes {listed(self.classes)}, not {listed(classes)}."
             )
         if space != self.space:

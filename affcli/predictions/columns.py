@@ -13,6 +13,7 @@ from affcli.errors import AffcliError, ColumnError, UsageError, closest, listed
 from affcli.labels.reader import LabelOptions
 from affcli.predictions.choose_logits import Chosen, by_guess, by_words, classes_of, is_number, numeric
 from affcli.schema import AUDIO, CLASSES, VISUAL
+from affcli.tables.reader import AS_FOUND, Reading
 
 __all__ = ["ColumnNames", "Layout", "is_list", "is_number", "layout_of", "without_logits"]
 
@@ -25,7 +26,8 @@ class ColumnNames:
     instead, whose items `classes` names; `frame_offset`: added to each frame number; `label`: the column of labels,
     never of logits, and `label_named` whether the user named it; `person`: the column that tells people in one video
     apart; `space`: one of space.INPUT_SPACES, what the numbers are, in place of what the table says or looks like;
-    `words`: those of `renamed` that were found in labels, so that a table need not have them.
+    `words`: those of `renamed` that were found in labels, so that a table need not have them; `reading`: how its text
+    and its ids are written.
     """
 
     video: str = "video"
@@ -39,11 +41,12 @@ class ColumnNames:
     person: str | None = None
     space: str | None = None
     words: frozenset[str] = frozenset()
+    reading: Reading = AS_FOUND
 
 
 def label_options(names: ColumnNames, frame_offset: int) -> LabelOptions:
     """How labels are read beside predictions: with the same words for classes and the same column of people."""
-    return LabelOptions(frame_offset, names.renamed, names.person)
+    return LabelOptions(frame_offset, names.renamed, names.person, names.reading)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import ColumnError
 from affcli.predictions.columns import is_number
 from affcli.predictions.logit_table import VideoRows
 from affcli.predictions.naming import Naming
 from affcli.predictions.space import LABELS, LOGITS
 from affcli.schema import FRAMES, class_fields, metadata_of, with_metadata
+from affcli.tables.flags import true_or_false
 
 
 def frame_schema(carried: Sequence[pa.Field], classes: Sequence[str], facts: Mapping[str, Any]) -> pa.Schema:
@@ -70,9 +70,16 @@ def labels_of(logits: np.ndarray, classes: Sequence[str]) -> pa.Array:
 
 def largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The index of the largest number in each row of [n, C], the first of equals; and whether there is one at all."""
-    best = np.fmax.reduce(logits, axis=1)
-    winners = np.argmax(logits == best[:, None], axis=1)
-    return winners, ~np.isnan(best)
+    columns = logits.T  # each class's numbers lie together in memory
+    if not len(columns) or not columns.size or np.isnan(columns.min()):
+        best = np.fmax.reduce(logits, axis=1)
+        return np.argmax(logits == best[:, None], axis=1), ~np.isnan(best)
+    best = columns[0].copy()
+    winners = np.zeros(len(best), np.int8 if len(columns) <= np.iinfo(np.int8).max else np.intp)
+    for number, column in enumerate(columns[1:], start=1):
+        winners[column > best] = number
+        np.maximum(best, column, out=best)
+    return winners, np.ones(len(best), bool)
 
 
 def faces(rows: VideoRows, source: str) -> np.ndarray:
@@ -81,10 +88,5 @@ def faces(rows: VideoRows, source: str) -> np.ndarray:
 
 
 def flags(rows: VideoRows, name: str, source: str) -> np.ndarray:
-    """A carried column of true and false, bool [n]; null is false."""
-    column = rows.carried[name]
-    try:
-        seen: np.ndarray = column.cast(pa.bool_()).fill_null(False).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ColumnError(f"{source}: column '{name}' holds {column.type}, not true or false.") from error
-    return seen
+    """A carried column of true and false (yes and no, 1 and 0), bool [n]; null is false."""
+    return true_or_false(source, rows.carried[name], name)

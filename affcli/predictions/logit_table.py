@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import AffcliError, RepeatedFrameError, SpaceError, counted, listed
+from affcli.errors import AffcliError, ClassMismatchError, ColumnError, RepeatedFrameError, SpaceError, counted, listed
 from affcli.predictions.choose_logits import classes_of
 from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, layout_of, without_logits
 from affcli.predictions.label_texts import COLUMNS as LABEL_TEXT_COLUMNS
@@ -32,6 +32,7 @@ from affcli.predictions.space import (
 )
 from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
+from affcli.tables.keys import NEAR, NEAR_SPANS, frame_numbers, refuse_far_frames
 from affcli.tables.people import PersonTable, person_columns, plain_column
 from affcli.tables.reader import TableReader, plain_type, tables_in
 
@@ -283,9 +284,12 @@ class _Part:
     ) -> _Part:
         """A table of any format."""
         if names.person is None:
-            reader = files.enter_context(TableReader(file, text=(names.video,)))
+            # Labels that are only to be told apart are read as ids are: in Parquet, ten times faster.
+            text = (names.video, names.label) if labels_suffice else (names.video,)
+            reader = files.enter_context(TableReader(file, text=text, reading=names.reading))
         else:
-            reader = files.enter_context(PersonTable(file, video=names.video, person=names.person))
+            opened = PersonTable(file, video=names.video, person=names.person, reading=names.reading)
+            reader = files.enter_context(opened)
         part = cls(reader.name, reader.schema, reader.metadata, names, carry, labels_suffice=labels_suffice)
         wanted = [*part.layout.frames, *part.layout.score_columns, *part.carried]
         if not part.ours and names.person is None:
@@ -314,6 +318,8 @@ class _Part:
             self.space = given or str(said)
         elif self.metadata.get("kind") == WINDOWED:
             self.space = LOGITS
+        elif not strict and not self.ours:
+            self.space = None  # told by the first video: only rows of zeros are read differently
         else:
             self.found = self._recognised(reader, strict=strict)
             self.space = None if self.found is None else self.found.space
@@ -348,8 +354,11 @@ class _Part:
         if len(frames) == 2 and (frames[1] < frames[0]).any():
             row = int(np.flatnonzero(frames[1] < frames[0])[0])
             span = f"start {frames[0][row]}, end {frames[1][row]}"
-            raise AffcliError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
+            raise ColumnError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = self._numbers(table, video, frames[0], classes, space)
+        if len(frames[0]):
+            near = NEAR_SPANS if len(frames) == 2 else NEAR
+            refuse_far_frames(self.name, video, len(frames[0]), int(frames[-1].max()), near=near)
         end = frames[1] if len(frames) == 2 else None
         return VideoRows(video, frames[0], logits, _fitted(table, carried), end, _missing(logits))
 
@@ -357,7 +366,11 @@ class _Part:
         self, table: pa.Table, video: str, frame: np.ndarray, classes: Sequence[str], space: str
     ) -> np.ndarray:
         raw = _raw(self.name, table, self.layout)
-        if space in (LOGITS, LABELS) or (self.ours and self.space == space):
+        if self.space is None and (found := recognise(np.transpose(raw))) is not None:
+            self.space = found.space
+        if self.space is None or self.space == LOGITS:
+            return _merged(raw, self.layout, classes)
+        if space == LABELS or (self.ours and self.space == space):
             return _merged(raw, self.layout, classes)
         own = self.space or space
         if self._checked and (odd := contradiction(np.transpose(raw), own)) is not None:
@@ -377,13 +390,13 @@ class _Part:
         return int(frame[two[0]]) if two.size else None
 
     def _frames(self, table: pa.Table, column: str) -> np.ndarray:
-        frames: np.ndarray = _whole_numbers(self.name, table[column], column) + self._offset
+        frames: np.ndarray = frame_numbers(self.name, table[column], column) + self._offset
         if frames.size and frames.min() < 1:
             least = int(frames.min())
             hint = "Add 1 to each with --frame-offset 1." if least == 0 else "Correct them with --frame-offset N."
-            raise AffcliError(f"{self.name}: column '{column}' holds {least}; frames are 1-based. {hint}")
+            raise ColumnError(f"{self.name}: column '{column}' holds {least}; frames are 1-based. {hint}")
         if frames.size and frames.max() > LAST_FRAME:
-            raise AffcliError(f"{self.name}: column '{column}' holds {frames.max()}, too large for a frame.")
+            raise ColumnError(f"{self.name}: column '{column}' holds {frames.max()}, too large for a frame.")
         return frames
 
 
@@ -429,44 +442,46 @@ def _alike(parts: Sequence[_Part]) -> Sequence[_Part]:
     for part in parts[1:]:
         if set(part.layout.classes) != set(first.layout.classes):
             ours, theirs = listed(first.layout.classes), listed(part.layout.classes)
-            raise AffcliError(f"{part.name} has the classes {theirs}, but {first.name} has {ours}.")
+            raise ClassMismatchError(f"{part.name} has the classes {theirs}, but {first.name} has {ours}.")
         if len(part.layout.frames) != len(first.layout.frames):
-            raise AffcliError(f"{part.name} and {first.name}: only one of them has spans (start, end).")
+            raise ColumnError(f"{part.name} and {first.name}: only one of them has spans (start, end).")
     return parts
 
 
 def _carried_schema(parts: Sequence[_Part]) -> pa.Schema:
-    """The other columns of all files, with dictionaries and views as plain columns."""
-    schemas = [pa.schema([_plain(part.schema.field(name)) for name in part.carried]) for part in parts]
+    """The other columns of all files; dictionaries are kept where all have them, views are plain columns."""
+    schemas = [pa.schema([_lasting(part.schema.field(name)) for name in part.carried]) for part in parts]
+    if any(not schema.equals(schemas[0]) for schema in schemas):
+        schemas = [pa.schema([field.with_type(plain_type(field.type)) for field in schema]) for schema in schemas]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         names = f"{parts[0].name} and the tables beside it"
-        raise AffcliError(f"{names}: their columns are of different types: {str(error).splitlines()[0]}") from error
+        found = str(error).splitlines()[0]
+        raise ColumnError(f"{names}: their columns are of different types: {found}") from error
 
 
-def _plain(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, plain_type(field.type))
+def _lasting(field: pa.Field) -> pa.Field:
+    """The column without views, a dictionary with room for the values of other row groups and files."""
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        return pa.field(field.name, pa.dictionary(pa.int32(), plain_type(kind.value_type), ordered=kind.ordered))
+    return pa.field(field.name, plain_type(kind))
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table's columns under the schema; those it lacks are null."""
     columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        _cast(table[field.name], field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema) if columns else table.select([])
 
 
-def _whole_numbers(name: str, column: pa.ChunkedArray, title: str) -> np.ndarray:
-    if column.null_count:
-        raise AffcliError(f"{name}: column '{title}' is empty in {counted(column.null_count, 'row')}.")
-    try:
-        numbers = pc.cast(column, pa.int64())  # whole floats too: pandas makes them of integers with gaps
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AffcliError(f"{name}: column '{title}' holds {column.type}, not whole numbers.") from error
-    whole: np.ndarray = numbers.to_numpy()
-    return whole
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type == kind else column.cast(kind)
 
 
 def _raw(name: str, table: pa.Table, layout: Layout) -> np.ndarray:
@@ -507,7 +522,7 @@ def _listed_numbers(name: str, table: pa.Table, layout: Layout) -> np.ndarray:
         if lengths not in ([], [size]):
             odd = next(length for length in lengths if length != size)
             found = f"a list of {odd} numbers, and --classes names {size}"
-            raise AffcliError(f"{name}: column '{layout.list_column}' holds {found}.")
+            raise ColumnError(f"{name}: column '{layout.list_column}' holds {found}.")
         present = chunk.is_valid().to_numpy(zero_copy_only=False)
         raw[:, start : start + len(chunk)][:, present] = _floats(chunk.flatten()).reshape(-1, size).T
         start += len(chunk)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.errors import ColumnError, SpaceError, UnknownClassError, UsageError, counted, listed
+from affcli.errors import ClassMismatchError, ColumnError, SpaceError, UsageError, counted, listed
 from affcli.predictions.frame_sums import FrameSums
 from affcli.predictions.frame_table import frame_rows, frame_schema
 from affcli.predictions.label_column import classes_of_labels, label_numbers
@@ -51,7 +51,7 @@ class Vote:
     The offsets of a `calibration`, which must be one for the same space and classes, are added at the end;
     probabilities and shares are brought to the sum 1 after it.
 
-    Raises SpaceError for tables of different spaces without `space`, UnknownClassError for different classes.
+    Raises SpaceError for tables of different spaces without `space`, ClassMismatchError for different classes.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ def _check_classes(tables: Sequence[_Ballots]) -> None:
     for one in tables[1:]:
         if set(one.classes) != set(tables[0].classes):
             theirs, ours = listed(one.classes), listed(tables[0].classes)
-            raise UnknownClassError(
+            raise ClassMismatchError(
                 f"{one.table.name} has the classes {theirs}, but {tables[0].table.name} has {ours}. See --map."
             )
 

@@ -59,8 +59,10 @@ def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) ->
     for found in matched(table, labels, rules):
         labelled += found.truth.size + found.missing.size
         if found.truth.size:
-            matrices[found.video] = confusion(found.truth, found.predicted)
-            named += confusion(found.truth[found.named], found.predicted[found.named])
+            matrix = confusion(found.truth, found.predicted)
+            matrices[found.video] = matrix
+            every = found.named.all()
+            named += matrix if every else confusion(found.truth[found.named], found.predicted[found.named])
     known = tuple(name for name in CLASSES if name in eight_of(table.known_classes)) or CLASSES
     confusions = np.stack(list(matrices.values()))
     return Tally(tuple(matrices), confusions, labelled, named, table=table.name, known=known)
@@ -113,9 +115,12 @@ def _match(
         # Its row tells whether a frame has a face, also without a prediction; a frame without a row counts as missing.
         counts = (row < 0) | np.append(faces(rows, source), False)[row]
         wanted, row = wanted[counts], row[counts]
-    covered = np.append(predicted, NO_PREDICTION)[row] != NO_PREDICTION
+    own = np.append(predicted, NO_PREDICTION)[row]
+    covered = own != NO_PREDICTION
+    if covered.all():
+        return Matched(rows.video, labels[wanted - 1], own, row, rows, named[row], wanted[:0])
     row = row[covered]
-    return Matched(rows.video, labels[wanted[covered] - 1], predicted[row], row, rows, named[row], wanted[~covered])
+    return Matched(rows.video, labels[wanted[covered] - 1], own[covered], row, rows, named[row], wanted[~covered])
 
 
 def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:

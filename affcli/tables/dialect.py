@@ -112,8 +112,9 @@ def _is_header_of(comment: str, records: Sequence[Sequence[str]], delimiter: str
 
 def _delimiter(lines: Sequence[str]) -> str:
     """The delimiter that gives the most rows the same number of fields, and the more fields the better."""
-    if len([line for line in lines[:2] if line.strip()]) < 2:
-        first = lines[0] if lines else ""
+    written = [line for line in lines if line.strip()]
+    if len(written) < 2:
+        first = written[0] if written else ""
         best = max(DELIMITERS, key=first.count)
         return best if first.count(best) or len(first.split()) < 2 else BLANKS
     scores = {delimiter: _consistency(lines, delimiter) for delimiter in DELIMITERS}

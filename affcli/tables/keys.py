@@ -14,7 +14,8 @@ from affcli.errors import ColumnError, counted
 # A video with frame numbers far beyond its rows takes memory for all frames in between: 38 days at 30 frames a second
 # are a time stamp in the wrong column.
 LAST_FRAME: Final = 100_000_000
-_NEAR: Final = 1_000_000  # what goes further must have a row for one frame in so many, at least
+NEAR: Final = 1_000_000  # what goes further must have a row for one frame in so many, at least
+NEAR_SPANS: Final = 10_000_000  # the same where a row is for a span of frames
 _SPARSEST: Final = 1_000
 
 
@@ -64,7 +65,7 @@ def frame_numbers(name: str, column: pa.ChunkedArray, title: str) -> NDArray[np.
     return np.asarray(numbers.to_numpy(), np.int64)
 
 
-def refuse_far_frames(name: str, video: str, rows: int, last: int, *, near: int = _NEAR) -> None:
+def refuse_far_frames(name: str, video: str, rows: int, last: int, *, near: int = NEAR) -> None:
     """Raises ColumnError where a video's last frame is so far beyond its rows that the number cannot be a frame's.
 
     Frames up to `near` are taken whatever the number of rows.

@@ -45,7 +45,7 @@ def parquet_pieces(path: Path, about: pq.FileMetaData, text: Collection[str]) ->
     # Ids repeat: ten times faster to read as dictionaries, as Parquet keeps them.
     ids = [name for name in text if name in paths]
     # Row groups are read ahead by threads of our own; a second buffer only doubles the memory that is touched.
-    return pq.ParquetFile(path, metadata=about, read_dictionary=ids, pre_buffer=False)
+    return pq.ParquetFile(path, metadata=about, read_dictionary=ids, pre_buffer=False, page_checksum_verification=True)
 
 
 class ArrowPieces:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from affcli.errors import AffcliError, ColumnError, TableError, UsageError, listed
+from affcli.errors import AffcliError, ColumnError, TableError, UsageError, closest, listed
 from affcli.files.outputs import STANDARD_STREAM
 from affcli.schema import metadata_of
 from affcli.tables.abaw_submission import is_submission, read_submission
@@ -36,7 +36,7 @@ from affcli.tables.open_files import PiecesPool
 from affcli.tables.pieces import ArrowPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
 from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
-__all__ = ["Reading", "TableReader", "metadata_in", "plain_type", "tables_in"]
+__all__ = ["AS_FOUND", "Reading", "TableReader", "metadata_in", "plain_type", "tables_in"]
 
 PARQUET_READERS: Final = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
 _HEAD_OF_SUBMISSION: Final = 1 << 12
@@ -54,6 +54,9 @@ class Reading:
     video_stem: bool = False
 
 
+AS_FOUND: Final = Reading()
+
+
 class TableReader:
     """An open table of any format, read in pieces.
 
@@ -63,7 +66,7 @@ class TableReader:
     Of many open tables only the last ones used hold files open; the others open theirs again when they are read.
     """
 
-    def __init__(self, source: str, *, text: Collection[str] = (), reading: Reading | None = None) -> None:
+    def __init__(self, source: str, *, text: Collection[str] = (), reading: Reading = AS_FOUND) -> None:
         """Opens a file name, or `-` for standard input (spooled to a temporary file: Parquet's index is at its end).
 
         Columns named in `text` hold ids, those of videos first: in CSV, 007 stays as it is written; in Parquet they may
@@ -72,7 +75,7 @@ class TableReader:
         """
         _keep_pandas_out()
         self.name = "standard input" if source == STANDARD_STREAM else source
-        self._how, self._text = reading or Reading(), text
+        self._how, self._text = reading, text
         self._files = ExitStack()  # temporary files
         try:
             with self.named_errors():
@@ -187,7 +190,8 @@ class TableReader:
         """Raises an error that names the first missing column and the columns there are."""
         for name in names:
             if name not in self.schema.names:
-                raise ColumnError(f"{self.name} has no column '{name}' (columns: {listed(self.columns)}).")
+                likely = listed(closest(name, self.columns))
+                raise ColumnError(f"{self.name} has no column '{name}' (columns: {likely}).")
 
     def schema_of(self, columns: Sequence[str]) -> pa.Schema:
         """The schema of some of the columns."""

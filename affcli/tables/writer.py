@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
@@ -228,16 +229,56 @@ def _writer(table_format: str, sink: _Sink, schema: pa.Schema, output: str) -> A
     if table_format == "parquet":
         return _parquet_writer(sink, schema)
     if table_format == "arrow":
-        return ipc.new_file(sink, schema)
+        return _ArrowWriter(sink, schema)
     return _CsvWriter(sink, schema, delimiter="\t" if output.lower().endswith(".tsv") else ",")
 
 
 def _parquet_writer(sink: _Sink, schema: pa.Schema) -> pq.ParquetWriter:
     types = pa.types
-    text = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
+    text = [
+        field.name
+        for field in schema
+        if types.is_string(field.type) or types.is_large_string(field.type) or types.is_dictionary(field.type)
+    ]
     # Frame numbers count up: as differences they take next to nothing. Dictionaries only help the text columns.
     counting = {field.name: "DELTA_BINARY_PACKED" for field in schema if types.is_integer(field.type)}
-    return pq.ParquetWriter(sink, schema, use_dictionary=text, column_encoding=counting, compression="snappy")
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        use_dictionary=text,
+        column_encoding=counting,
+        compression="snappy",
+        write_page_checksum=True,  # a flipped bit is then an error, not another number
+    )
+
+
+class _ArrowWriter:
+    """An Arrow file. Its dictionaries grow from group to group, since a file can only add to them."""
+
+    def __init__(self, sink: _Sink, schema: pa.Schema) -> None:
+        self._writer = ipc.new_file(sink, schema, options=ipc.IpcWriteOptions(emit_dictionary_deltas=True))
+        self._schema = schema
+        self._known = {
+            field.name: pa.array([], field.type.value_type) for field in schema if pa.types.is_dictionary(field.type)
+        }
+
+    def write_table(self, table: pa.Table) -> None:
+        for name in self._known:
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, self._schema.field(name), self._grown(name, table[name]))
+        self._writer.write_table(table)
+
+    def _grown(self, name: str, column: pa.ChunkedArray) -> pa.Array:
+        """The column by indices into all values that have come so far."""
+        kind, known = self._schema.field(name).type, self._known[name]
+        values = column.cast(kind.value_type).combine_chunks()
+        new = pc.unique(values.filter(pc.invert(pc.is_in(values, known)))).drop_null()
+        self._known[name] = known = pa.concat_arrays([known, new])
+        indices = pc.index_in(values, known).cast(kind.index_type)
+        return pa.DictionaryArray.from_arrays(indices, known, ordered=kind.ordered)
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class _CsvWriter:

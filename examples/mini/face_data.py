@@ -32,7 +32,7 @@ from torch import Tensor
 from affcli.facesets.listing import Labelled, Origin
 from affcli.facesets.static import list_static
 from affcli.media.faces import ARCFACE_TEMPLATE, Face, FaceDetector, align, similarity
-from affcli.media.video import read_picture
+from affcli.media.pictures import read_picture
 from affcli.schema import CLASSES
 
 Pixels = NDArray[np.uint8]

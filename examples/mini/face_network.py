@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import MobileNetV1Config
@@ -116,13 +115,12 @@ def _calibrate(norm: nn.BatchNorm2d, values: Tensor) -> None:
     norm.running_var.copy_(variance)
 
 
-def save(weights: Mapping[str, Tensor], folder: Path, *, size: int, bias: NDArray[np.floating]) -> None:
-    """Writes a MobileNetV1ForImageClassification in half precision; `bias` [8] is added to the head's."""
+def save(weights: Mapping[str, Tensor], folder: Path, *, size: int) -> None:
+    """Writes a MobileNetV1ForImageClassification in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = dict(weights)
-    stem, head = "conv_stem.convolution.weight", "classifier.bias"
+    stem = "conv_stem.convolution.weight"
     tensors[stem] = tensors[stem] * torch.tensor(LUMINANCE).view(1, 3, 1, 1)
-    tensors[head] = tensors[head] + torch.as_tensor(bias, dtype=torch.float32)
     stored = {_stored_name(name): _halved(tensor).contiguous() for name, tensor in tensors.items()}
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)

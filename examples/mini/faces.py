@@ -9,9 +9,8 @@ continues after the last finished step or epoch. HOURS
 1. affcli's detector finds the landmarks of all faces (LANDMARK_TIME).
 2. Stage `small`: FaceRes, a MobileNetV1 trained on identity, age and gender of faces, learns FERPlus's votes at 64 px.
 3. Its predictions are averaged with the labels of the extra pictures, which have one label each.
-4. Stage `large`: training continues at 96 px on both.
-5. A part of the log prior of the training draws is subtracted from the head's bias, and the weights are written in half
-   precision.
+4. Stages `large` and `final`: training continues at 96 px on both, in the end with milder changes.
+5. The averaged weights are written in half precision.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from affcli import __version__
 from affcli.schema import CLASSES
 from affcli.scoring import metrics
 
-PRIOR_TAKEN_OFF: Final = 0.25  # of the log prior; chosen on FERPlus's validation part and 40 clips
 EXTRA_POWER: Final = 0.5  # class power of the extra pictures
 TEACHER: Final = 0.5  # share of the small network's answers in the extra pictures' targets
 
@@ -272,17 +270,15 @@ def main() -> None:
     for stage in (LARGE, FINAL):
         sets = [Drawn.by_class(train, stage.class_power), Drawn.by_class(more, EXTRA_POWER)]
         network = Training(stage, network, sets, out / f"{stage.name}.pt").run(held_out)
-    prior = (1 - FINAL.extra_share) * sets[0].prior() + FINAL.extra_share * sets[1].prior()
-    pack(network, out / "visual", prior)
+    pack(network, out / "visual")
 
 
-def pack(network: GreyMobileNet, folder: Path, prior: NDArray[np.float64]) -> None:
+def pack(network: GreyMobileNet, folder: Path) -> None:
     """Writes what ships, with affcli's card of an encoder."""
-    log_prior = np.log(prior)
-    save(network.state_dict(), folder, size=LARGE.size, bias=-PRIOR_TAKEN_OFF * (log_prior - log_prior.mean()))
+    save(network.state_dict(), folder, size=FINAL.size)
     facts = {"kind": "visual encoder", "version": __version__, "classes": CLASSES, "model": "FaceRes (MobileNetV1)"}
     facts |= {"sources": ["ferplus", "facial_expressions", "ffhq"]}
-    facts |= {"alignment": {"template": "arcface-112", "size": LARGE.size}}
+    facts |= {"alignment": {"template": "arcface-112", "size": FINAL.size}}
     facts |= {"training": {stage.name: asdict(stage) for stage in (SMALL, LARGE, FINAL)}}
     (folder / "affcli.json").write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -52,7 +52,8 @@ Batch = tuple[Tensor, ...]
 STEPS, BATCH = 600, 48
 RATE, WEIGHT_DECAY, WARM_UP, EMA = 1e-3, 0.05, 0.05, 0.99
 HIDE_FACE, HIDE_VOICE = 0.15, 0.15  # share of the windows
-OTHER_SOUNDS: Final = 60
+CLIPS: Final = 4000  # at most
+OTHER_SOUNDS: Final = 45
 STRIDE: Final = 32
 CHOICE_WINDOWS: Final = 480  # of each kind
 RIGHT: Final = 0.8  # share of the named frames of all kinds that shall be right
@@ -75,7 +76,9 @@ def features(given: argparse.Namespace) -> None:
         if not (target := given.out / f"sound-{name}.npz").exists():
             folders = given.folds if name == "train" else [given.audio]
             encoders = [AudioEncoder(folder, run, layers=1) for folder in folders]
-            hear(own, said, encoders, np.random.default_rng([SEED, 2, number])).save(target)
+            random = np.random.default_rng([SEED, 2, number])
+            some = random.permutation(own)[:CLIPS].tolist()
+            hear(sorted(some), said, encoders, random).save(target)
             print(target, flush=True)
     if not (target := given.out / "other.safetensors").exists():
         audio = AudioEncoder(given.audio, run, layers=1)
@@ -83,7 +86,7 @@ def features(given: argparse.Namespace) -> None:
         save_file({"other": torch.from_numpy(found)}, target)
     for number, name in enumerate(("train", "choice")):
         if not (target := given.out / f"faces-{name}.npz").exists():
-            visual = VisualEncoder(given.visual, run, batch_size=32)
+            visual = VisualEncoder(given.visual, run, batch_size=96)
             random = np.random.default_rng([SEED, number])
             faces = Faces.load(given.faces / f"ferplus-{number}.npz")
             rows = chosen_pictures(random, faces.targets)
@@ -99,7 +102,7 @@ def features(given: argparse.Namespace) -> None:
 
 
 def _run() -> devices.Runtime:
-    return devices.choose("cpu", "fp32")
+    return devices.choose("cpu", "auto")
 
 
 def stage(out: Path, name: str) -> Stage:

@@ -41,7 +41,8 @@ CHOICE: Final = tuple(range(1011, 1021))  # actors on whom all is chosen and the
 TWINS: Final = {"1006_TIE_HAP", "1006_TIE_NEU", "1013_WSI_DIS", "1013_WSI_SAD", "1017_IWW_ANG", "1017_IWW_FEA"}
 CHANGED: Final = 0.4  # share of the clips that sound like another recording
 VARIANTS: Final = 3  # of a picture
-PICTURES_OF_A_CLASS: Final = 1_200  # at most
+PICTURES_OF_A_CLASS: Final = 800  # at most
+PICTURES_AT_ONCE: Final = 32
 MARGIN: Final = 8  # pixels by which a picture's edge is repeated, so that moving it leaves no black
 
 
@@ -224,10 +225,11 @@ def chosen_pictures(random: Random, targets: Floats, most: int = PICTURES_OF_A_C
 def look(random: Random, encoder: VisualEncoder, crops: NDArray[np.uint8], targets: Floats) -> Looks:
     """Features of grey crops [n, S, S], each changed VARIANTS times."""
     found = []
-    for crop in crops:
-        grey = np.repeat(crop[..., None], 3, axis=2)
-        found.append(encoder.encode([changed_picture(random, grey) for _ in range(VARIANTS)]))
-    return Looks(np.stack(found).astype(np.float16), targets)
+    for first in range(0, len(crops), PICTURES_AT_ONCE):
+        some = np.repeat(crops[first : first + PICTURES_AT_ONCE, ..., None], 3, axis=3)
+        found.append(encoder.encode([changed_picture(random, crop) for crop in some for _ in range(VARIANTS)]))
+    features = np.concatenate(found).astype(np.float16)
+    return Looks(features.reshape(len(crops), VARIANTS, -1), targets)
 
 
 def changed_picture(random: Random, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from affcli.schema import CLASSES
 NEUTRAL, SURPRISE = CLASSES.index("Neutral"), CLASSES.index("Surprise")
 FRAMES: Final = 64  # of a window
 FPS: Final = (12.0, 30.0)  # of a window: some real videos have few frames
-SHARES: Final = np.array([2, 1, 1, 1, 1, 1, 1, 0.5])  # of the classes among the moments
+SHARES: Final = np.array([1.3, 1, 1, 1, 1, 1, 1, 0.5])  # of the classes among the moments
 KINDS: Final = ("clip", "face", "voice", "face, neutral voice", "face, other sound")
 KIND_SHARES: Final = (0.42, 0.28, 0.12, 0.10, 0.08)
 NEIGHBOURS: Final = 24  # pictures from which a clip's face is drawn
@@ -23,6 +23,7 @@ SAME_CLASS: Final = 0.75  # how often the next moment shows the same class as th
 FACE_LOST, SOUND_LOST = 0.25, 0.1  # share of moments in which a stream vanishes for a while
 LOST_S: Final = (0.1, 1.5)
 PAUSE_S: Final = (0.0, 0.8)  # of the voice, between clips
+WEAK, WEAKEST = 0.5, 0.45  # share of the faces that show less than a picture does, and how much of them is neutral
 DWELL_S: Final = (0.15, 0.6)  # from one variant of a picture to the next
 NOISE: Final = 0.15  # added to features, in standard deviations of each
 NEUTRAL_VOICE: Final = 0.6  # share of the votes from which a voice counts as neutral
@@ -136,6 +137,9 @@ class Stage:
         before = place.astype(np.int64)
         share = (place - before)[:, None]
         visual = (1 - share) * shown[before] + share * shown[np.minimum(before + 1, len(knots) - 1)]
+        if random.random() < WEAK:  # people in videos show less than posed pictures do
+            calm = self.looks.features[random.choice(self.pictures[NEUTRAL]), random.integers(VARIANTS)]
+            visual += random.uniform(0, WEAKEST) * (calm.astype(np.float32) - visual)
         return visual.astype(np.float16), ~_lost(random, frames, fps, FACE_LOST)
 
     def _noisy(self, random: Random, window: Window) -> Window:

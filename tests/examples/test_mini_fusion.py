@@ -1,10 +1,9 @@
-"""The made-up videos that the small fusion network is trained on (examples/mini_sequences.py)."""
+"""The moments that the fusion network of `mini` is trained on (examples/mini/fusion_moments.py, fusion_data.py)."""
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,87 +12,107 @@ import pytest
 
 from affcli.schema import CLASSES
 
-FRAMES = 1200
+HAPPY, NEUTRAL, SURPRISE = (CLASSES.index(name) for name in ("Happiness", "Neutral", "Surprise"))
 
 
 @pytest.fixture(scope="module")
-def sequences() -> ModuleType:
-    path = Path(__file__).parents[2] / "examples" / "mini_sequences.py"
-    spec = importlib.util.spec_from_file_location("mini_sequences", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def modules() -> Iterator[tuple[ModuleType, ModuleType]]:
+    folder = str(Path(__file__).parents[2] / "examples" / "mini")
+    sys.path.insert(0, folder)
+    try:
+        import fusion_data
+        import fusion_moments
+
+        yield fusion_data, fusion_moments
+    finally:
+        sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")
-def plans(sequences: ModuleType) -> list:
-    random, heard = np.random.default_rng(0), sequences.hearing(None)
-    return [sequences.plan(random, FRAMES, heard) for _ in range(400)]
+def stage(modules):
+    """Twelve clips of 3 s, two of each class, and 48 pictures: feature 0 of a clip or picture tells which it is."""
+    data, moments = modules
+    said = np.repeat(np.eye(8)[np.arange(12) % 6][:, None], 3, axis=1)
+    said[0, 0], said[4, 2] = np.eye(8)[NEUTRAL], np.eye(8)[SURPRISE]  # what is said of both need not be a mean
+    begins = np.arange(13) * 30
+    features = np.zeros((360, 5), np.float16)
+    features[:, 0] = np.repeat(np.arange(12), 30)
+    voices = data.Voices(features, np.tile(np.repeat([0.0, 0.9, 0.1], 10), 12).astype(np.float32), begins, said,
+                         np.repeat(1021, 12), np.array([f"c{i}" for i in range(12)]))  # fmt: skip
+    looks = np.zeros((48, data.VARIANTS, 4), np.float16)
+    looks[..., 0] = np.arange(48)[:, None]
+    pictures = data.Looks(looks, np.eye(8, dtype=np.float32)[np.arange(48) % 8])
+    return moments.Stage.of(voices, pictures, np.full((3, 20, 5), 7, np.float16))
 
 
-def test_segments_fill_the_video_and_neighbours_differ(plans: list) -> None:
-    for plan in plans:
-        assert (plan[0].start, plan[-1].stop) == (0, FRAMES)
-        for one, other in itertools.pairwise(plan):
-            assert one.stop == other.start
-            assert one.label != other.label
+def test_a_window_is_full_and_its_votes_are_shares(stage, modules):
+    _, moments = modules
+    random = np.random.default_rng(0)
+    for kind in (None, *moments.KINDS):
+        window = stage.window(random, kind)
+        assert [len(part) for part in window] == [moments.FRAMES] * 5
+        assert window.target.sum(1) == pytest.approx(np.ones(moments.FRAMES), abs=1e-5)
+        assert np.isfinite(window.visual.astype(np.float32)).all()
 
 
-def test_neither_silence_nor_a_missing_face_tells_the_class(plans: list) -> None:
-    parts = [part for plan in plans for part in plan]
-    for label in range(len(CLASSES)):
-        own = [part for part in parts if part.label == label]
-        assert np.mean([part.speech is None for part in own]) == pytest.approx(0.2, abs=0.06)
-        assert np.mean([part.face for part in own]) == pytest.approx(0.93, abs=0.04)
+def test_a_voice_is_heard_only_where_somebody_speaks(stage):
+    audio, heard = stage._sound(np.random.default_rng(1), 3, 10.0)
+    assert set(audio[:30, 0].tolist()) == {3}  # features of the clip itself
+    assert 0 < heard.sum() <= 11
+    assert not heard[:9].any()
+    assert not heard[21:].any()
 
 
-def test_speech_is_of_the_class_that_is_heard_for_it(sequences: ModuleType, plans: list) -> None:
-    spoken = len(sequences.SPOKEN)
-    honest = [part for plan in plans for part in plan if part.speech is not None and part.label < spoken]
-    assert all(part.speech == part.label for part in honest)
-    always_fear = np.zeros((spoken, spoken))
-    always_fear[:, CLASSES.index("Fear")] = 5
-    plan = sequences.plan(np.random.default_rng(0), FRAMES, sequences.hearing(always_fear))
-    swapped = {part.speech for part in plan if part.speech is not None and part.label < spoken}
-    assert swapped == {CLASSES.index("Fear")}
+def test_of_a_clip_people_said_of_both_is_the_target_and_of_a_voice_what_they_heard(stage):
+    random = np.random.default_rng(0)
+    both, voice = (stage._moment(random, kind, label, 20.0) for kind, label in (("clip", SURPRISE), ("voice", HAPPY)))
+    assert both.target[0, SURPRISE] == 1  # clip 4's face and voice are happy; both together were said to be surprised
+    assert not voice.seen.any()
+    assert voice.target[0, HAPPY] == 1
 
 
-def test_what_nobody_speaks_is_heard_as_any_class(plans: list, sequences: ModuleType) -> None:
-    others = [part.speech for plan in plans for part in plan if part.label >= len(sequences.SPOKEN)]
-    assert set(others) == {None, *range(len(sequences.SPOKEN))}
+def test_a_face_looks_as_people_saw_the_clip(stage, modules):
+    _, moments = modules
+    picture_classes = stage.nearest % 8
+    for clip in range(12):
+        seen = stage.voices.votes[clip, moments.FACE - 1].argmax()
+        assert (picture_classes[clip, :6] == seen).sum() + (picture_classes[clip, 6:] == seen).sum() == 6
 
 
-def test_pictures_are_of_their_segments_class_and_stay_inside_it(sequences: ModuleType, plans: list) -> None:
-    random, labels = np.random.default_rng(0), np.repeat(np.arange(len(CLASSES)), 5)
-    deck = sequences.Deck(random, labels)
-    for plan in plans[:20]:
-        shown = list(sequences.shows(random, plan, deck))
-        for span in shown:
-            [segment] = [part for part in plan if part.start <= span.start < part.stop]
-            assert span.stop <= segment.stop
-            assert segment.face
-            assert labels[span.picture] == segment.label
-            assert len(span.features(np.ones((sequences.VARIANTS, 3), np.float16))) == span.stop - span.start
-        assert sum(span.stop - span.start for span in shown) == sum(p.stop - p.start for p in plan if p.face)
+def test_a_neutral_voice_pulls_a_face_a_little_and_other_sound_does_not(stage, modules):
+    _, moments = modules
+    random = np.random.default_rng(0)
+    spoken = stage._moment(random, "face, neutral voice", SURPRISE, 20.0)
+    assert spoken.target[0, SURPRISE] == pytest.approx(1 - moments.PULL)
+    assert spoken.target[0, NEUTRAL] == pytest.approx(moments.PULL)
+    noisy = stage._moment(random, "face, other sound", SURPRISE, 20.0)
+    assert noisy.heard.all()
+    assert set(noisy.audio[:, 0].tolist()) == {7}
+    assert noisy.target[0, SURPRISE] == 1
+    assert not stage._moment(random, "face", SURPRISE, 20.0).heard.any()
 
 
-def test_a_deck_gives_every_picture_once_before_any_again(sequences: ModuleType) -> None:
-    labels = np.repeat(np.arange(len(CLASSES)), 3)
-    deck = sequences.Deck(np.random.default_rng(0), labels)
-    drawn = [deck.draw(2) for _ in range(6)]
-    assert sorted(drawn[:3]) == sorted(drawn[3:]) == [6, 7, 8]
+def test_the_same_seed_gives_the_same_window(stage):
+    one, two = (stage.window(np.random.default_rng(5)) for _ in range(2))
+    for part, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(part, other)
 
 
-def test_silent_segments_hold_noise_only(sequences: ModuleType) -> None:
-    random, rate = np.random.default_rng(0), sequences.RATE
-    loud = np.random.default_rng(1).standard_normal(2 * rate).astype(np.float32)
-    voices = sequences.Voices({("03", 0): [loud]})
-    segments = [sequences.Segment(0, 120, 0, True, 0), sequences.Segment(120, 240, 1, True, None)]
-    sound = sequences.sound_of(random, segments, voices, "03")
-    assert len(sound) == 240 * rate // sequences.FPS
-    assert np.abs(sound).max() <= 1
-    speech, silence = sound[rate : 3 * rate].std(), sound[5 * rate :].std()
-    assert 0 < silence < 0.4 * speech
+def test_votes_are_read_by_way_of_judging(tmp_path, modules):
+    data, _ = modules
+    rows = ['"","A","D","F","H","N","S","fileName"', '"100001",1,0,0,3,0,0,"x"', '"200001",0,0,0,0,4,0,"x"']
+    rows += ['"300001",0,2,0,0,0,2,"x"', '"300002",1,0,0,0,0,0,"judged one way only"']
+    (tmp_path / "votes.csv").write_text("\n".join(rows) + "\n")
+    found = data.votes(tmp_path / "votes.csv")
+    assert list(found) == ["x"]
+    assert found["x"][0].tolist() == [0, 0.25, 0, 0, 0.75, 0, 0, 0]
+    assert found["x"][1, NEUTRAL] == 1
+    assert found["x"][2].tolist() == [0, 0, 0.5, 0, 0, 0.5, 0, 0]
+
+
+def test_coloured_noise_has_the_slope_it_is_asked_for(modules):
+    data, _ = modules
+    for slope in (0.0, 1.0, 2.0):
+        power = np.abs(np.fft.rfft(data.coloured(np.random.default_rng(0), 1 << 16, slope))) ** 2
+        low, high = power[100:400].mean(), power[1600:6400].mean()
+        assert np.log2(low / high) / 4 == pytest.approx(slope, abs=0.1)

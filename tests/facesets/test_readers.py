@@ -266,7 +266,9 @@ def test_folders_named_by_class_in_parts(parts: tuple[str, ...], tmp_path: Path)
 
 def test_a_folder_that_is_no_class_is_named(tmp_path: Path) -> None:
     numbered_folders(tmp_path, ["Neutral", "Boredom"])
-    with pytest.raises(AffcliError, match=r"looked for one folder a class, named Neutral, Anger, .*; found Boredom\."):
+    with pytest.raises(
+        AffcliError, match=r"looked for one folder for each class, named Neutral, Anger, .*; found Boredom\."
+    ):
         list_static([("folder", tmp_path)])
 
 
@@ -323,7 +325,7 @@ def test_the_table_counts_each_set_part_and_class(tmp_path: Path) -> None:
         ("rafdb", r"EmoLabel/list_patition_label.txt beside Image/aligned/, or folders 1 to 7"),
         ("ferplus", r"fer2013new.csv, with the folders FER2013Train"),
         ("affectnet", r"training.csv, or folders images/ and annotations/, or folders 0 to 7"),
-        ("folder", r"one folder a class, named Neutral"),
+        ("folder", r"one folder for each class, named Neutral"),
     ],
 )
 def test_a_folder_that_holds_something_else(kind: str, looked_for: str, tmp_path: Path) -> None:
@@ -343,9 +345,9 @@ def test_no_folder_a_file_and_an_unknown_kind(tmp_path: Path) -> None:
     with pytest.raises(AffcliError, match=r"--data ferplus=.*nowhere: no such folder"):
         list_static([("ferplus", tmp_path / "nowhere")])
     with pytest.raises(
-        UsageError, match=r"'fer2013' is no kind of face set; known are rafdb, ferplus, affectnet, folder"
+        UsageError, match=r"'rafd' is no kind of face set; known are rafdb, ferplus, affectnet, fer2013, expw, parquet"
     ):
-        list_static([("fer2013", tmp_path)])
+        list_static([("rafd", tmp_path)])
 
 
 def test_labels_without_a_single_picture_say_where_one_was_looked_for(tmp_path: Path) -> None:

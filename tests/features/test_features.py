@@ -107,7 +107,7 @@ def test_a_frame_without_a_face_is_missing_whatever_its_feature_holds(tmp_path: 
         ({"video": ["a"], "frame": [1], "feature": [1.0]}, "not lists of numbers"),
         ({"video": ["a"], "frame": [0], "feature": [[1.0]]}, "frame 0 in 'a'"),
         ({"video": ["a", "a"], "frame": [3, 3], "feature": [[1.0], [1.0]]}, "two rows for frame 3 of 'a'"),
-        ({"video": ["a"], "frame": [None], "feature": [[1.0]]}, "null in 1 rows"),
+        ({"video": ["a"], "frame": [None], "feature": [[1.0]]}, "is empty in 1 row"),
         ({"video": ["a"], "frame": [1], "feature": pa.array([None], pa.list_(pa.float32()))}, "no feature at all"),
     ],
 )

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from affcli.errors import NothingDoneError
+from affcli.errors import ForeignError, NothingDoneError
 from affcli.schema import metadata_of
 from affcli.tables.reader import TableReader
 
@@ -224,3 +224,34 @@ def test_nothing_is_made_of_nothing(tmp_path: Path, kind: str) -> None:
     with pytest.raises(NothingDoneError):
         make(kind, tmp_path, ["a", "b"])
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["table", "folder"])
+def test_unfinished_work_with_a_flipped_bit_is_done_again_with_a_note(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {"a": "longer", "b": "xyz", "c": "x"}
+    left, one_go = tmp_path / "left", tmp_path / "one"
+    for folder in (left, one_go):
+        folder.mkdir()
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+            os.utime(folder / name, (1_000_000_000, 1_000_000_000))
+    make(kind, one_go, texts)
+    assert Process(kind, left, texts, dies_at=14).wait() == "killed"
+    damaged = [path for path in left.rglob("*.parts/**/*") if path.is_file() and path.stat().st_size]
+    assert len(damaged) > 5
+    for path in damaged:
+        folder = tmp_path / f"{path.parent.name}-{path.name}"
+        shutil.copytree(left, folder)
+        whole = path.read_bytes()
+        flipped = whole[:20] + bytes([whole[20] ^ 4]) + whole[21:]
+        (folder / path.relative_to(left)).write_bytes(flipped)
+        caplog.clear()
+        if path.name == "about.json":
+            with pytest.raises(ForeignError, match="damaged"):
+                make(kind, folder, texts)
+            continue
+        make(kind, folder, texts)
+        assert files(folder) == files(one_go), path
+        assert "damaged" in caplog.text or path.name.startswith("."), path

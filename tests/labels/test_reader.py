@@ -178,7 +178,7 @@ def test_null_and_minus_one_are_not_annotated(tmp_path, empty):
         ({"label": [3, 0.5, 0]}, "holds 0.5, not a class number"),
         ({"label": ["Fear", "Pride", "Other"]}, "holds 'pride', none of the classes Neutral, Anger"),
         ({"frame": [2, 0, 1]}, "frame 0 in labels; frames are numbered from 1"),
-        ({"frame": [2.5, 3, 1]}, "column 'frame' must hold whole numbers"),
+        ({"frame": [2.5, 3, 1]}, "column 'frame' holds double, not whole numbers"),
         ({"frame": [2, 1, 1]}, "video 'a', frame 1 has more than one label"),
         ({"frame": [2, 3, 1_700_000_000]}, "must hold frame numbers"),
     ],

@@ -244,7 +244,7 @@ def test_frame_zero_names_the_offset_that_helps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"video": None}, r"no column 'video' \(columns: frame, Neutral.*--video-column"),
+        ({"video": None, "clip": VIDEOS}, r"no column 'video' \(columns: clip, frame, Neutral.*--video-column"),
         ({"frame": None}, r"no column 'frame' .*--frame-column"),
         ({"video": ["a", None, "b", "c", "d", "e"]}, "column 'video' is empty"),
         ({"frame": [1, None, 2, 3, 4, 5]}, "column 'frame' is empty in 1 row"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,14 @@ from affcli.facesets.readers import searching
 from affcli.schema import CLASSES
 
 _LABELS: Final = ("label", "labels", "emotion", "expression", "class")
-_PARTS: Final = {"train": TRAIN, "val": HELD_OUT, "dev": HELD_OUT, "test": TEST}
+_PARTS: Final = {
+    "train": TRAIN,
+    "val": HELD_OUT,
+    "valid": HELD_OUT,
+    "validation": HELD_OUT,
+    "dev": HELD_OUT,
+    "test": TEST,
+}
 _LOOKED_FOR: Final = "Parquet files with a column of pictures and a column 'label'"
 
 
@@ -112,9 +120,6 @@ def _class_number(file: Path, column: str, label: Any, names: Sequence[str] | No
 
 
 def _part(file: Path) -> str:
-    """Told by the beginning of the file's name, else by that of its folder."""
-    for name in (file.name.lower(), file.parent.name.lower()):
-        for word, part in _PARTS.items():
-            if name.startswith(word):
-                return part
-    return TRAIN
+    """Told by the first word of the file's name (`train-00000-of-00002.parquet`), else by its folder's name."""
+    words = (re.split(r"[-_.]", file.name.lower())[0], file.parent.name.lower())
+    return next((_PARTS[word] for word in words if word in _PARTS), TRAIN)

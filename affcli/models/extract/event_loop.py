@@ -17,6 +17,7 @@ from affcli.jobs.job import CountFrames, Ended
 from affcli.jobs.parts import Parts
 from affcli.jobs.stream_part import PartWriter
 from affcli.media import hearing, showing
+from affcli.schema import STARTS
 
 EventsOf = Callable[[MediaInput, Sequence[Any]], Iterator[Any]]  # of an input, from where its kept states end
 OPENED, CLOSED = (showing.Opened, hearing.Opened), (showing.Closed, hearing.Closed)
@@ -84,7 +85,7 @@ class EventLoop:
             if failure is None:
                 assert rows is not None
                 advance(rows.finish(closed))
-                part.finish(closed.problem, **({"starts_s": closed.starts_s} if closed.starts_s else {}))
+                part.finish(closed.problem, **({STARTS: closed.starts_s} if closed.starts_s else {}))
         except StorageError:
             raise
         except AffcliError as error:

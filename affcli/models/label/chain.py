@@ -89,7 +89,7 @@ class Chain:
         }
         for stream, card in cards.items():
             _refuse_other(chosen, stream, card, self._card.encoders[stream])
-        self._show = self._shower()
+        self._show = self._shower(on_gpu=run.device.type == "cuda")
         self.visual_size, self.audio_size = self._eye.card.size, self._ear.card.size
         precision = {"encoders": run.precision, "network": network_run.precision}
         made_by = {"encoders": cards, "model": fingerprint_of(path), "precision": precision}
@@ -99,13 +99,12 @@ class Chain:
             network.to(network_run.device), network_run, sliding, chosen.smoothing, self._naming, schema
         )
 
-    def _shower(self) -> Show:
+    def _shower(self, *, on_gpu: bool) -> Show:
         shown, chosen = self._eye.preprocessing, self._chosen
         scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
         times = PictureTimes(chosen.fps)
-        return Show(
-            shown.fitted, shown.input_size, chosen.face, chosen.every, times, scales=scales, choice=chosen.tracks
-        )
+        how = (shown.fitted, shown.input_size, chosen.face, chosen.every, times)
+        return Show(*how, scales=scales, choice=chosen.tracks, on_gpu=on_gpu)
 
     def _facts(self) -> dict[str, Any]:
         """What of the user's choice stands in a table's metadata (no path)."""

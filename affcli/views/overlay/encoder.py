@@ -17,7 +17,7 @@ from affcli.errors import AffcliError
 from affcli.media.decoder import Clock
 from affcli.media.ffmpeg import MediaError, environment, executable, input_options
 from affcli.media.ffmpeg_log import Track
-from affcli.views.overlay.kept_tracks import FORMAT_OF_SUFFIX, mapped
+from affcli.views.overlay.kept_tracks import FORMAT_OF_SUFFIX, copied
 from affcli.views.overlay.matroska import TICKS, before_picture, header
 
 # Visually lossless at a size near the source's; fast enough that decoding and drawing set the pace.
@@ -128,7 +128,7 @@ def _command(source: Source, output: Path, suffix: str, size: tuple[int, int]) -
         *(executable(), "-hide_banner", "-nostats", "-loglevel", "error", "-y", "-copyts"),
         *("-f", "matroska", "-i", "pipe:0"),
         *("-itsoffset", f"{float(-unseen_s):.6f}", *input_options(source.path)),
-        *("-map", "0:v:0", *mapped(source.kept), "-map_metadata", "1", "-c:a", "copy", "-c:s", "copy"),
+        *("-map", "0:v:0", *copied(source.kept, source=1), "-map_metadata", "1"),
         *("-vf", picture, *_CODEC, "-pix_fmt", "yuv420p" if even else "yuv444p", *colours),
         *("-fps_mode", "passthrough", "-enc_time_base", unit, "-video_track_timescale", str(clock.tick_s.denominator)),
         *("-f", FORMAT_OF_SUFFIX[suffix], f"file:{output.absolute()}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -31,26 +32,24 @@ def kept_tracks(path: Path, found: Description, drawn: Track, suffix: str) -> tu
     return tuple(kept)
 
 
-def mapped(tracks: Sequence[Track]) -> list[str]:
-    """ffmpeg's arguments that take these tracks of its second input."""
-    return [word for track in tracks for word in ("-map", f"1:{track.index}")]
+def copied(tracks: Sequence[Track], *, source: int) -> list[str]:
+    """ffmpeg's arguments that copy these tracks of its input number `source`."""
+    return [*(word for track in tracks for word in ("-map", f"{source}:{track.index}")), "-c:a", "copy", "-c:s", "copy"]
 
 
 def _can_hold(path: Path, tracks: Sequence[Track], suffix: str) -> bool:
-    """Whether a header can be written with these tracks; their content is not read."""
+    """Whether a file can be made of the beginnings of these tracks. It is a real file: some formats go back in it."""
     if not tracks:
         return True
-    fragmented = [] if suffix == ".mkv" else ["-movflags", "frag_keyframe+empty_moov"]  # needs no seeking on the pipe
-    taken = [word for track in tracks for word in ("-map", f"0:{track.index}")]
-    command = [executable(), "-nostdin", "-v", "quiet", *input_options(path), *taken, "-c", "copy", "-t", "0.2"]
-    done = subprocess.run(
-        [*command, *fragmented, "-f", FORMAT_OF_SUFFIX[suffix], "pipe:1"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env=environment(),
-        start_new_session=True,
-        check=False,
-    )
+    command = [executable(), "-nostdin", "-v", "quiet", *input_options(path), *copied(tracks, source=0), "-t", "0.2"]
+    with tempfile.NamedTemporaryFile() as tried:
+        done = subprocess.run(
+            [*command, "-f", FORMAT_OF_SUFFIX[suffix], "-y", f"file:{tried.name}"],
+            stdin=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,
+            check=False,
+        )
     return done.returncode == 0
 
 

@@ -104,7 +104,7 @@ def test_an_encoder_gives_the_counted_steps_and_none_for_too_short_a_sound(tiny_
 
 def test_mini_is_an_image_encoder_and_a_speech_encoder() -> None:
     eye, again, ear = VisualEncoder("mini", CPU, batch_size=4), VisualEncoder("mini", CPU), AudioEncoder("mini", CPU)
-    assert (eye.card.name, eye.card.feature, eye.card.size) == ("mini", "pooled", 192)
+    assert (eye.card.name, eye.card.feature, eye.card.size) == ("mini", "pooled", 1024)
     assert eye.card == again.card
     assert (ear.card.name, ear.card.feature, ear.card.size) == ("mini", "mean of last 4 hidden layers", 192)
     assert ear.card == AudioEncoder("mini", CPU).card
