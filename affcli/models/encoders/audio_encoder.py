@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils import parametrize
 
 from affcli.errors import AffcliError
 from affcli.files.encoder_card import layers_of
@@ -39,6 +40,7 @@ class AudioEncoder:
         size, what = self._probe(model), f"mean of last {self._layers} hidden layers"
         card = card_of(checkpoint, self._front.model, but=self._front.unused, size=size, feature=what)
         self.card = card if self.piece_s == PIECE_S else replace(card, piece_s=self.piece_s)
+        _fold_weight_norms(self._front.model)  # after the card, whose fingerprint is of the weights as they are stored
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, _SAMPLE_STEPS * self.steps.hop).astype(np.float32)
         self._run.prepare(self._front.model, lambda: self._features(noise))
 
@@ -67,6 +69,22 @@ class AudioEncoder:
         if self.steps.count(len(samples)) == 0:
             return np.empty((0, self.card.size), np.float32)
         return np.asarray(self._features(samples).cpu().numpy(), np.float32)
+
+
+def _fold_weight_norms(model: torch.nn.Module) -> None:
+    """Computes normed weights (of the convolution that encodes positions) now, once and in one thread.
+
+    Else it is done in every pass, and its sum over a few million numbers depends, in the last bit, on how many threads
+    share it: the only thing in these models that does.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for module in list(model.modules()):
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _chosen(layers: int | None, checkpoint: find_checkpoint.Checkpoint, there: int) -> int:

@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.utils import parametrize
 
 from affcli.errors import AffcliError
 from affcli.models.encoders.find_checkpoint import Checkpoint
@@ -71,7 +70,6 @@ class WaveformFrontEnd:
         self.unused = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, for training only
         self.lacking = [name for name in lacking if name not in self.unused]
         self.steps = StepGrid.of(config.conv_kernel, config.conv_stride, self._preprocessing.sample_rate_hz)
-        _fold_weight_norms(self.model)
 
     def prepared(self, samples: Samples) -> NDArray[np.float32]:
         return self._preprocessing.normalised(samples)
@@ -161,19 +159,3 @@ def _feature_extractor(checkpoint: Checkpoint, kind: str) -> Any:
         raise AffcliError(
             f"--model {checkpoint.name}: preprocessor_config.json does not suit a {kind}: {reason}"
         ) from error
-
-
-def _fold_weight_norms(model: torch.nn.Module) -> None:
-    """Computes normed weights (of the convolution that encodes positions) now, once and in one thread.
-
-    Else it is done in every pass, and its sum over a few million numbers depends, in the last bit, on how many threads
-    share it: the only thing in these models that does.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for module in list(model.modules()):
-            if parametrize.is_parametrized(module, "weight"):
-                parametrize.remove_parametrizations(module, "weight")
-    finally:
-        torch.set_num_threads(threads)
