@@ -14,6 +14,7 @@ from affcli.views.segments import Segments, runs
 
 UNSURE: Final = "unsure"  # what is written where a frame has no label
 _WORTH_SAYING: Final = 0.1  # share of the frames that are unsure, or that lack a face, from which reasons are given
+_MUCH_SPEECH: Final = 0.25  # share of the sound from which it is not said that little of it is speech
 
 Flags = NDArray[np.bool_]
 
@@ -71,6 +72,6 @@ def _no_speech(video: LabelledVideo) -> str:
     if not video.audio.any():
         return "no sound"
     share = float((video.speech[video.audio] >= MIN_SPEECH).mean())
-    if share >= 0.5:
+    if share >= _MUCH_SPEECH:
         return ""
     return f"only {100 * share:.0f} % of the sound is speech" if share else "no speech in the sound"
