@@ -1,4 +1,5 @@
-"""Prints the lowest versions that pyproject.toml allows, as requirements for pip, without torch, transformers and its hub.
+"""Prints the lowest versions that pyproject.toml allows, as requirements for pip, without torch and transformers.
+
 
 Most commands run without those, and the lowest torch is gigabytes.
 """

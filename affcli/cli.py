@@ -144,8 +144,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _show_traceback()
         terminal.error(f"{error.filename}: {error.strerror}" if error.filename else _nameless(error))
         return 1
+    except MemoryError:
+        _show_traceback()
+        terminal.error("not enough memory for this input.")
+        return 1
     except Exception as error:
         _show_traceback()
+        if type(error).__module__.startswith("pyarrow"):  # what Arrow raises is about a table, not about affcli
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            terminal.error(f"a table holds what cannot be used: {reason}. -vv shows where it was read.")
+            return 1
         where = "" if terminal.verbosity() >= 2 else " Please report it, with the output of -vv."
         terminal.error(f"internal error, a bug in affcli: {type(error).__name__}: {error}.{where}")
         return 1

@@ -236,30 +236,19 @@ _LOGIT_COLUMNS = (
     click.option("--logits", metavar="COLUMN", help="A list column with the logits, in the order of --classes."),
     click.option(
         "--delimiter",
-        metavar="CHARACTER",
-        callback=_one_character,
-        help="What separates the fields of a text table; \\t for a tab.  [default: found from its first lines]",
-    ),
-    click.option(
-        "--video-stem",
-        is_flag=True,
-        help="Video ids are paths or file names, of which only the stem counts: clips/a1.mp4 is a1.",
-    ),
-    click.option(
-        "--input-space",
-        type=click.Choice(INPUT_SPACES),
-        help="Meaning of the numbers.  [default: stated by the table; else probabilities if rows sum to 1 or 100]",
-    ),
-    click.option(
-        "--delimiter",
         metavar="CHAR",
         callback=_one_character,
-        help="Field separator of a text table.  [default: found from its first lines]",
+        help="Field separator of a text table; \\t for a tab.  [default: found from its first lines]",
     ),
     click.option(
         "--video-stem",
         is_flag=True,
         help="Use only the stem of each video id: clips/a1.mp4 becomes a1.",
+    ),
+    click.option(
+        "--input-space",
+        type=click.Choice(INPUT_SPACES),
+        help="Meaning of the numbers.  [default: stated by the table; else probabilities if rows sum to 1 or 100]",
     ),
 )
 

@@ -11,7 +11,6 @@ import fcntl
 import io
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -177,7 +176,7 @@ def _sweep_once(folder: Path) -> None:
 
 def _temporary_name(path: Path, suffix: str = "tmp") -> Path:
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
-    return path.with_name(f".{name}.affcli-{secrets.token_hex(8)}.{suffix}")
+    return path.with_name(f".{name}.affcli-{os.urandom(8).hex()}.{suffix}")
 
 
 def _lock(descriptor: int, path: Path) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 
 from affcli.errors import NothingDoneError, StoppedError
 from affcli.files.inputs import MediaInput
+from affcli.files.outputs import remove_leftovers
 from affcli.jobs.fingerprints import Fingerprints
 from affcli.jobs.parts import About, End, Parts, about_unfinished
 from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
@@ -160,6 +161,7 @@ def _tidy(job: Job, fingerprints: Fingerprints) -> None:
     with Parts(job.output.parts, fingerprints) as parts, parts.alone():
         parts.join()
         if parts.first and not parts.was_removed():
+            remove_leftovers(parts.path.parent)
             parts.remove()
 
 
@@ -294,6 +296,7 @@ class _Run:
         if not done and not self._plan.kept:
             self._parts.remove()
             raise NothingDoneError("none of the inputs could be used; nothing is written.")
+        remove_leftovers(self._parts.path.parent)
         failed = dict(sorted({**self._plan.failed, **failed}.items()))
         videos, rows = self._job.output.gather(self._plan, done, failed, self._parts)
         self._parts.remove()

@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from affcli.errors import AffcliError, ForeignError, listed
 from affcli.files.inputs import MediaInput
-from affcli.files.outputs import remove_leftovers
 from affcli.jobs.parts import End, Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
@@ -227,7 +226,6 @@ class LabelFolder:
         rows = [row for video in sorted(origins) for row in self._rows_of(origins[video])]
         videos, frames = len(rows), sum(row["frames"] for row in rows)
         rows += [{"video": video, "frames": 0, "problem": failure.reason} for video, failure in failed.items()]
-        remove_leftovers(self._path)
         self._remove_others(origins, known={*result, *failed}, told=not plan.forced)
         schema = summary_schema(self.settings["classes"])
         facts = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -47,7 +46,7 @@ def read_sealed(path: Path) -> Any:
 
 def create_part(path: Path) -> tuple[Path, IO[bytes]]:
     """A new file beside `path` for what is not complete yet; `is_temporary` knows it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     return temporary, os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
 
 

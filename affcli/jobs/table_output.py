@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from affcli.files.inputs import MediaInput
-from affcli.files.outputs import refuse_existing, remove_leftovers
+from affcli.files.outputs import refuse_existing
 from affcli.jobs.parts import End, Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import STARTS, with_metadata
@@ -81,7 +81,6 @@ class TableOutput:
         for item, end in done.items():
             if end.problem:
                 log.error("%s: %s; the rows of its decodable frames are kept.", item.path, end.problem)
-        remove_leftovers(Path(self.name).resolve().parent)
         problems = {item.video: end.problem for item, end in done.items() if end.problem}
         made = {item: part for item in done if (part := parts.find(item, STREAM)) is not None}
         with _KeptRows(self.name, plan) as kept:

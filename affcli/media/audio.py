@@ -140,7 +140,7 @@ class SoundPieces:
         for found in _cut(placed.runs(blocks), start_s, self._rate, piece, context):
             self.end_s = found.start_s + found.keep_to / self._rate
             yield found
-        self.problem = track.decoder.finish() or missing_sound(
+        self.problem = track.finish() or missing_sound(
             self._path,
             track.decoder,
             Fraction(track.count, self._rate),
@@ -222,6 +222,11 @@ class _TrackReader:
         self.full += int((loud >= _FULL).sum())
         self.peak = max(self.peak, float(loud.max(initial=0)))
         return time_s, np.clip(samples, -1, 1)
+
+    def finish(self) -> str | None:
+        """After the last block; what went wrong with the file, in one line, or None."""
+        self._side.close()  # before its pipe is
+        return self.decoder.finish()
 
     def close(self) -> None:
         self.decoder.stop()

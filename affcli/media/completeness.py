@@ -64,7 +64,7 @@ def _cut_short(path: Path, decoder: Decoder, frames: int | None, end_s: Fraction
         _tell_complaints(path, decoder)
         return None
     # Some containers count their length from 0, some from their start: the shorter reading counts.
-    short_s = found.duration_s - reached_s - max(found.start_s, 0)
+    short_s = found.duration_s - reached_s - max(found.start_s, Fraction(0))
     if short_s <= max(_SHORT_S, 2 * decoder.last_step_s):
         _tell_complaints(path, decoder)
         return None

@@ -237,7 +237,9 @@ class Decoder:
         self._drain.join()
         if self.packets is not None:
             self.packets.close()
-        for pipe in (*self._stamps, *self.data):
+        for lines in self._stamps:
+            lines.close()
+        for pipe in self.data:
             pipe.close()
         assert self._process.stderr is not None
         self._process.stderr.close()

@@ -3,7 +3,8 @@
 Pixels, samples and time stamps come on pipes in formats made for machines; completeness is counted from them. Left for
 the text are: what tracks a file has, where its clock starts and how long it says it is, the demuxer's complaints, and
 steps back of the clock, which ffmpeg mends before anybody else sees them. Tried with the ffmpeg of imageio-ffmpeg 0.8.1
-(n9.0.2) and 0.6.0 (7.0.2); `tests/media/test_ffmpeg_log.py` runs against the one that is installed.
+(n9.0.2) and of 0.6.0 (7.0.2, whose Linux binary crashes on every MPEG-TS file); the tests of this room run against the
+one that is installed.
 """
 
 from __future__ import annotations

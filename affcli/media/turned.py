@@ -72,9 +72,11 @@ def find_faces(detector: FaceDetector, pixels: Pixels, reduced: Pixels | None, n
         return Found(believed, NOT_SEARCHED)
     if number < search.rests_until:
         return Found(believed, search, doubtful=doubtful)
-    for turn in TURNS:
-        if faces := confirm(turn, believed):
-            return Found([*believed, *faces], Search(turn, mixed=bool(believed)), turn)
+    # All turns, since a face that is upside down may look upright to the detector: the surest counts.
+    turned = [(turn, faces) for turn in TURNS if (faces := confirm(turn, believed))]
+    if turned:
+        turn, faces = max(turned, key=lambda one: max(face.score for face in one[1]))
+        return Found([*believed, *faces], Search(turn, mixed=bool(believed)), turn)
     rest = min(_LONGEST_REST, 2 * search.rest or 1)
     return Found(believed, Search(rests_until=number + rest, rest=rest), doubtful=doubtful)
 

@@ -33,12 +33,13 @@ _EVERY_FRAME: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-
 _PIXELS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo", "-pix_fmt", "rgb24", "-f", "image2pipe")
 _STRIPS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo")
 _TIMES: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-c:v", "wrapped_avframe")
-# Raw pixels do not tell their shape. Beside each frame come strips of it in grey, whose sizes in bytes do.
-_ROWS: Final = 2  # of a strip, since no filter cuts chroma to less
-_WIDTH: Final = f"crop=iw:{_ROWS}:0:0:exact=1,format=gray"
-_HEIGHT: Final = f"crop={_ROWS}:ih:0:0:exact=1,format=gray"
+# Raw pixels do not tell their shape. Beside each frame come strips of it in grey, whose sizes in bytes do. They have a
+# filter graph of their own, so that nothing about them, such as their grey, can reach the pixels.
+_ROWS: Final = 2  # of the strip that is cut out, since no filter cuts chroma to less
+_WIDTH: Final = f"crop=iw:{_ROWS}:0:0:exact=1,scale,format=gray"  # its pixels keep the shape that the header states
+_STRIP: Final = "scale=w={}:h={}:flags=neighbor,format=gray"
 _ASPECT_ONE: Final = 4096  # bytes of the strip that tells a pixel's shape, where pixels are square
-_ASPECT: Final = f"scale=w='clip(round({_ASPECT_ONE}*sar),1,65535)':h=1:flags=neighbor,format=gray"
+_ASPECT: Final = f"'clip(round({_ASPECT_ONE}*sar),1,65535)'"
 _DECIMALS: Final = 6  # the container's start is known to the microsecond
 
 
@@ -167,11 +168,9 @@ class _DecodedFrames(VideoFrames):
 
     def _produce(self) -> Iterator[Frame]:
         for stamp in self._decoder.stamps():
-            width, height, aspect, *reduced = stamp.sizes
-            pictures = [
-                _read(pipe, shape)
-                for pipe, shape in zip(self._decoder.data, _shapes(width, height, *reduced), strict=True)
-            ]
+            cut, height, aspect, *reduced = stamp.sizes
+            shapes = _shapes(cut // _ROWS, height, *reduced)
+            pictures = [_read(pipe, shape) for pipe, shape in zip(self._decoder.data, shapes, strict=True)]
             if any(picture is None for picture in pictures):
                 break
             self._count += 1
@@ -284,16 +283,16 @@ class _PictureFrames(VideoFrames):
 
 def _outputs(reduced_to: int | None, track: str, reading: tuple[str, ...]) -> Outputs:
     """The pixels, also reduced where that is asked for, and strips that tell the shapes of both."""
-    graph = f"[{track}]split=4[full][w][h][a];[w]{_WIDTH}[width];[h]{_HEIGHT}[height];[a]{_ASPECT}[aspect]"
-    strips = ["[width]", "[height]", "[aspect]"]
-    data = [("-map", "[full]", *_PIXELS)]
+    data: list[tuple[str, ...]] = [("-map", track, *_PIXELS)]
+    strips = [_WIDTH, _STRIP.format("1", "ih"), _STRIP.format(_ASPECT, "1")]
     if reduced_to is not None:
-        graph += (
-            f";[{track}]{_reduction(reduced_to)},split=3[small][sw][sh];[sw]{_WIDTH}[width2];[sh]{_HEIGHT}[height2]"
-        )
-        strips += ["[width2]", "[height2]"]
-        data.append(("-map", "[small]", *_PIXELS))
-    stamps = tuple(("-map", strip, *_STRIPS) for strip in strips)
+        width, height = _reduced_size(reduced_to)
+        data.append(("-map", track, "-vf", f"scale=w={width}:h={height}:flags=area", *_PIXELS))
+        strips += [_STRIP.format(width, "1"), _STRIP.format("1", height)]
+    split = "".join(f"[s{number}]" for number in range(len(strips)))
+    chains = [f"[s{number}]{strip}[t{number}]" for number, strip in enumerate(strips)]
+    graph = ";".join([f"[{track}]split={len(strips)}{split}", *chains])
+    stamps = tuple(("-map", f"[t{number}]", *_STRIPS) for number in range(len(strips)))
     return Outputs(tuple(data), stamps, reading, graph, counted=track)
 
 
@@ -304,7 +303,7 @@ def _times_alone(track: str, reading: tuple[str, ...]) -> Outputs:
 
 def _shapes(*strips: int) -> list[tuple[int, int]]:
     """Heights and widths, from the sizes of strips in bytes: width and height of each picture."""
-    return [(height // _ROWS, width // _ROWS) for width, height in zip(strips[::2], strips[1::2], strict=True)]
+    return [(height, width) for width, height in zip(strips[::2], strips[1::2], strict=True)]
 
 
 def starts_s(found: Description) -> float:
@@ -312,12 +311,12 @@ def starts_s(found: Description) -> float:
     return float(max(found.start_s, Fraction(0))) if found.counts_from_zero else 0.0
 
 
-def _reduction(long_side: int) -> str:
-    """A filter that makes pixels square and leaves smaller pictures as large as they are shown; `area` averages all
-    that a pixel covers."""
+def _reduced_size(long_side: int) -> tuple[str, str]:
+    """Width and height, for ffmpeg's filter `scale`, of a picture with square pixels; smaller ones stay as large as
+    they are shown. Its `area` averages all that a pixel covers."""
     width, height = "iw*max(1,sar)", "ih*max(1,1/sar)"
     share = f"min(1,{long_side}/max({width},{height}))"
-    return f"scale=w='max(1,round({width}*{share}))':h='max(1,round({height}*{share}))':flags=area"
+    return f"'max(1,round({width}*{share}))'", f"'max(1,round({height}*{share}))'"
 
 
 def _seconds(stamp: Stamp) -> float:

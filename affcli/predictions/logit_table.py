@@ -32,7 +32,7 @@ from affcli.predictions.space import (
 )
 from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
-from affcli.tables.keys import NEAR, NEAR_SPANS, frame_numbers, refuse_far_frames
+from affcli.tables.keys import NEAR_SPANS, frame_numbers, refuse_far_frames
 from affcli.tables.people import PersonTable, person_columns, plain_column
 from affcli.tables.reader import TableReader, plain_type, tables_in
 
@@ -356,9 +356,8 @@ class _Part:
             span = f"start {frames[0][row]}, end {frames[1][row]}"
             raise ColumnError(f"{self.name}: video '{video}' has a span that ends before it starts ({span}).")
         logits = self._numbers(table, video, frames[0], classes, space)
-        if len(frames[0]):
-            near = NEAR_SPANS if len(frames) == 2 else NEAR
-            refuse_far_frames(self.name, video, len(frames[0]), int(frames[-1].max()), near=near)
+        if len(frames) == 2 and len(frames[0]):  # a row for every frame in a span takes memory
+            refuse_far_frames(self.name, video, len(frames[0]), int(frames[1].max()), near=NEAR_SPANS)
         end = frames[1] if len(frames) == 2 else None
         return VideoRows(video, frames[0], logits, _fitted(table, carried), end, _missing(logits))
 

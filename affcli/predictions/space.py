@@ -48,6 +48,9 @@ def recognise(values: Numbers) -> Recognised | None:
     Rows with a missing number (NaN), and rows that are 0 throughout, are set aside; a class that is missing in all rows
     does not count.
     """
+    lowest = values.T.min(axis=0, initial=np.inf)  # NaN where a number is missing
+    if len(lowest) and (lowest < 0).mean() > _MOSTLY:
+        return Recognised(LOGITS)  # nearly all tables of logits: no sum needed
     row = _telling_rows(values)
     if not row.size:
         return None

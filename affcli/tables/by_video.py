@@ -69,7 +69,6 @@ class RowsByVideo:
         return pa.concat_tables(pieces)
 
     def _load(self, index: int) -> pa.Table:
-        _note_use(self)
         if self._group is not None and self._group[0] == index:
             return self._group[1]
         in_sequence = self._group is not None and self._group[0] == index - 1
@@ -77,20 +76,14 @@ class RowsByVideo:
         reading = self._ahead.pop(index, None)
         table = reading.result() if reading else self._reader.read_group(index, self._columns)
         self._group = (index, table)
+        _note_use(self, table)
         following = range(index + 1, min(index + 1 + AHEAD, len(self._reader.row_groups)) if in_sequence else 0)
         self._ahead = {number: self._ahead.get(number) or self._read_ahead(number) for number in following}
         return table
 
-    def let_go(self) -> int:
-        """Forgets what was read and may be read again; how many bytes that frees."""
-        held = self.held_bytes
+    def let_go(self) -> None:
+        """Forgets what was read and may be read again."""
         self._group, self._ahead = None, {}
-        return held
-
-    @property
-    def held_bytes(self) -> int:
-        """The memory that the row group in use takes."""
-        return self._group[1].nbytes if self._group is not None else 0
 
     def _read_ahead(self, index: int) -> Future[pa.Table]:
         return _reading_threads().submit(self._reader.read_group, index, self._columns)
@@ -130,21 +123,22 @@ class _Runs:
         return list(zip(self.start[first:last].tolist(), self.stop[first:last].tolist(), strict=True))
 
 
-_in_use: OrderedDict[int, weakref.ref[RowsByVideo]] = OrderedDict()  # tables that hold a row group, last used last
+# Tables that hold a row group, and its bytes; the last used at the end.
+_in_use: OrderedDict[int, tuple[weakref.ref[RowsByVideo], int]] = OrderedDict()
 
 
-def _note_use(rows: RowsByVideo) -> None:
+def _note_use(rows: RowsByVideo, group: pa.Table) -> None:
     """Keeps few tables with a row group in memory: of a folder of thousands, only the last ones used."""
-    if next(reversed(_in_use), None) == id(rows):
-        return
-    _in_use[id(rows)] = weakref.ref(rows)
+    _in_use[id(rows)] = weakref.ref(rows), group.nbytes
     _in_use.move_to_end(id(rows))
     if len(_in_use) <= MOST_HELD:
         return
-    held = sum(one.held_bytes for ref in _in_use.values() if (one := ref()) is not None)
+    held = sum(size for _, size in _in_use.values())
     while len(_in_use) > MOST_HELD and (held > MOST_HELD_BYTES or len(_in_use) > 8 * MOST_HELD):
-        oldest = _in_use.popitem(last=False)[1]()
-        held -= oldest.let_go() if oldest is not None else 0
+        oldest, size = _in_use.popitem(last=False)[1]
+        held -= size
+        if (one := oldest()) is not None:
+            one.let_go()
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
@@ -90,7 +91,7 @@ def decompress(path: Path, into: IO[bytes], name: str) -> None:
                 if written > most:
                     raise TableError(f"{name}: expands to more than {most >> 20:,} MiB. Unpack it yourself first.")
                 into.write(block)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, ValueError, pa.ArrowException) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, ValueError, pa.ArrowException) as error:
         raise TableError(f"{name}: damaged: cannot be decompressed ({_reason(error)}).") from error
     except OSError as error:
         if error.errno is not None:  # of the file system; without one, of the decoder

@@ -20,6 +20,7 @@ from affcli.predictions.logit_table import LogitTable
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring.predictor import guesser, predictor
 from affcli.tables.abaw_submission import HEADER, Locations
+from affcli.tables.keys import refuse_far_frames
 from affcli.views.labelled_video import LabelledTable, LabelledVideo, require_times
 from affcli.views.segments import Segments, confidences, segments_of
 
@@ -41,6 +42,7 @@ def predicted_labels(
     predict = (guesser if guess else predictor)(table, label_column)
     found = {}
     for rows in table.videos():
+        refuse_far_frames(table.name, rows.video, len(rows.frame), int(rows.frame[-1]))
         labels = np.full(rows.frame[-1], NOT_ANNOTATED, np.int8)
         labels[rows.frame - 1] = predict(rows)
         found[rows.video] = VideoLabels(rows.video, labels)

@@ -4,9 +4,10 @@
 
 OUT holds everything that is made; OUT/visual is what ships in affcli/models/mini/visual. Data that is not in DATA (by
 default OUT/data) is downloaded after asking; face_data.py lists it with its terms. If interrupted, the same command
-continues after the last finished step or epoch. HOURS
+continues after the last finished step or epoch. It uses one CPU core with bf16 for about 75 minutes; a second core
+changes nothing.
 
-1. affcli's detector finds the landmarks of all faces (LANDMARK_TIME).
+1. affcli's detector finds the landmarks of all faces (ten minutes).
 2. Stage `small`: FaceRes, a MobileNetV1 trained on identity, age and gender of faces, learns FERPlus's votes at 64 px.
 3. Its predictions are averaged with the labels of the extra pictures, which have one label each.
 4. Stages `large` and `final`: training continues at 96 px on both, in the end with milder changes.

@@ -6,7 +6,8 @@ CLIPS is a folder of videos; LABELS.csv has the columns `video` (file name witho
 eight). Prints right answers and total with a 95 % Wilson interval, and a confusion table, for
 
 - the image encoder's own head (`extract-visual --logits`),
-- the fusion network with images alone, with audio alone, and with both.
+- the fusion network with images alone and with audio alone (`predict`),
+- image and audio as `affcli label` labels them.
 
 OUT receives the tables; an interrupted run continues.
 """
@@ -26,7 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from affcli.schema import CLASSES
+from affcli.schema import CLASSES, SUMMARY_TABLE
 
 Answers = dict[str, int]  # class number of each video; videos without a label are left out
 
@@ -57,6 +58,15 @@ def fused(options: argparse.Namespace, name: str, *streams: str | Path) -> Answe
     affcli("vote", windows, "-f", "-o", frames)
     affcli("smooth", frames, "-f", "-o", smooth)
     return most_frequent(smooth)
+
+
+def labelled(options: argparse.Namespace) -> Answers:
+    """Answers of `affcli label`."""
+    folder = options.out / "label"
+    encoders = ("--visual-model", options.visual_model, "--audio-model", options.audio_model)
+    affcli("label", options.clips, "--model", options.model, *encoders, "--update", "-o", folder)
+    tables = [table for table in folder.glob("*.parquet") if table.name != SUMMARY_TABLE]
+    return {video: label for table in tables for video, label in most_frequent(table).items()}
 
 
 def most_frequent(table: Path) -> Answers:
@@ -102,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tell("image, the encoder's head", most_frequent(visual), truth)
     tell("image, fusion network", fused(options, "image", "--visual", visual), truth)
     tell("audio, fusion network", fused(options, "audio", "--audio", audio), truth)
-    tell("image and audio", fused(options, "both", "--visual", visual, "--audio", audio), truth)
+    tell("image and audio, affcli label", labelled(options), truth)
 
 
 def parsed(arguments: Sequence[str] | None) -> Any:

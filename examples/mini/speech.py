@@ -160,8 +160,7 @@ def loss_of(model: Any, spectra: Tensor, batch: Batch, truth: Tensor, random: np
 class Training:
     """Model, its running mean and the optimiser, after `step` steps; kept in a file."""
 
-    def __init__(self, model: Any, *, total: int, lr: float, narrow: float) -> None:
-        self.narrow = narrow
+    def __init__(self, model: Any, *, total: int, lr: float) -> None:
         self.model, self.mean, self.total, self.step = model, copy.deepcopy(model), total, 0
         convolutions = [p for name, p in model.named_parameters() if "conv" in name]
         known = {id(p) for p in convolutions}
@@ -222,15 +221,11 @@ def train(given: argparse.Namespace) -> None:
     drawing, truth = Drawing(speech, np.flatnonzero(known), given.seed), targets(speech)
     print(f"{known.sum()} utterances of {len(set(speech.speaker[known]))} speakers to train on", flush=True)
     torch.manual_seed(given.seed)
-    if given.go_on_from is None:
-        model = speech_network.network(speech_network.whisper(given.whisper))
-    else:
-        model = WhisperForAudioClassification.from_pretrained(given.go_on_from, dtype=torch.float32)
-        model.encoder.embed_positions.weight.requires_grad_(False)
-    training = Training(model, total=given.utterances // BATCH, lr=given.lr, narrow=given.narrow)
+    model = speech_network.network(speech_network.whisper(given.whisper))
+    training = Training(model, total=given.utterances // BATCH, lr=given.lr)
     if state.exists():
         training.load(state)
-    elif given.go_on_from is None:
+    else:
         begin(model, drawing, truth)
         training.mean.load_state_dict(model.state_dict())
     for rows in drawing.batches(training.step):
@@ -249,7 +244,7 @@ def one_step(training: Training, drawing: Drawing, rows: NDArray[np.int64], trut
     generator = torch.Generator().manual_seed(int(random.integers(1 << 60)))
     torch.manual_seed(int(random.integers(1 << 60)))
     batch = (packed if random.random() < 0.25 else single)(drawing.speech, rows, random)
-    change = Changes(generator, narrow=training.narrow)
+    change = Changes(generator)
     spectra = change(batch.power, batch.heard)
     plain = batch.power.clamp(min=FLOOR).log10() + 0.4 * torch.randn(len(spectra), 1, 1, generator=generator)
     kept = torch.rand(len(spectra), generator=generator) < 0.25
@@ -373,10 +368,6 @@ def main() -> None:
     training.add_argument("--whisper", default="openai/whisper-tiny.en", help="hub name or folder")
     training.add_argument("--without", type=names, default=[], help="corpora to leave out: emodb,urdu")
     training.add_argument("--left-out", type=names, default=[], help="more speakers that are not to be heard")
-    training.add_argument("--go-on-from", type=Path, help="an encoder of this script to train further")
-    training.add_argument(
-        "--narrow", type=float, default=0.3, help="share of utterances that lose a part of their band"
-    )
     training.add_argument("--utterances", type=int, default=UTTERANCES, help="to be drawn in all")
     training.add_argument("--lr", type=float, default=7e-5)
     training.add_argument("--seed", type=int, default=0)

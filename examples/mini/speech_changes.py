@@ -41,9 +41,8 @@ def _white() -> Tensor:
 class Changes:
     """Changes batches at random; `random` decides how."""
 
-    def __init__(self, random: torch.Generator, *, narrow: float = 0.3) -> None:
-        """`narrow`: the share that loses a part of its band, half of them as in a telephone."""
-        self._random, self._narrow, self._white = random, narrow, _white()
+    def __init__(self, random: torch.Generator) -> None:
+        self._random, self._white = random, _white()
 
     def __call__(self, power: Tensor, heard: Tensor) -> Tensor:
         """`power` [n, frames, 80] and which frames hold speech [n, frames] → log10 of the changed power."""
@@ -111,14 +110,14 @@ class Changes:
         return torch.stack([self._white[begin : begin + frames] for begin in begins.tolist()])
 
     def _band_limited(self, power: Tensor) -> Tensor:
-        """A telephone's band, or all above 3 to 7.5 kHz gone, by 25 to 90 dB."""
+        """A telephone's band, or all above 3 to 7.5 kHz gone, by 25 to 70 dB."""
         n, telephone = len(power), self._some(power, 0.5)
         (top_low, top_high), (bottom_low, bottom_high) = _TELEPHONE
         top = torch.where(telephone, self._between(top_low, top_high, n), self._between(3000, 7500, n))
         bottom = torch.where(telephone, self._between(bottom_low, bottom_high, n), torch.zeros(n))
         outside = (top[:, None] < _CENTRES) | (bottom[:, None] > _CENTRES)
-        gone = outside & self._some(power, self._narrow)[:, None]
-        return power * 10 ** (-(gone * self._between(25, 90, n)[:, None]) / 10)[:, None]
+        gone = outside & self._some(power, 0.3)[:, None]
+        return power * 10 ** (-(gone * self._between(25, 70, n)[:, None]) / 10)[:, None]
 
     def _coded(self, power: Tensor) -> Tensor:
         """Noise that follows the signal from frame to frame, 12 to 35 dB below it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,20 @@ def peak(*arguments: object) -> int:
     code = "import sys; from affcli.cli import run; run(sys.argv[1:]); print(open('/proc/self/status').read())"
     done = subprocess.run(python(code, *arguments), check=True, stdout=subprocess.PIPE, text=True)
     return next(int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("VmHWM")) // 1024
+
+
+def cpu_medians(*commands: list[str]) -> list[tuple[float, float]]:
+    """The median processor time and wall time in seconds of each whole process, all taking turns."""
+    times = [[_cpu_and_wall(command) for command in commands] for _ in range(RUNS)]
+    columns = list(zip(*times, strict=True))
+    return [(statistics.median(c for c, _ in column), statistics.median(w for _, w in column)) for column in columns]
+
+
+def _cpu_and_wall(command: list[str]) -> tuple[float, float]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = seconds(lambda: run(command))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
 def medians(*works: Callable[[], object]) -> list[float]:

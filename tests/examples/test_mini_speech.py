@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import WhisperFeatureExtractor
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
 
 RATE = 16_000
 
@@ -116,3 +116,31 @@ def test_corpora_are_read_by_the_names_of_their_files(tmp_path: Path, recipe: di
     assert speech.speaker.tolist() == ["1001", "AO1", "SM1", "03"]
     assert speech.label.tolist() == [1, 6, 5, 4]
     assert speech.votes[0].tolist() == [0.75, 0.25, 0, 0, 0, 0, 0, 0]
+
+
+def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, recipe: dict[str, ModuleType]) -> None:
+    speech = utterances(recipe, [120, 150, 130, 140])
+    drawing, truth = recipe["speech"].Drawing(speech, np.arange(4), 0), recipe["speech"].targets(speech)
+
+    def begun() -> object:
+        torch.manual_seed(0)
+        sizes = {"d_model": 8, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
+        others = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 8, "vocab_size": 9}
+        tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+        config = WhisperConfig(**sizes, **others, **tokens, num_labels=8, classifier_proj_size=4)
+        return recipe["speech"].Training(WhisperForAudioClassification(config), total=4, lr=1e-3)
+
+    def steps(training: object, last: int) -> None:
+        for rows in drawing.batches(training.step):  # type: ignore[attr-defined]
+            if training.step == last:  # type: ignore[attr-defined]
+                return
+            recipe["speech"].one_step(training, drawing, rows, truth)
+
+    whole, first, second = begun(), begun(), begun()
+    steps(whole, 4)
+    steps(first, 2)
+    first.save(tmp_path / "state.pt")  # type: ignore[attr-defined]
+    second.load(tmp_path / "state.pt")  # type: ignore[attr-defined]
+    steps(second, 4)
+    for name, expected in whole.mean.state_dict().items():  # type: ignore[attr-defined]
+        assert torch.equal(second.mean.state_dict()[name], expected), name  # type: ignore[attr-defined]

@@ -190,7 +190,7 @@ def test_what_cannot_be_a_label_is_named(tmp_path, change, words):
 
 def test_a_table_without_labels_says_which_columns_it_has(tmp_path):
     ROWS.rename(columns={"label": "emotion"}).to_csv(tmp_path / "l.csv", index=False)
-    assert complaint(tmp_path / "l.csv").endswith("has no column 'label' (columns: video, frame, emotion).")
+    assert complaint(tmp_path / "l.csv").endswith("has no column 'label' (columns: emotion, video, frame).")
 
 
 # --- submissions -----------------------------------------------------------------------------------------------------

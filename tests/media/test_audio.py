@@ -230,6 +230,6 @@ def test_leaving_early_ends_ffmpeg(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "long.wav", np.zeros(RATE * 200))
     with open_sound(path, sample_rate_hz=RATE) as sound:
         next(sound)
-        process = sound._decoder._process
+        process = sound._track.decoder._process
     assert process.returncode is not None
     assert next(sound, None) is None

@@ -313,7 +313,7 @@ def test_faces_only_does_not_hide_a_frame_without_a_row(tmp_path, refused):
     assert "a (frame 2)" in refused(tmp_path / "p.parquet", "--labels", labels, "--faces-only")
 
 
-@pytest.mark.parametrize(("face", "words"), [(["yes"], "not true or false"), ([None], "no labelled frame")])
+@pytest.mark.parametrize(("face", "words"), [(["maybe"], "not true or false"), ([None], "no labelled frame")])
 def test_faces_only_needs_true_or_false(tmp_path, refused, face, words):
     labels = write_labels(tmp_path / "labels", a=[0])
     predictions(a=[0]).assign(face=face).to_parquet(tmp_path / "p.parquet")

@@ -133,7 +133,7 @@ class ClassHead:
 
 def _its_head(config: Any) -> str:
     named = [name for name in _names(config).values() if not name.startswith("LABEL_")]
-    return f" (its outputs are named {listed(named, limit=8)})" if named else " (its outputs have no names)"
+    return f" (its outputs are named {listed(named, limit=8)})" if named else ""
 
 
 def _names(config: Any) -> dict[int, str]:

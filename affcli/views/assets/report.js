@@ -187,11 +187,14 @@
     slider.setAttribute("aria-valuetext", `${when(video, now)}, ${said}`);
   }
 
+  const lastMoment = () => Math.max(player.duration, shown.end + shown.starts) - 2e-3;
+
   // A player counts from the zero of its container, the table from where the container starts: `shown.starts` apart.
+  // A millisecond later, so that a rounded time does not show the frame before.
   function seek(time) {
     now = Math.min(Math.max(time, shown.start), shown.end);
     // A video's last moment shows no frame in some browsers.
-    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts, player.duration - 1e-3);
+    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts, lastMoment()) + 1e-3;
     moveHead();
   }
 
@@ -272,6 +275,8 @@
     player.hidden = shown.source === null;
     $("beside").classList.toggle("has-video", shown.source !== null);
     player.setAttribute("aria-label", `Video ${shown.name}`);
+    // Of a file that starts late Chromium learns the right length only from its content.
+    player.preload = shown.starts ? "auto" : "metadata";
     if (shown.source === null) { player.removeAttribute("src"); player.load(); } else player.src = shown.source;
     say(shown.source === null ? "No video file was found for this table; affcli report --videos names their folder."
       : shown.timed ? "" : "The table has no times, so the timeline counts frames and does not move the video.");

@@ -93,7 +93,7 @@ def test_a_checkpoint_without_our_head_is_refused_and_the_way_on_named(tiny_beit
         VisualEncoder(str(tiny_beit), CPU, logits=True)
     config = BeitConfig(**SIZES, **names(("cat", "dog")))
     folder = saved(tmp_path / "pets", BeitForImageClassification(config))
-    with pytest.raises(AffcliError, match=r"pets has no head of the eight classes \(it names cat, dog\)"):
+    with pytest.raises(AffcliError, match=r"pets has no head of the eight classes \(its outputs are named cat, dog\)"):
         VisualEncoder(str(folder), CPU, logits=True)
 
 
