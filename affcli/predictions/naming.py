@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from affcli.predictions.logit_table import VideoRows
 
-MIN_SPEECH: Final = 0.2  # mean probability of speech around a frame from which its sound counts as speech
+MIN_SPEECH: Final = 0.5  # mean probability of speech around a frame from which its sound counts as speech
 
 Flags = NDArray[np.bool_]
 

@@ -5,7 +5,7 @@
 --crema is the folder of CREMA-D's sounds and --votes its tabulatedVotes.csv, as `speech.py` fetches them; --faces the
 folder in which `faces.py` left FERPlus (ferplus-0.npz, ferplus-1.npz). --visual and --audio are the encoders that it is
 made for. --folds are speech encoders made by the same recipe without some of the speakers: number K has not heard the
-actors whose number modulo the number of folds is K. It takes about 30 minutes of one processor core. Each step leaves a
+actors whose number modulo the number of folds is K. It takes about 15 minutes of one processor core. Each step leaves a
 file in OUT; ended at any moment, the same command goes on with what is left.
 
 1. sound-*.npz, faces-*.npz, other.safetensors: features (see fusion_data.py).

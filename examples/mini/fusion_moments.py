@@ -9,7 +9,6 @@ import numpy as np
 from fusion_data import BOTH, FACE, GRID_HZ, VARIANTS, VOICE, Floats, Halves, Looks, Random, Voices
 from numpy.typing import NDArray
 
-from affcli.predictions.naming import MIN_SPEECH
 from affcli.schema import CLASSES
 
 NEUTRAL, SURPRISE = CLASSES.index("Neutral"), CLASSES.index("Surprise")
@@ -22,6 +21,7 @@ NEIGHBOURS: Final = 24  # pictures from which a clip's face is drawn
 SAME_CLASS: Final = 0.75  # how often the next moment shows the same class as the one before
 FACE_LOST, SOUND_LOST = 0.25, 0.1  # share of moments in which a stream vanishes for a while
 LOST_S: Final = (0.1, 1.5)
+HEARD: Final = 0.2  # probability of speech from which a voice is heard; `label` asks for more
 PAUSE_S: Final = (0.0, 0.8)  # of the voice, between clips
 WEAK, WEAKEST = 0.5, 0.45  # share of the faces that show less than a picture does, and how much of them is neutral
 DWELL_S: Final = (0.15, 0.6)  # from one variant of a picture to the next
@@ -111,7 +111,7 @@ class Stage:
         frames = round((rows.stop - rows.start) / GRID_HZ * fps)
         audio, speech = _resampled(self.voices.features[rows], self.voices.speech[rows], frames)
         pause = round(random.uniform(*PAUSE_S) * fps)
-        heard = np.append(speech >= MIN_SPEECH, np.zeros(pause, bool))
+        heard = np.append(speech >= HEARD, np.zeros(pause, bool))
         audio = np.concatenate([audio, np.zeros((pause, audio.shape[1]), np.float16)])
         return audio, heard & ~_lost(random, len(heard), fps, SOUND_LOST)
 
