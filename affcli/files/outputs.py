@@ -79,7 +79,9 @@ def secure_standard_output() -> None:
     raw = getattr(sys.stdout, "buffer", None)
     if isinstance(raw, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors=errors, write_through=True)
+        # Opened anew: the bare file remembers whether its descriptor could seek, which may be another one by now.
+        buffered = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - it lasts as long as we do
+        sys.stdout = io.TextIOWrapper(buffered, encoding=encoding, errors=errors, write_through=True)
 
 
 def flush_standard_output() -> None:

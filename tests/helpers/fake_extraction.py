@@ -25,7 +25,9 @@ from affcli.jobs.table_output import STREAM, TableOutput
 from affcli.schema import CLASSES, class_fields, feature_field
 
 SCHEMA = pa.schema([("video", pa.string()), ("frame", pa.int32()), ("time_s", pa.float64()), feature_field(1)])
-FRAMES = pa.schema([*list(SCHEMA)[:3], ("face", pa.bool_()), ("audio", pa.bool_()), *class_fields(CLASSES)])
+FRAMES = pa.schema(
+    [*list(SCHEMA)[:3], ("face", pa.bool_()), ("audio", pa.bool_()), *class_fields(CLASSES), ("label", pa.string())]
+)
 
 
 def rows(video: str, start: int, text: str) -> pa.Table:
@@ -79,7 +81,8 @@ class FakeLabeller:
             known = visual.read_columns(video, ["video", "frame", "time_s", "feature"])
             number = pa.array(known["feature"].combine_chunks().flatten().to_numpy().astype(np.float32))
             there = pa.array([True] * len(known))
-            yield video, pa.table([*known.columns[:3], there, there, *[number] * len(CLASSES)], schema=FRAMES)
+            label = pa.array([CLASSES[0]] * len(known))
+            yield video, pa.table([*known.columns[:3], there, there, *[number] * len(CLASSES), label], schema=FRAMES)
 
 
 def make(

@@ -104,7 +104,7 @@ def test_of_aligned_pictures_smaller_scales_are_the_middle_and_larger_ones_refus
     stored = np.array(pq.read_table(tmp_path / "V.parquet")["feature"].to_pylist())
     assert np.array_equal(stored, encoder.encode(np.stack([views])))
     said = visual("faces", "--crop-scale", "1,1.2", output="wider.parquet", status=2)
-    assert "--crop-scale 1.2: faces/x is a folder of pictures of aligned faces" in said
+    assert "--crop-scale 1.2: faces/x is a folder of aligned face crops" in said
     for wrong in ("0", "-1", "nan", "1,,2", "a", "11"):
         assert "--crop-scale" in visual("faces", f"--crop-scale={wrong}", status=2)
 

@@ -29,9 +29,11 @@ class Counted:
         self.searched = self.encoded = 0
         detect, start = FaceDetector.detect, VisualEncoder.start
 
-        def detecting(detector: FaceDetector, pixels: Pixels, reduced: Pixels | None = None):  # type: ignore[no-untyped-def]
-            self.searched += 1
-            return detect(detector, pixels, reduced)
+        def detecting(  # type: ignore[no-untyped-def]
+            detector: FaceDetector, pixels: Pixels, reduced: Pixels | None = None, *, turn: int = 0
+        ):
+            self.searched += turn == 0  # the further searches of pictures without a face are not counted
+            return detect(detector, pixels, reduced, turn=turn)
 
         def starting(encoder: VisualEncoder, pictures: Sequence[Pixels]):  # type: ignore[no-untyped-def]
             self.encoded += len(pictures)

@@ -71,7 +71,8 @@ def test_the_list_says_what_fills_the_time(affcli: Affcli, tmp_path: Path, folde
     affcli("report", "labels", "-o", "report.html", "-q")
     text = re.sub("<[^>]*>", " ", (tmp_path / "report.html").read_text()).replace("\u00a0", " ")
     text = " ".join(text.split())
-    assert "a 2.0 s Happiness 60 % , Sadness 40 % 100 % 94 %" in text
+    # of the labels the shares, then mean confidence, frames with a face, and with sound
+    assert "a 2.0 s Happiness 60 % , Sadness 40 % 100 % 100 % 94 %" in text
     assert "2 videos, 2.1 s, 53 frames" in text
 
 
@@ -165,7 +166,7 @@ def test_what_is_wrong_is_a_line(affcli: Affcli, tmp_path: Path, folder: Path) -
         (("empty", "-o", "r.html", "-q"), 1, "empty: no tables in this folder"),
         (("labels", "-o", "page.html"), 1, "exists already"),
         (("labels", "--videos", "empty", "-o", "r.html"), 1, "empty: no videos in this folder"),
-        (("-", "-o", "r.html"), 2, "not of standard input"),
+        (("-", "-o", "r.html"), 2, "standard input cannot be used here"),
     ):
         said = affcli("report", *arguments, status=status).stderr
         assert (said.count("\n"), words in said) == (1, True), said
@@ -301,7 +302,7 @@ def test_a_screen_reader_is_told_where_and_what(chromium: Page, site: Path) -> N
     tree = page.tree()
     assert ("slider", "Position in gaps") in tree
     assert ("heading", "gaps") in tree
-    assert ("columnheader", "Most of the time") in tree
+    assert ("columnheader", "Most frequent labels") in tree
     assert any(role == "Video" and name == "Video gaps" for role, name in tree)
     assert page.eval("document.getElementById('slider').getAttribute('aria-valuetext')") == "0:00.0, Anger 100 %"
     assert page.eval("document.documentElement.lang") == "en"

@@ -227,9 +227,10 @@ def test_nothing_is_decoded_to_see_that_there_is_nothing_to_do(faces: Path, trai
     time.sleep(0.1)  # the pictures are older than the training
     train()
     before = contents(faces / "out")
-    for left in (".out.1.tmp", ".out.1.old", "out.pictures"):  # by a process that was killed while it wrote or tidied
+    number = "affcli-0123456789abcdef"
+    for left in (f".out.{number}.tmp", f".out.{number}.old", "out.pictures"):  # by a process killed while it wrote
         (faces / left).mkdir()
-    (faces / ".out.unfinished.1.tmp").write_text("half")
+    (faces / f".out.unfinished.{number}.tmp").write_text("half")
     undecodable_from_now()
     assert "nothing to do" in train()
     assert "other data or settings" in train("--lr", 1e-3, status=1)
@@ -363,7 +364,7 @@ def test_wrong_calls_are_one_line_and_leave_nothing(
         (2, ("--data", "folder=set", "-o", "x"), "--stage"),
         (2, ("--stage", "static", "-o", "x"), "--stage static needs --data"),
         (2, ("--stage", "domain", "-o", "x"), "--stage domain needs --frames and --labels"),
-        (2, (*data, "--frames", "set", "-o", "x"), "--stage static knows no --frames"),
+        (2, (*data, "--frames", "set", "-o", "x"), "--stage static does not take --frames"),
         (2, ("--stage", "static", "--data", "set", "-o", "x"), "is not KIND=DIR"),
         (2, ("--stage", "static", "--data", "faces=set", "-o", "x"), "no kind of face set"),
         (1, ("--stage", "static", "--data", "folder=nowhere", "-o", "x"), "nowhere"),
@@ -371,7 +372,7 @@ def test_wrong_calls_are_one_line_and_leave_nothing(
         (1, (*data, "-o", "no/such/x"), "does not exist"),
         (1, (*data, "-o", "file"), "is a file"),
         (1, (*data, "--model", "nothing/", "-o", "x"), "no such folder"),
-        (1, (*data, "--model", tiny_wavlm, "-o", "x"), "none of a picture encoder"),
+        (1, (*data, "--model", tiny_wavlm, "-o", "x"), "does not name an image processor"),
         (2, (*data, "--model", tiny_beit, "--precision", "fp16", "-o", "x"), "bf16 or fp32"),
         (1, (*data, "--model", tiny_beit, "--log", "no/log", "-o", "x"), "does not exist"),
     ]
