@@ -68,10 +68,12 @@ def windowed_schema(classes: Sequence[str] = CLASSES) -> pa.Schema:
 
 
 def feature_field(size: int) -> pa.Field:
+    """The column `feature`: lists of `size` float16 numbers."""
     return pa.field("feature", pa.list_(pa.float16(), size))
 
 
 def class_fields(classes: Sequence[str]) -> list[pa.Field]:
+    """One float32 column per class."""
     return [pa.field(name, pa.float32()) for name in classes]
 
 

@@ -134,6 +134,7 @@ output_folder = click.option("-o", "--output", metavar="DIR", help="Output folde
 
 
 def batch_size(default: int, what: str) -> Callable[[Command], Command]:
+    """`--batch-size`; `what` names the items in a batch."""
     return click.option(
         "--batch-size", type=click.IntRange(1), default=default, show_default=True, help=f"{what} per batch."
     )

@@ -39,6 +39,7 @@ class Inventory:
         return cls(state.hexdigest(), changed_ns, taken_ns)
 
     def unchanged_since(self, time_ns: int) -> bool:
+        """Whether nothing has changed since a time in nanoseconds."""
         return self.changed_ns <= time_ns
 
 

@@ -127,6 +127,7 @@ class Shelf:
         self._targets[part].append(_ONE_HOT[target] if isinstance(target, int) else target)
 
     def leave_out(self, reason: str) -> None:
+        """Counts a picture that is left out, by reason."""
         self._left_out[reason] += 1
 
     def leave_out_absent(self, path: Path) -> None:
@@ -136,6 +137,7 @@ class Shelf:
 
     @property
     def empty(self) -> bool:
+        """Whether no picture was taken."""
         return not any(self._origins.values())
 
     @property

@@ -61,10 +61,12 @@ class PixelWriter:
 
     @property
     def rows(self) -> int:
+        """Rows written so far."""
         return sum(block["rows"] for block in self._blocks)
 
     @property
     def fates(self) -> str:
+        """One letter for each picture so far: what became of it."""
         return "".join(block["fates"] for block in self._blocks)
 
     def last(self) -> Pixels:

@@ -36,6 +36,7 @@ class FrameSource:
         return self._listed_times(item.video, self._table).tobytes() if self._table else b""
 
     def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
+        """The frames of an input, and a context in which those still unknown are read."""
         if self._table is not None:
             return ShownFrames(self._listed_times(item.video, self._table)), nullcontext()
         frames = ShownFrames(known.times_s, complete=known.complete)

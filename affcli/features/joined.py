@@ -28,6 +28,7 @@ class VideoFeatures:
 
     @property
     def frames(self) -> int:
+        """Number of frames."""
         return self.visual.frames
 
     @property
@@ -136,6 +137,7 @@ class JoinedFeatures:
         return map(self.read, self.videos)
 
     def close(self) -> None:
+        """Closes both tables."""
         for table in (self._visual, self._audio):
             if table is not None:
                 table.close()
@@ -163,6 +165,7 @@ def note_alignment(here: Mapping[str, Any] | None, trained_with: Mapping[str, An
 
 
 def no_common_videos(joined: JoinedFeatures, labels: list[str]) -> AffcliError:
+    """The error for features and labels that share no video."""
     return AffcliError(
         f"no video has both features and labels (features: {listed(joined.videos, limit=3)}; "
         f"labels: {listed(labels, limit=3)}). Names must match."

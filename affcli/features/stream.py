@@ -37,6 +37,7 @@ class StreamFeatures:
 
     @property
     def frames(self) -> int:
+        """Number of frames."""
         return len(self.valid)
 
     def padded(self, frames: int) -> StreamFeatures:
@@ -78,6 +79,7 @@ class FeatureTable:
 
     @property
     def kind(self) -> str | None:
+        """What the table says it holds: visual or audio features; None where it says neither."""
         kind = self.metadata.get("kind")
         return kind if kind in (VISUAL, AUDIO) else None
 
@@ -88,6 +90,7 @@ class FeatureTable:
 
     @property
     def videos(self) -> list[str]:
+        """Video ids, in the order in which they are read cheapest."""
         return list(self._rows.ids)
 
     def __contains__(self, video: str) -> bool:
@@ -194,6 +197,7 @@ class FeatureTable:
         return int(frame[-1])
 
     def close(self) -> None:
+        """Closes the file."""
         self._reader.close()
 
 
@@ -216,15 +220,18 @@ class FeatureTables:
 
     @property
     def videos(self) -> list[str]:
+        """Video ids of all tables, sorted."""
         return sorted(self._holder)
 
     def __contains__(self, video: str) -> bool:
         return video in self._holder
 
     def frames(self, video: str) -> int:
+        """Number of frames of a video."""
         return self._holder[video].frames(video)
 
     def read(self, video: str) -> StreamFeatures:
+        """One video's features."""
         return self._holder[video].read(video)
 
     def read_times(self, video: str) -> NDArray[np.float64]:
@@ -238,6 +245,7 @@ class FeatureTables:
         return sum(broken for broken, _ in counts), sum(frames for _, frames in counts)
 
     def close(self) -> None:
+        """Closes all tables."""
         for table in self._tables:
             table.close()
 
@@ -249,20 +257,46 @@ class Stream(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Numbers per feature."""
+        ...
+
     @property
-    def encoder(self) -> Mapping[str, Any] | None: ...
+    def encoder(self) -> Mapping[str, Any] | None:
+        """The encoder's card; None for features made elsewhere."""
+        ...
+
     @property
-    def metadata(self) -> Mapping[str, Any]: ...
+    def metadata(self) -> Mapping[str, Any]:
+        """What the table says of itself."""
+        ...
+
     @property
-    def videos(self) -> list[str]: ...
+    def videos(self) -> list[str]:
+        """Video ids."""
+        ...
+
     def __contains__(self, video: str) -> bool: ...
-    def frames(self, video: str) -> int: ...
-    def read(self, video: str) -> StreamFeatures: ...
-    def read_times(self, video: str) -> NDArray[np.float64]: ...
-    def close(self) -> None: ...
+    def frames(self, video: str) -> int:
+        """Number of frames of a video."""
+        ...
+
+    def read(self, video: str) -> StreamFeatures:
+        """One video's features."""
+        ...
+
+    def read_times(self, video: str) -> NDArray[np.float64]:
+        """Presentation times in seconds [frames], NaN where unknown."""
+        ...
+
+    def close(self) -> None:
+        """Closes the table."""
+        ...
 
 
 def _refuse_difference(one: FeatureTable, other: FeatureTable) -> None:

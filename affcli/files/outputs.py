@@ -80,7 +80,7 @@ def secure_standard_output() -> None:
     if isinstance(raw, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
         # Opened anew: the bare file remembers whether its descriptor could seek, which may be another one by now.
-        buffered = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115, PTH123 - it lasts as long as we do
+        buffered = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - it lasts as long as we do
         sys.stdout = io.TextIOWrapper(buffered, encoding=encoding, errors=errors, write_through=True)
 
 

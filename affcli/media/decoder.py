@@ -37,6 +37,7 @@ class Stamp:
 
     @property
     def size(self) -> int:
+        """Width and height of the frame, in pixels."""
         return self.sizes[0]
 
 
@@ -131,6 +132,7 @@ class Decoder:
 
     @property
     def start_s(self) -> Fraction:
+        """The container's start time, in seconds."""
         return self.description.start_s
 
     @property

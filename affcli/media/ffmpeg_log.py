@@ -59,6 +59,7 @@ class Track:
 
     @property
     def codec(self) -> str:
+        """The codec's name, as ffmpeg gives it."""
         return re.split(r"[ ,]", self.about, maxsplit=1)[0]
 
     @property
@@ -68,14 +69,17 @@ class Track:
 
     @property
     def may_be_still(self) -> bool:
+        """Whether its codec is one of still images."""
         return self.codec in _STILL_CODECS
 
     @property
     def is_default(self) -> bool:
+        """Whether the container flags it as the default track."""
         return "(default)" in self.about
 
     @property
     def is_ambisonic(self) -> bool:
+        """Whether its channels are ambisonic components, not loudspeakers."""
         return "ambisonic" in self.about
 
     @property
@@ -95,6 +99,7 @@ class Description:
     encrypted: bool = False
 
     def of_kind(self, kind: Kind) -> list[Track]:
+        """The tracks of a kind, in the container's order."""
         return [track for track in self.tracks if track.kind == kind]
 
     @property
@@ -144,6 +149,7 @@ class Messages:
         self._describe()
 
     def take(self, line: str) -> None:
+        """Takes in one line of ffmpeg's log."""
         found = _LINE.fullmatch(line)
         if found is None:
             return

@@ -28,9 +28,13 @@ Floats = NDArray[np.float64]
 class Frames(Protocol):
     """The frames of one video that get a row, counted from 0."""
 
-    def times_s(self, start: int, stop: int) -> Floats: ...
+    def times_s(self, start: int, stop: int) -> Floats:
+        """Presentation times in seconds of the frames from `start` up to `stop`."""
+        ...
 
-    def centres_s(self, start: int, stop: int) -> Floats: ...
+    def centres_s(self, start: int, stop: int) -> Floats:
+        """Centres in seconds of the frames from `start` up to `stop`."""
+        ...
 
     def centre_from_s(self, frame: int) -> float:
         """The frame's centre, or a time that it is not before, or infinity where there is no such frame."""
@@ -40,7 +44,9 @@ class Frames(Protocol):
         """How many frames are known to have their centre before a time up to which there is sound."""
         ...
 
-    def total(self, sound_end_s: float) -> int: ...
+    def total(self, sound_end_s: float) -> int:
+        """Number of frames, once the sound is known to end at a time."""
+        ...
 
     def add(self, more: MoreFrames) -> None:
         """Takes in what has become known of them."""
@@ -66,6 +72,7 @@ class ShownFrames:
         self.add(MoreFrames(times_s, complete))
 
     def add(self, more: MoreFrames) -> None:
+        """Takes in what has become known of them."""
         self._times_s, self._complete = np.append(self._times_s, more.times_s), more.complete
         centres_s = frame_centres(self._times_s)
         self._centres_s = (
@@ -73,12 +80,15 @@ class ShownFrames:
         )  # the next frame's time is wanted for a centre
 
     def times_s(self, start: int, stop: int) -> Floats:
+        """Presentation times in seconds of the frames from `start` up to `stop`."""
         return self._times_s[start:stop]
 
     def centres_s(self, start: int, stop: int) -> Floats:
+        """Centres in seconds of the frames from `start` up to `stop`."""
         return self._centres_s[start:stop]
 
     def centre_from_s(self, frame: int) -> float:
+        """The frame's centre, or a time that it is not before; infinity past the last frame."""
         if frame < len(self._centres_s):
             return float(self._centres_s[frame])
         if self._complete:
@@ -86,9 +96,11 @@ class ShownFrames:
         return float(self._times_s[-1]) if len(self._times_s) else -np.inf
 
     def before(self, time_s: float) -> int:
+        """Number of frames known to have their centre before a time."""
         return int(np.searchsorted(self._centres_s, time_s))
 
     def total(self, sound_end_s: float) -> int:
+        """Number of frames; the sound's end does not count."""
         return len(self._times_s)
 
 
@@ -102,18 +114,23 @@ class RegularFrames:
         """There is nothing to know."""
 
     def times_s(self, start: int, stop: int) -> Floats:
+        """Presentation times in seconds, (frame − 1) / fps, of the frames from `start` up to `stop`."""
         return np.arange(start, stop, dtype=np.float64) / self.fps
 
     def centres_s(self, start: int, stop: int) -> Floats:
+        """Centres in seconds, (frame − ½) / fps, of the frames from `start` up to `stop`."""
         return (np.arange(start, stop, dtype=np.float64) + 0.5) / self.fps
 
     def centre_from_s(self, frame: int) -> float:
+        """The frame's centre in seconds."""
         return (frame + 0.5) / self.fps
 
     def before(self, time_s: float) -> int:
+        """Number of frames with their centre before a time."""
         return max(0, int(np.ceil(time_s * self.fps - 0.5)))
 
     def total(self, sound_end_s: float) -> int:
+        """round(duration · fps) frames."""
         return round(sound_end_s * self.fps)
 
 
@@ -180,6 +197,7 @@ class GivenFrames:
     frames: Frames
 
     def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[None]]:
+        """The frames that were given, whatever the input."""
         return self.frames, nullcontext()
 
 

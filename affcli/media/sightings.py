@@ -43,11 +43,13 @@ class Bookmark:
     search: Search = NOT_SEARCHED
 
     def as_json(self) -> dict[str, Any]:
+        """The bookmark as plain JSON values."""
         memory = self.memory and self.memory.as_json()
         return {"frame": self.frame, "memory": memory, "search": self.search.as_json()}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Bookmark:
+        """The bookmark that `as_json` gave."""
         memory = stored["memory"] and Memory.from_json(stored["memory"])
         return cls(stored["frame"], memory, Search.from_json(stored["search"]))
 
@@ -72,7 +74,9 @@ class SeenFrame:
 class Watcher(Protocol):
     """Turns a video's frames, all or those after a bookmark, into seen frames, a frame for a frame."""
 
-    def __call__(self, frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]: ...
+    def __call__(self, frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
+        """The faces of each frame; `after` continues from a bookmark."""
+        ...
 
 
 def watch_faces(

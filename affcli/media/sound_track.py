@@ -34,9 +34,11 @@ class Hearing:
 
     @property
     def takes_one_channel(self) -> bool:
+        """Whether only the first channel is heard."""
         return self.mix == _FIRST_CHANNEL
 
     def with_one_channel(self) -> Hearing:
+        """The same, with only the first channel."""
         return replace(self, mix=_FIRST_CHANNEL)
 
 

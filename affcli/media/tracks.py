@@ -81,6 +81,7 @@ class Person:
         return distance + math.log(ratio) + _LOOK_WEIGHT * look
 
     def as_json(self) -> dict[str, Any]:
+        """The person as plain JSON values."""
         face = self.face
         return {
             "seen_s": self.seen_s,
@@ -96,6 +97,7 @@ class Person:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Person:
+        """The person that `as_json` gave."""
         landmarks = np.array(stored["landmarks"], np.float32)
         face = Face(stored["score"], tuple(stored["box"]), landmarks, _unpacked(stored["look"]))
         person = cls(face, stored["seen_s"], stored["number"], stored["sights"], np.array(stored["velocity"]))
@@ -118,6 +120,7 @@ class Memory:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Memory:
+        """The memory that `as_json` gave."""
         persons = tuple(map(Person.from_json, stored["persons"]))
         return cls(persons, tuple(stored["visible"]), stored["count"], stored["chosen"])
 

@@ -37,10 +37,12 @@ class Search:
     rest: int = 0
 
     def as_json(self) -> dict[str, Any]:
+        """The search as plain JSON values."""
         return dict(vars(self))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Search:
+        """The search that `as_json` gave."""
         return cls(stored["turn"], stored["mixed"], stored["rests_until"], stored["rest"])
 
 

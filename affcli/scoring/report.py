@@ -90,6 +90,7 @@ def _headline(score: Score) -> Grid:
 
 
 def interval_text(interval: Interval | None) -> str:
+    """An interval as `low to high`; empty where there is none."""
     return "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
 
 

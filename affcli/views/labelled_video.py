@@ -125,6 +125,7 @@ class LabelledTable:
         return np.where(present, winners, NO_LABEL)
 
     def close(self) -> None:
+        """Closes the table."""
         self._table.close()
 
     def __enter__(self) -> LabelledTable:

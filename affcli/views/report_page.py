@@ -76,6 +76,7 @@ def page(title: str, videos: Sequence[PageVideo], notes: Sequence[str] = ()) -> 
 
 
 def one_line(text: str) -> str:
+    """The text on one line; a dash where there is none."""
     return " ".join(text.split()) or "–"
 
 

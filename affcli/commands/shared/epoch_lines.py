@@ -44,6 +44,7 @@ class EpochLines:
         self._shown = done
 
     def __call__(self, report: EpochReport) -> None:
+        """Takes one epoch's report: a line of JSON in the log, figures on the terminal."""
         if self._stream is not None:
             self._stream.write(json.dumps(report.as_json()) + "\n")
             self._stream.flush()

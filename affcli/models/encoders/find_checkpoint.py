@@ -33,6 +33,7 @@ class Checkpoint:
     weights: bool = True
 
     def read(self, file: str) -> dict[str, Any]:
+        """A JSON file of the folder. Raises AffcliError where it cannot be read or holds no object."""
         try:
             found = json.loads((self.folder / file).read_text())
         except (OSError, ValueError) as error:

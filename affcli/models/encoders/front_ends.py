@@ -72,9 +72,11 @@ class WaveformFrontEnd:
         self.steps = StepGrid.of(config.conv_kernel, config.conv_stride, self._preprocessing.sample_rate_hz)
 
     def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        """The samples, normalised as the checkpoint asks, float32 [n]."""
         return self._preprocessing.normalised(samples)
 
     def hidden(self, values: torch.Tensor) -> Hidden:
+        """Hidden states of all layers, [1, steps, size] each, the embeddings first."""
         return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
 
 
@@ -100,6 +102,7 @@ class WhisperFrontEnd:
         self.longest = len(self._positions) * self._hop
 
     def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        """The log-mel spectrogram [mels, frames] of the samples that fill whole steps."""
         whole = samples[: self.steps.count(len(samples)) * self._hop]
         facts = {"sampling_rate": self.steps.sample_rate_hz, "padding": "do_not_pad", "truncation": False}
         with torch.autocast("cpu", enabled=False):  # it computes by torch
@@ -107,6 +110,7 @@ class WhisperFrontEnd:
         return np.ascontiguousarray(values, np.float32)
 
     def hidden(self, values: torch.Tensor) -> Hidden:
+        """Hidden states of all layers, [1, steps, size] each, the embeddings first."""
         steps = values.shape[-1] // _CONV_STRIDE
         self.model.config.max_source_positions = steps  # its forward pass takes this length only
         self.model.embed_positions = torch.nn.Embedding.from_pretrained(self._positions[:steps])  # type: ignore[no-untyped-call]
@@ -136,11 +140,13 @@ class SpectrogramTransformerFrontEnd:
         self.longest = (config.max_length - 1) * frame + width
 
     def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        """The log-mel spectrogram [frames, mels], neither padded nor cut."""
         self._extractor.max_length = (len(samples) - self._width) // self._frame + 1
         made = self._extractor(samples, sampling_rate=self.steps.sample_rate_hz, return_tensors="np")
         return np.ascontiguousarray(made["input_values"][0], np.float32)
 
     def hidden(self, values: torch.Tensor) -> Hidden:
+        """Hidden states of all layers, [1, steps, size] each: means over the frequency patches of a step."""
         config = self.model.config
         steps = (values.shape[1] - config.patch_size) // config.time_stride + 1
         begin, patches = self._positions[:, :2], self._positions[:, 2:]

@@ -28,6 +28,7 @@ class EncoderCard:
     piece_s: int | None = None  # seconds of sound that are encoded at a time, for encoders that take less than 30 s
 
     def as_json(self) -> dict[str, Any]:
+        """The card as plain JSON values, without what is unknown."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -67,10 +68,12 @@ def _pretrained(kind: Any, checkpoint: Checkpoint, config: Any, **building: Any)
 
 
 def of_pooler(name: str) -> bool:
+    """Whether a parameter, by its name, belongs to a pooler."""
     return "pooler" in name.split(".")
 
 
 def refuse_lacking(checkpoint: Checkpoint, lacking: Sequence[str], *, but: Sequence[str]) -> None:
+    """Raises AffcliError where the checkpoint lacks weights, except those in `but`."""
     if missing := [name for name in lacking if name not in but]:
         raise AffcliError(
             f"--model {checkpoint.name}: the checkpoint lacks weights its config asks for: {listed(missing)}."
@@ -78,6 +81,7 @@ def refuse_lacking(checkpoint: Checkpoint, lacking: Sequence[str], *, but: Seque
 
 
 def card_of(checkpoint: Checkpoint, model: Any, *, but: Sequence[str], size: int, feature: str) -> EncoderCard:
+    """The encoder's card; `but` names weights that the checkpoint lacks and no feature depends on."""
     return EncoderCard(checkpoint.name, _fingerprint(checkpoint, model, but=but), size, feature)
 
 

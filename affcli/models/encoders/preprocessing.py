@@ -226,6 +226,7 @@ class SoundPreprocessing:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> SoundPreprocessing:
+        """What the checkpoint asks for. Raises AffcliError where it is not a speech encoder's."""
         config = checkpoint.preprocessing()
         if "sampling_rate" not in config:
             what = "its preprocessor_config.json is none of a speech encoder (no sampling_rate)"

@@ -47,6 +47,7 @@ class EncodedFaces:
         return self._features.result()[: self.count]
 
     def faces(self) -> list[Encoded]:
+        """Feature and logits of each face; waits for them."""
         return [Encoded(*face) for face in zip(self.features, self._logits.result()[: self.count], strict=True)]
 
 

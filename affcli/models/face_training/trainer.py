@@ -166,14 +166,17 @@ class PictureTrainer:
         return self._average.weights if self._average else self.network.state_dict()
 
     def weights(self) -> Tensors:
+        """Copies of the weights that would be kept now."""
         return {name: tensor.detach().clone() for name, tensor in self._judged_weights().items()}
 
     def state(self, reports: tuple[EpochReport, ...], kept: int, best: Tensors) -> State:
+        """All that the epochs to come depend on."""
         moments = self._optimizer.state_dict()["state"]
         average = self._average.weights if self._average else {}
         return State(reports, kept, self.network.state_dict(), best, moments, average)
 
     def restore(self, state: State) -> None:
+        """Continues where `state` was taken."""
         self.network.load_state_dict(state.network)
         groups: Any = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})

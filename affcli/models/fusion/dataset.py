@@ -38,6 +38,7 @@ class LabelledFrames:
     def load(
         cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels], videos: Sequence[str], storage: Storage
     ) -> LabelledFrames:
+        """Features and labels of some videos."""
         frames = Frames.load(joined, videos, storage)
         numbers = torch.full((len(frames.visual_valid),), NOT_ANNOTATED, dtype=torch.int64)
         for video, start, stop in zip(videos, frames.offsets[:-1], frames.offsets[1:], strict=True):
@@ -47,6 +48,7 @@ class LabelledFrames:
         return cls(frames, numbers)
 
     def to(self, device: torch.device) -> LabelledFrames:
+        """The same on a device."""
         return LabelledFrames(self.frames.to(device), self.labels.to(device))
 
     def digest(self) -> str:
@@ -86,6 +88,7 @@ class TrainingSet:
 
     @property
     def videos(self) -> int:
+        """Number of videos."""
         return len(self.labelled.frames.videos)
 
     def fitted(self, device: torch.device) -> TrainingSet:
@@ -130,6 +133,7 @@ class ValidationSet:
     def load(
         cls, joined: JoinedFeatures, labels: Mapping[str, VideoLabels], storage: Storage = MEMORY
     ) -> ValidationSet:
+        """The videos that have both features and labels. Raises AffcliError where there are none."""
         videos = [video for video in joined.videos if video in labels]
         if not videos:
             raise no_common_videos(joined, sorted(labels))

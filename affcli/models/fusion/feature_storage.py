@@ -33,6 +33,7 @@ class Rows:
         self.tensor = torch.from_numpy(self._array)
 
     def put(self, first: int, features: NDArray[np.float16]) -> None:
+        """Writes rows from number `first` on: float16 [n, size]."""
         # By numpy: torch's copy waits for all of its threads, which takes long where others use the processor too.
         self._array[first : first + len(features)] = features
 
@@ -54,6 +55,7 @@ class MappedRows(Rows):
             raise self._failure(error) from error
 
     def put(self, first: int, features: NDArray[np.float16]) -> None:
+        """Writes rows from number `first` on: float16 [n, size]. Raises AffcliError on a full disk."""
         try:
             self.file.seek(first * self._shape[1] * _HALF.itemsize)
             self.file.write(np.ascontiguousarray(features).data)
@@ -61,6 +63,7 @@ class MappedRows(Rows):
             raise self._failure(error) from error
 
     def finish(self) -> None:
+        """Maps the file into memory; no rows can be written after it."""
         rows, size = self._shape
         try:
             self.file.flush()
@@ -70,6 +73,7 @@ class MappedRows(Rows):
         self.tensor = torch.from_numpy(np.frombuffer(self._map, _HALF).reshape(rows, size))
 
     def release(self) -> None:
+        """Gives the mapped pages back to the system, which still has them cached."""
         # The pages stay in the system's cache, which gives them up when memory is wanted.
         self._map.madvise(mmap.MADV_DONTNEED)
 

@@ -48,6 +48,7 @@ class ModelCard:
     min_confidence: float = 0.0  # of `affcli label`: frames whose likeliest class is less probable are not named
 
     def as_json(self) -> str:
+        """The card as JSON text."""
         return json.dumps({"kind": KIND, "version": __version__, **asdict(self)}, ensure_ascii=False)
 
     def sliding(self, window: int | None = None, stride: int | None = None) -> dict[str, int]:

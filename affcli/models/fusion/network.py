@@ -77,6 +77,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, d] → [B, T, d]."""
         output: Tensor = self.norm(x + self.dropout(self.layers(x)))
         return output
 
@@ -90,6 +91,7 @@ class AttentionBlock(nn.Module):
         self.feed_forward = FeedForward(dim, dropout)
 
     def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
+        """queries [B, T, d], keys [B, S, d], key_valid [B, S] bool → [B, T, d]."""
         output: Tensor = self.feed_forward(self.attention(queries, keys, key_valid))
         return output
 
@@ -147,6 +149,7 @@ class Gate(nn.Module):
         self.linear = nn.Linear(2 * dim, dim)
 
     def forward(self, own: Tensor, crossed: Tensor) -> Tensor:
+        """H and H_cross, [B, T, d] each → F [B, T, d]."""
         gate: Tensor = torch.sigmoid(self.linear(torch.cat([own, crossed], dim=-1)))
         fused: Tensor = gate * own + (1 - gate) * crossed
         return fused
@@ -156,6 +159,7 @@ class Halves(nn.Module):
     """In place of a gate: F = ½ H + ½ H_cross."""
 
     def forward(self, own: Tensor, crossed: Tensor) -> Tensor:
+        """H and H_cross, [B, T, d] each → F [B, T, d]."""
         return 0.5 * own + 0.5 * crossed
 
 
@@ -163,6 +167,7 @@ class OwnStream(nn.Module):
     """In place of cross-attention: H_cross = H, so that a stream knows nothing of the other one."""
 
     def forward(self, queries: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
+        """The queries [B, T, d] as they are."""
         return queries
 
 

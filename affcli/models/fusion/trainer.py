@@ -140,13 +140,16 @@ class Trainer:
         return replace(report, val_macro_f1=macro_f1, val_accuracy=accuracy)
 
     def weights(self) -> Tensors:
+        """Copies of the weights as they are now."""
         return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
 
     def state(self, reports: tuple[EpochReport, ...], kept: int, best: Tensors) -> State:
+        """All that the epochs to come depend on."""
         moments = self._optimizer.state_dict()["state"]
         return State(reports, kept, self.network.state_dict(), best, moments)
 
     def restore(self, state: State) -> None:
+        """Continues where `state` was taken."""
         self.network.load_state_dict(state.network)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})

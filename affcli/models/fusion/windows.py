@@ -95,6 +95,7 @@ class Frames:
             rows.release()
 
     def to(self, device: torch.device) -> Frames:
+        """The same on a device; what was held here is released."""
         visual, visual_valid, audio, audio_valid = (tensor.to(device) for tensor in self._tensors)
         self.release()
         return Frames(self.videos, self.offsets, visual, visual_valid, audio, audio_valid)
@@ -105,6 +106,7 @@ class Frames:
 
     @property
     def bytes(self) -> int:
+        """Size of features and masks, in bytes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors)
 
     def digest(self) -> str:
@@ -144,6 +146,7 @@ class Windows:
         return Windows(self.length, self.starts[chosen], self.stops[chosen])
 
     def to(self, device: torch.device) -> Windows:
+        """The same on a device."""
         return Windows(self.length, self.starts.to(device), self.stops.to(device))
 
     def rows(self) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,7 @@ class Runtime:
                 pack_once(network, under_autocast)
 
     def autocast(self) -> torch.autocast:
+        """torch's autocast to this precision; it does nothing in fp32."""
         half = self.precision != "fp32"
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision] if half else None, enabled=half)
 

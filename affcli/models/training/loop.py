@@ -36,7 +36,9 @@ class Learner(Protocol):
     def weights(self) -> Tensors:
         """The weights that are judged, and written where this epoch is the one that is kept; copies."""
 
-    def state(self, reports: tuple[EpochReport, ...], kept: int, best: Tensors) -> State: ...
+    def state(self, reports: tuple[EpochReport, ...], kept: int, best: Tensors) -> State:
+        """All that the epochs to come depend on."""
+        ...
 
     def restore(self, state: State) -> None:
         """Continues where `state` was taken."""

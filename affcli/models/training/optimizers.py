@@ -77,13 +77,16 @@ class MuonAndAdamW:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of both optimisers."""
         return [group for optimizer in self._optimizers for group in optimizer.param_groups]
 
     def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Clears all gradients."""
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
+        """One step of both optimisers."""
         for optimizer in self._optimizers:
             optimizer.step()
 
@@ -98,6 +101,7 @@ class MuonAndAdamW:
         return {"state": states, "param_groups": groups}
 
     def load_state_dict(self, stored: Mapping[str, Any]) -> None:
+        """Continues from what `state_dict` gave."""
         groups, first = list(stored["param_groups"]), 0
         for optimizer in self._optimizers:
             own, groups = groups[: len(optimizer.param_groups)], groups[len(optimizer.param_groups) :]

@@ -36,6 +36,7 @@ class EpochReport:
     more: Mapping[str, float] = field(default_factory=dict)  # figures of further validation data, by name
 
     def as_json(self) -> dict[str, Any]:
+        """The line of `--log` as plain JSON values."""
         done = {"epoch": self.epoch, "loss": self.loss, "lr": self.lr, self.unit: self.examples}
         judged = {"val_macro_f1": self.val_macro_f1, "val_accuracy": self.val_accuracy}
         return {**done, "seconds": self.seconds, **judged, **self.more}
@@ -90,6 +91,7 @@ class Progress:
         write_bytes(self._path, save(tensors, metadata={METADATA_KEY.decode(): json.dumps(facts)}))
 
     def remove(self) -> None:
+        """Removes the file; harmless where there is none."""
         self._path.unlink(missing_ok=True)
 
 

@@ -227,9 +227,10 @@ def test_nothing_is_decoded_to_see_that_there_is_nothing_to_do(faces: Path, trai
     time.sleep(0.1)  # the pictures are older than the training
     train()
     before = contents(faces / "out")
-    for left in (".out.affcli-0123456789abcdef.tmp", ".out.affcli-0123456789abcdef.old", "out.pictures"):  # by a process that was killed while it wrote or tidied
+    number = "affcli-0123456789abcdef"
+    for left in (f".out.{number}.tmp", f".out.{number}.old", "out.pictures"):  # by a process killed while it wrote
         (faces / left).mkdir()
-    (faces / ".out.unfinished.affcli-0123456789abcdef.tmp").write_text("half")
+    (faces / f".out.unfinished.{number}.tmp").write_text("half")
     undecodable_from_now()
     assert "nothing to do" in train()
     assert "other data or settings" in train("--lr", 1e-3, status=1)
