@@ -74,7 +74,7 @@ class Layout:
 
 
 def layout_of(name: str, schema: pa.Schema, metadata: Mapping[str, Any], names: ColumnNames) -> Layout:
-    """Reads a table's columns as affcli-tables(5) says; `name` is for the error messages.
+    """Reads a table's columns as design.md's "Anyone's logits" says; `name` is for the error messages.
 
     A table with labels and no logits has no classes here. Raises ColumnError where a column is missing or of a wrong
     type, and AmbiguousColumnsError where several groups of columns could hold the logits.

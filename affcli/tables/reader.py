@@ -7,6 +7,7 @@ first turned into a temporary Arrow file. (Writing is in `writer.py`.)
 from __future__ import annotations
 
 import functools
+import importlib.abc
 import shutil
 import stat
 import sys
@@ -259,13 +260,18 @@ def _keep_pandas_out() -> None:
     Where pandas is installed, pyarrow imports it at its first array, which takes longer than all of a small `vote`;
     nothing here hands pandas anything. Anyone else in the process can still import it.
     """
-    if "pandas" in sys.modules:
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # how Python is told that a module cannot be had
+
+    class Refused(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "pandas":
+                raise ImportError(name)
+
+    refused = Refused()
+    sys.meta_path.insert(0, refused)
     try:
         pa.array([0])
     finally:
-        del sys.modules["pandas"]
+        sys.meta_path.remove(refused)
 
 
 def _with_fields(stored: pa.Schema, derived: Mapping[str, Derived]) -> pa.Schema:
