@@ -99,7 +99,7 @@ def command(
       affcli extract-visual cropped_aligned/ --videos videos/ -o V.parquet
       affcli extract-visual clips/ --crop-scale 0.9,1.2,1.5 --debug-faces look/ -o V.parquet
       affcli extract-visual clips/ --model stage2/ --logits -o V.parquet
-      find clips/ -name '*.mp4' -print0 | affcli extract-visual --from-file - -0 --model mini -o V.parquet
+      find . -name '*.mp4' -print0 | affcli extract-visual --from-file - -0 --model mini -o V.parquet
     """
     inputs = extracting.find(given)
     _refuse_more_than_is_shown(scales, inputs)
