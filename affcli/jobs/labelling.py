@@ -23,7 +23,7 @@ from affcli.jobs.job import CHANGED, CountFrames, Ended
 from affcli.jobs.label_folder import LabelFolder, Origin
 from affcli.jobs.parts import Parts
 from affcli.jobs.stream_features import PartFeatures
-from affcli.media.choose_track import NO_PICTURE
+from affcli.media.picture_track import NO_PICTURE
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Locks between processes: any number of them, by name, on one open file.
+"""Locks between processes, by name, on one open file: parts.py takes one for each input that it works on.
 
 Each name stands for a byte of the file that is locked (POSIX record locks, which NFS knows too). The system frees
 them when the process ends, however it ends. They hold between processes, not between threads of one.

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.media.choose_track import note
 from affcli.media.completeness import missing_sound
 from affcli.media.decoder import Decoder
 from affcli.media.ffmpeg import MediaError
+from affcli.media.picture_track import note
 from affcli.media.recognise import why_unreadable
 from affcli.media.sound_track import SIDE_RATE_HZ, SILENT, Hearing, Side, is_silent, open_track, track_of
 from affcli.media.track_choice import FILES_OWN, TrackChoice

@@ -18,9 +18,9 @@ from affcli.files.inputs import MediaInput, digest, find_inputs
 from affcli.media.drawings import Drawings
 from affcli.media.faces import LONG_SIDE, TEMPLATE_SIZE, FaceDetector
 from affcli.media.failures import failure_of
+from affcli.media.person_tracking import Rule
 from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
 from affcli.media.track_choice import FILES_OWN, TrackChoice
-from affcli.media.tracks import Rule
 from affcli.media.video import open_frame_times, open_pictures, open_video
 from affcli.schema import base_names
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affcli.media.faces import Face, FaceDetector, align
-from affcli.media.tracks import Follower, Memory, Rule
+from affcli.media.person_tracking import Follower, Memory, Rule
 from affcli.media.turned import NOT_SEARCHED, Search, find_faces
 from affcli.media.video import Frame
 

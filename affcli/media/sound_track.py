@@ -10,10 +10,10 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from affcli.media.choose_track import note, reading_options, refuse_encrypted
 from affcli.media.decoder import Decoder, Outputs
 from affcli.media.ffmpeg import MediaError, check_file
 from affcli.media.ffmpeg_log import Track
+from affcli.media.picture_track import note, reading_options, refuse_encrypted
 from affcli.media.track_choice import TrackChoice
 
 # `rematrix_maxval`: mono is the mean of the channels, for every sample format (else ffmpeg mixes float decoders' sound,

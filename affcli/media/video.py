@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, PictureError, listed
 from affcli.files.inputs import numbered_pictures
-from affcli.media.choose_track import NO_PICTURE, is_still, no_frames, open_picture_track, track_read
 from affcli.media.completeness import missing_frames
 from affcli.media.decoder import Clock, Outputs, Stamp
 from affcli.media.ffmpeg import MediaError
 from affcli.media.ffmpeg_log import Description, Track
+from affcli.media.picture_track import NO_PICTURE, is_still, no_frames, open_picture_track, track_read
 from affcli.media.pictures import open_picture
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from helpers.media_fixtures import ffmpeg
 
-from affcli.media import choose_track
+from affcli.media import picture_track
 from affcli.media.audio import open_sound
 from affcli.media.ffmpeg import MediaError
 from affcli.media.track_choice import AudioTrack, TrackChoice
@@ -23,7 +23,7 @@ TONES = [("-f", "lavfi", "-i", f"aevalsrc={level}*sin(2*PI*400*t):s={RATE}:d=2")
 
 @pytest.fixture(autouse=True)
 def every_note_again() -> None:
-    choose_track.note.cache_clear()
+    picture_track.note.cache_clear()
 
 
 def heard(path: Path, track: AudioTrack = "first") -> np.ndarray:

@@ -10,10 +10,10 @@ import pytest
 from helpers.media_fixtures import H264, astronaut, ffmpeg, write_pattern
 from PIL import Image
 
-from affcli.media import choose_track
+from affcli.media import picture_track
 from affcli.media.audio import open_sound
-from affcli.media.choose_track import NO_PICTURE
 from affcli.media.ffmpeg import MediaError
+from affcli.media.picture_track import NO_PICTURE
 from affcli.media.track_choice import TrackChoice
 from affcli.media.video import open_video, read_frame_times
 
@@ -25,7 +25,7 @@ BOTH = ("-map", "0", "-map", "1", *H264)
 
 @pytest.fixture(autouse=True)
 def every_note_again() -> None:
-    choose_track.note.cache_clear()
+    picture_track.note.cache_clear()
 
 
 def widths(path: Path, choice: TrackChoice = TrackChoice()) -> list[int]:  # noqa: B008 - it is frozen

@@ -23,10 +23,10 @@ from affcli.jobs.labelling import AUDIO_STREAM, DEFAULT_FPS, VISUAL_STREAM
 from affcli.jobs.parts import Parts
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
+from affcli.media.person_tracking import Rule
 from affcli.media.showing import PictureTimes, Show
 from affcli.media.speech import SpeechDetector
 from affcli.media.track_choice import FILES_OWN, TrackChoice
-from affcli.media.tracks import Rule
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.visual_encoder import VisualEncoder

@@ -12,7 +12,7 @@ from helpers.media_fixtures import Pixels, astronaut, shared_clip
 from PIL import Image
 
 from affcli.media.faces import ARCFACE_TEMPLATE, Face, FaceDetector
-from affcli.media.tracks import Follower, Memory, Rule
+from affcli.media.person_tracking import Follower, Memory, Rule
 from affcli.media.video import open_video
 
 FPS = 25
