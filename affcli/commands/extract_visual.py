@@ -39,7 +39,7 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
 @click.command("extract-visual")
 @extracting.media_inputs
 @options.feature_output("a visual feature table")
-@extracting.encoder_options(DEFAULT_MODEL, "image encoder", mini="trained on FERPlus and two more sets of faces")
+@extracting.encoder_options(DEFAULT_MODEL, "image encoder", mini="fine-tuned on faces")
 @options.face
 @click.option(
     "--fps", type=extracting.POSITIVE, help="Frame rate for image folders and raw video, which carry no timing."

@@ -1,4 +1,4 @@
-"""The median of every window of a fixed length (for smooth.py): a sorting network for short ones, scipy for long ones."""
+"""The median of every window of a fixed length, for smooth.py: a sorting network for short windows, else scipy."""
 
 from __future__ import annotations
 
