@@ -22,7 +22,7 @@ from affcli.models.fusion.network import FusionConfig, FusionNetwork
 
 CLIPS, SECONDS, FPS = 2, 15, 25
 FACE = Path(__file__).parent.parent / "data" / "astronaut.jpg"
-MINI_SIZE = 192
+MINI_SIZES = {"visual": 1024, "audio": 384}
 
 
 def write_clips(folder: Path) -> Path:
@@ -44,8 +44,8 @@ def write_clips(folder: Path) -> Path:
 def write_model(folder: Path) -> Path:
     """A fusion network of the default size with random weights, for features of the mini encoders."""
     path = folder / "model.safetensors"
-    config = FusionConfig(MINI_SIZE, MINI_SIZE)
-    encoders = {stream: {"name": "", "size": MINI_SIZE} for stream in ("visual", "audio")}
+    config = FusionConfig(*MINI_SIZES.values())
+    encoders = {stream: {"name": "", "size": size} for stream, size in MINI_SIZES.items()}
     save_model(str(path), FusionNetwork(config).state_dict(), ModelCard(config, 8, encoders))
     return path
 

@@ -40,7 +40,8 @@ from affcli.predictions.smooth import Filter
 
 Encoder = TypeVar("Encoder", VisualEncoder, AudioEncoder)
 
-_LAYERS_AND_CONTEXT: Final = (4, 0.5)  # extract-audio's defaults, for models whose card does not tell
+# The defaults of extract-audio, for models whose card does not tell: as many layers as the encoder asks for.
+_LAYERS_AND_CONTEXT: Final = (None, 0.5)
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Chain:
                 yield features.video, self._namer.frames_of(features, faces, speech)
 
 
-def _layers_and_context(card: ModelCard) -> tuple[int, float]:
+def _layers_and_context(card: ModelCard) -> tuple[int | None, float]:
     feature = str(card.encoders["audio"].get("feature"))
     return audio_features.layers_and_context(feature) or _LAYERS_AND_CONTEXT
 
