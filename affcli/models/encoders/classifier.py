@@ -19,7 +19,7 @@ from affcli.files.encoder_card import ENCODER_CARD, VISUAL_ENCODER
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.find_checkpoint import CONFIG, PREPROCESSOR, Checkpoint
-from affcli.models.encoders.loading import hash_weights
+from affcli.models.encoders.loading import SAFELY, hash_weights
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices
 from affcli.schema import CLASSES
@@ -186,12 +186,8 @@ def _built(library: Any, checkpoint: Checkpoint, config: Any, *, whole: bool = F
     network, about = automatic.from_pretrained(
         checkpoint.folder,
         config=config,
-        local_files_only=True,
-        trust_remote_code=False,
-        weights_only=True,
-        dtype=torch.float32,
+        **SAFELY,
         ignore_mismatched_sizes=True,
-        output_loading_info=True,
     )
     changed = [*about["missing_keys"], *(names[0] for names in about["mismatched_keys"])]
     below_head = f"{network.base_model_prefix}."

@@ -7,13 +7,22 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from affcli.errors import AffcliError, listed
 from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
 from affcli.models.runtime import devices
+
+# How every checkpoint is loaded: from this machine, running no code of its own; what was lacking is told.
+SAFELY: Final[dict[str, Any]] = {
+    "local_files_only": True,
+    "trust_remote_code": False,
+    "weights_only": True,
+    "dtype": torch.float32,
+    "output_loading_info": True,
+}
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,7 @@ def _pretrained(kind: Any, checkpoint: Checkpoint, config: Any, **building: Any)
     model, about = kind.from_pretrained(
         checkpoint.folder,
         config=config,
-        local_files_only=True,
-        trust_remote_code=False,
-        weights_only=True,
-        dtype=torch.float32,
-        output_loading_info=True,
+        **SAFELY,
         **building,
     )
     # Data2Vec's vision model has a pooler only where it is asked for.
