@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from helpers.feature_tables import write_visual
+from helpers.frame_tables import call
 from helpers.runners import Affcli
 
 from affcli.models.fusion.model_file import ModelCard, save_model
 from affcli.models.fusion.network import FusionConfig, FusionNetwork
+from affcli.schema import with_metadata
 
 
 def test_a_model_shows_its_card(tmp_path: Path, affcli: Affcli) -> None:
@@ -59,3 +62,15 @@ def test_a_calibration_shows_its_offsets_and_other_json_is_refused(tmp_path: Pat
         (tmp_path / "other.json").write_text(other)
         [line] = affcli("info", "other.json", status=1).stderr.splitlines()
         assert "other.json: is JSON, but no calibration; not a model or table of affcli" in line
+
+
+def test_escapes_in_names_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;title\x07\x1b[31mred\u202e\x9b"
+    frames = pa.table({"video": [evil, evil], "frame": [1, 2], "A": [0.0, 2.0], "B": [1.0, 0.0]})
+    schema = with_metadata(frames.schema, kind="frame logits", inputs={evil: "\x1b[2J"})
+    pq.write_table(frames.cast(schema), tmp_path / "t.parquet")
+    for arguments in (("info",), ("info", "--json")):
+        status, out, err = call(capsys, *arguments, tmp_path / "t.parquet")
+        assert (status, err) == (0, "")
+        assert all(one.isprintable() for line in out.splitlines() for one in line)
+    assert json.loads(out)["inputs"] == {evil: "\x1b[2J"}
