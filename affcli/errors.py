@@ -65,6 +65,10 @@ class TableError(AffcliError):
     """A file is no table that can be read: it is of another kind, or damaged."""
 
 
+class JsonError(AffcliError):
+    """A file, or what it says of itself, is no JSON object."""
+
+
 class UnmatchedVideosError(AffcliError):
     """Tables that are to be joined by video have no video in common."""
 

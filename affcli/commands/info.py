@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from affcli.console import options
+from affcli.console.printing import harmless
 from affcli.errors import AffcliError
 
 _SAFETENSORS_HEADER = 8  # bytes that say how long the JSON header is
@@ -36,10 +37,11 @@ def command(file: str, as_json: bool) -> None:
     """
     facts = _read(file)
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        text = json.dumps(facts, ensure_ascii=False, indent=2)
+        click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
     else:
         for line in _lines(facts):
-            click.echo(line)
+            click.echo(harmless(line, lines=False))
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -87,50 +89,43 @@ def _beginning(file: str) -> bytes:
 
 
 def _calibration(file: str) -> dict[str, Any]:
+    from affcli.files.json_objects import read_json_object
     from affcli.predictions.calibration import read_calibration
 
     try:
         read_calibration(file)
     except AffcliError as error:
         raise AffcliError(f"{file}: is JSON, but no calibration; not a model or table of affcli either.") from error
-    return {"file": file, **json.loads(Path(file).read_text(encoding="utf-8"))}
+    return {"file": file, **read_json_object(Path(file))}
 
 
 def _encoder(folder: Path) -> dict[str, Any]:
     """What its card says, of one without a card what its configuration does; parameters where they are in one file."""
     from affcli.files.encoder_card import ENCODER_CARD
+    from affcli.files.json_objects import read_json_object
 
     weights = folder / "model.safetensors"
     parameters = _model(str(weights))["parameters"] if weights.is_file() else None
-    config = _json_object(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     about = {"folder": str(folder), "architecture": config.get("model_type"), "parameters": parameters}
     if (folder / ENCODER_CARD).is_file():
-        return {**about, **_json_object(folder / ENCODER_CARD)}
+        return {**about, **read_json_object(folder / ENCODER_CARD)}
     return {**about, "kind": "encoder without an affcli card"}
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AffcliError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(found, dict):
-        raise AffcliError(f"{path}: is not a JSON object.")
-    return found
 
 
 def _model(file: str) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
+    from affcli.files.json_objects import json_object
     from affcli.schema import METADATA_KEY
 
     try:
         with safe_open(file, framework="np") as opened:
             text = (opened.metadata() or {}).get(METADATA_KEY.decode())
             numbers = sum(_product(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise AffcliError(f"{file}: is not a safetensors file ({error}).") from error
-    card = json.loads(text) if text else {"kind": "safetensors file without an affcli card"}
+    card = json_object(text, f"{file}: its card") if text else {"kind": "safetensors file without an affcli card"}
     return {"file": file, "parameters": numbers, **card}
 
 

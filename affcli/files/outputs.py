@@ -204,6 +204,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
+        path = path.resolve()  # a link stays a link; what it leads to is replaced
         temporary, stream = create_temporary(path)
         try:
             with stream:
@@ -249,25 +250,44 @@ def write_text(output: str, text: str, *, force: bool = False) -> None:
 def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
     """Files by name, in a folder that appears only when all are written; with `force`, files in it are replaced.
 
-    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder.
+    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder, and for two that
+    are one file.
     """
     path = Path(folder)
     refuse_full_folder(folder, force=force)
+    files = _each_once(files)
     if path.is_dir():
         for name, content in files:
-            target = _inside(path, name)
+            target = inside(path, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(target, _encoded(content))
         return
     with naming_output(folder), temporary_folder(path) as temporary:
         for name, content in files:
-            target = _inside(temporary, name)
+            target = inside(temporary, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(_encoded(content))
         temporary.rename(path)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def refuse_shared(names: Iterable[str]) -> None:
+    """Raises AffcliError where two names are one file of a folder (`a/b`, `a//b`, `a/./b`)."""
+    for _ in _each_once((name, "") for name in names):
+        pass
+
+
+def _each_once(files: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, str | bytes]]:
+    taken: dict[PurePosixPath, str] = {}
+    for name, content in files:
+        path = PurePosixPath(name)
+        if path in taken:
+            raise AffcliError(f"'{taken[path]}' and '{name}' would be one file, {path}. Rename one of the videos.")
+        taken[path] = name
+        yield name, content
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of a name that may hold folders. Raises AffcliError for one that leads out of the folder."""
     parts = PurePosixPath(name).parts
     if ".." in parts or PurePosixPath(name).is_absolute() or "\0" in name:
         raise AffcliError(f"video '{PurePosixPath(name).with_suffix('')}': its name leads out of the output folder.")

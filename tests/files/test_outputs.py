@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from affcli.errors import OutputError
+from affcli.errors import AffcliError, OutputError
 from affcli.files import outputs
 
 DIGITS = "0123456789abcdef"
@@ -106,3 +106,24 @@ def test_a_folder_that_was_moved_away_comes_back_where_the_new_one_never_came(tm
         (made / "weights").write_text("new")
     assert (tmp_path / "model" / "weights").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("names", [("a/b", "a//b"), ("a/./b", "a/b"), ("c", "c")])
+@pytest.mark.parametrize("existing", [False, True])
+def test_two_names_of_one_file_are_refused_and_nothing_is_lost(
+    tmp_path: Path, names: tuple[str, str], *, existing: bool
+) -> None:
+    folder = tmp_path / "out"
+    if existing:
+        folder.mkdir()
+    with pytest.raises(AffcliError, match="would be one file"):
+        outputs.write_folder(str(folder), [(name, name) for name in names], force=existing)
+    assert existing or list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    outputs.write_bytes(tmp_path / "link.txt", b"new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_bytes() == b"new"
