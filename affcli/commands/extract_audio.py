@@ -12,8 +12,9 @@ from affcli.console import options
 from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
 
 if TYPE_CHECKING:
-    from affcli.jobs.job import CountFrames, Ended
+    from affcli.jobs.job import Ended
     from affcli.jobs.parts import Parts
+    from affcli.jobs.progress import Progress
 
 DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 
@@ -97,9 +98,9 @@ def command(
     facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
     table = TableOutput(output, AUDIO, audio_schema(encoder.card.size), facts)
 
-    def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def extract(items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         return audio_features.extract(
-            encoder, source, items, parts, stream=STREAM, context_s=context, advance=advance, choice=choice
+            encoder, source, items, parts, stream=STREAM, context_s=context, progress=progress, choice=choice
         )
 
     job = Job(table, beside=source.beside, **given)

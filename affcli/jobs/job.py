@@ -25,13 +25,11 @@ from affcli.files.outputs import remove_leftovers
 from affcli.jobs.fingerprints import Fingerprints
 from affcli.jobs.parts import About, End, Parts, about_unfinished
 from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
+from affcli.jobs.progress import Progress
 
 log = logging.getLogger(__name__)
 
 CHANGED = "the file changed while it was read"
-
-Advance = Callable[[int, int], None]  # inputs and frames that are done
-CountFrames = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,10 @@ class Ended:
 class Work(Protocol):
     """Does inputs one after the other, leaving rows in the parts, and tells of each as it ends.
 
-    Takes an input only when it gets to it, since it is locked from then on. `advance` counts frames.
+    Takes an input only when it gets to it, since it is locked from then on. `progress` is told of frames.
     """
 
-    def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def __call__(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Works on the items in their order."""
 
 
@@ -117,7 +115,7 @@ class Summary:
     left: int = 0  # inputs that other processes are working on
 
 
-def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) -> Summary:
+def run(job: Job, inputs: Sequence[MediaInput], work: Work, progress: Progress) -> Summary:
     """Does what is not done yet, and gathers it once nothing is left.
 
     Raises OutputExistsError where what is there may not be replaced, BusyError where another process makes something
@@ -133,7 +131,7 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) ->
         try:
             with Parts(job.output.parts, fingerprints) as parts:
                 # Another process may have completed the output meanwhile: then that is what there is.
-                summary = _Run(job, inputs, fingerprints, parts, advance).run(work)
+                summary = _Run(job, inputs, fingerprints, parts, progress).run(work)
         finally:
             job.output.leave()
         if summary is not None:
@@ -177,10 +175,10 @@ class _Run:
     """One process's part in the job."""
 
     def __init__(
-        self, job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, parts: Parts, advance: Advance
+        self, job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, parts: Parts, progress: Progress
     ) -> None:
         self._job, self._inputs, self._fingerprints = job, inputs, fingerprints
-        self._parts, self._advance = parts, advance
+        self._parts, self._progress = parts, progress
         self._plan = Plan(inputs)
         self._checked: set[str] = set()  # inputs whose end was found to be true
 
@@ -232,8 +230,9 @@ class _Run:
         return True
 
     def _tell(self, begun: bool) -> None:
-        left = len(self._left())
-        self._advance(len(self._inputs) - left, 0)
+        todo = self._left()
+        left = len(todo)
+        self._progress.begins(todo, of=len(self._inputs))
         if self._parts.first and (begun or self._plan.continues):
             done = len(self._inputs) - left
             log.warning("going on with unfinished work: %d of %d inputs are done.", done, len(self._inputs))
@@ -255,7 +254,7 @@ class _Run:
     def _do(self, work: Work) -> bool:
         """Works on what no other process works on, until nothing of that is left; whether there was any."""
         some = False
-        with closing(work(self._taken(), self._parts, lambda frames: self._advance(0, frames))) as working:
+        with closing(work(self._taken(), self._parts, self._progress)) as working:
             for ended in working:
                 self._end(ended)
                 some = True
@@ -279,7 +278,7 @@ class _Run:
         self._parts.end(item, problem=ended.problem, failure=failure, rows=self._job.output.gathers_rows)
         self._checked.add(item.video)
         self._parts.release(item)
-        self._advance(1, 0)
+        self._progress.ended(item, failure)
         if failure is not None and self._job.fail_fast:
             raise StoppedError("stopped at the first failure (--fail-fast); what is done is kept for the next run.")
 

@@ -18,9 +18,10 @@ from affcli.errors import AffcliError, InstallationError
 from affcli.features.joined import JoinedFeatures, note_alignment
 from affcli.features.stream import is_encoder
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.job import Ended
 from affcli.jobs.labelling import AUDIO_STREAM, DEFAULT_FPS, VISUAL_STREAM
 from affcli.jobs.parts import Parts
+from affcli.jobs.progress import Progress
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.person_tracking import Rule
@@ -125,14 +126,14 @@ class Chain:
         """Says so where faces are cut otherwise than the model has seen them in training."""
         note_alignment(self._show.alignment(inputs), self._card.alignment)
 
-    def see(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
         tracks = self._chosen.face == "all"
         return visual_features.extract(
-            self._eye, self._show, items, parts, stream=VISUAL_STREAM, tracks=tracks, advance=advance
+            self._eye, self._show, items, parts, stream=VISUAL_STREAM, tracks=tracks, progress=progress
         )
 
-    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, advance: CountFrames) -> Ended:
+    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, progress: Progress) -> Ended:
         """Leaves audio features of one input, for frames at these times [n]; at a fixed rate where times are None."""
         at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
         frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
@@ -143,7 +144,7 @@ class Chain:
             parts,
             stream=AUDIO_STREAM,
             context_s=self._context_s,
-            advance=advance,
+            progress=progress,
             detector=self._speech,
             choice=self._chosen.tracks,
         )
