@@ -70,12 +70,24 @@ def refuse_full_folder(folder: str, *, force: bool) -> None:
 # --- standard output -------------------------------------------------------------------------------------------------
 
 
-def secure_standard_output() -> None:
-    """Makes standard output one that writes everything it is given, or fails.
+def secure_standard_streams() -> None:
+    """Makes standard output one that writes everything it is given, or fails; opens the streams that were closed.
+
+    A closed stream's number would be given to the next file that is opened, and what is printed would land in it. Where
+    standard output was closed, printing fails; where standard error was, messages go nowhere.
 
     With PYTHONUNBUFFERED=1 it is a bare file, whose `write` may write less than it was given and only returns how much:
     on a full disk the output would be cut off without an error.
     """
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):  # 0 and 1: what is used fails
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest free number: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it lasts as long as we do
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     raw = getattr(sys.stdout, "buffer", None)
     if isinstance(raw, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
@@ -241,10 +253,10 @@ def write_text(output: str, text: str, *, force: bool = False) -> None:
     """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
     refuse_existing(output, force=force)
     if output == STANDARD_STREAM:
-        sys.stdout.write(text)
+        sys.stdout.write(_encoded(text).decode())
         flush_standard_output()
     else:
-        write_bytes(output, text.encode())
+        write_bytes(output, _encoded(text))
 
 
 def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
@@ -295,4 +307,5 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def _encoded(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+    """UTF-8; of file names in it, bytes that are none are written out (`\\udcff`)."""
+    return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
