@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from affcli.console import terminal
+from affcli.errors import UnknownFormatError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,9 +52,20 @@ precision = click.option(
     show_default=True,
     help="Number format of the computation; auto takes the fastest one that suits device and network.",
 )
-table_format = click.option(
-    "--format", "table_format", type=click.Choice(FORMATS), help="Output format; overrides the suffix of the output."
-)
+
+
+def table_format(command: Command) -> Command:
+    """`--format`, which an output whose suffix says nothing points to."""
+
+    @functools.wraps(command)
+    def hinting(*arguments: Any, **given: Any) -> Any:
+        try:
+            return command(*arguments, **given)
+        except UnknownFormatError as error:
+            raise UnknownFormatError(f"{error} Or choose the format with --format.") from error
+
+    text = "Output format; overrides the suffix of the output."
+    return click.option("--format", "table_format", type=click.Choice(FORMATS), help=text)(hinting)  # type: ignore[return-value]  # as below
 
 
 face = click.option(
