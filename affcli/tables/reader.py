@@ -31,13 +31,13 @@ from affcli.tables.content import decompress, format_of_content, head_of, is_com
 from affcli.tables.delimited import read_csv
 from affcli.tables.derived import Derived, derived_columns, with_derived
 from affcli.tables.encoding import utf16_of, write_as_utf8
-from affcli.tables.folders import metadata_in, tables_in
+from affcli.tables.folders import tables_in
 from affcli.tables.open_files import PiecesPool
 from affcli.tables.pieces import ArrowPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
 from affcli.tables.self_description import checked_metadata
 from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
-__all__ = ["AS_FOUND", "Reading", "TableReader", "metadata_in", "plain_type", "tables_in"]
+__all__ = ["AS_FOUND", "Reading", "TableReader", "plain_type", "tables_in"]
 
 PARQUET_READERS: Final = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
 _HEAD_OF_SUBMISSION: Final = 1 << 12
