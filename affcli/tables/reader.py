@@ -7,6 +7,7 @@ first turned into a temporary Arrow file. (Writing is in `writer.py`.)
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import sys
@@ -24,7 +25,6 @@ import pyarrow.parquet as pq
 
 from affcli.errors import AffcliError, ColumnError, TableError, UsageError, closest, listed
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import metadata_of
 from affcli.tables.abaw_submission import is_submission, read_submission
 from affcli.tables.content import decompress, format_of_content, head_of, is_compressed
 from affcli.tables.delimited import read_csv
@@ -35,6 +35,7 @@ from affcli.tables.given import GivenTable, Source
 from affcli.tables.open_files import PiecesPool
 from affcli.tables.pandas_kept_out import keep_pandas_out
 from affcli.tables.pieces import ArrowPieces, MemoryPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
+from affcli.tables.self_description import checked_metadata
 from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
 __all__ = ["AS_FOUND", "Reading", "TableReader", "called", "metadata_in", "plain_type", "tables_in"]
@@ -96,7 +97,7 @@ class TableReader:
         stored = self._pool.schema
         self.row_groups: list[int] = self._pool.row_groups
         self.num_rows = sum(self.row_groups)
-        self.metadata: Mapping[str, Any] = metadata_of(stored)
+        self.metadata: Mapping[str, Any] = checked_metadata(self.name, stored)
         video = next(iter(text), None)
         place = STANDARD_STREAM if isinstance(source, GivenTable) else source
         self._derived = {one.name: one for one in derived_columns(place, stored, video, stems=self._how.video_stem)}
@@ -112,9 +113,16 @@ class TableReader:
         if stat.S_ISDIR(mode):
             raise TableError(f"{source}: is a folder, not a table.")
         if stat.S_ISREG(mode):
-            return path
+            return path if _is_unicode(path) else self._renamed(path)
         with path.open("rb") as stream:  # a named pipe, or <(…) of the shell
             return self._spooled(stream)
+
+    def _renamed(self, path: Path) -> Path:
+        """A link to a file whose name is no UTF-8, which Arrow cannot open."""
+        with _temporary_errors():
+            folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="affcli-")))
+            (folder / "table").symlink_to(path.resolve())
+        return folder / "table"
 
     def _temporary(self) -> IO[bytes]:
         """A new file, which is there until the table is closed."""
@@ -309,6 +317,10 @@ def _is_submission(path: Path) -> bool:
         head = stream.read(_HEAD_OF_SUBMISSION)
     rows = [line for line in head.splitlines()[1:3] if line.strip()]
     return is_submission(head) and all(row.count(b",") == 1 for row in rows[:1])
+
+
+def _is_unicode(path: Path) -> bool:
+    return os.fsencode(path).decode("utf-8", "ignore") == str(path)
 
 
 def _path_of(stream: IO[bytes]) -> Path:
