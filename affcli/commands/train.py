@@ -37,8 +37,29 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 
 
 @click.command("train")
-@click.option("--visual", required=True, metavar="TABLE|DIR", help="Visual features of the training videos.")
-@click.option("--audio", required=True, metavar="TABLE|DIR", help="Audio features of the same videos.")
+@click.option(
+    "--visual",
+    "visuals",
+    required=True,
+    multiple=True,
+    metavar="TABLE|DIR",
+    help="Visual features of the training videos, or logits. Repeatable: each table gets its own projection.",
+)
+@click.option(
+    "--audio",
+    "audios",
+    required=True,
+    multiple=True,
+    metavar="TABLE|DIR",
+    help="Audio features of the same videos, or logits. Repeatable.",
+)
+@click.option(
+    "--join",
+    type=click.Choice(["concat", "gate"]),
+    default="concat",
+    show_default=True,
+    help="How several tables of a stream are joined: concatenated, or by a learned weight per table and frame.",
+)
 @click.option("--labels", required=True, metavar="DIR", help="Folder with the label files (.txt), or a table.")
 @click.option("--val-labels", metavar="DIR", help="Labels of the validation videos, which choose the best epoch.")
 @click.option(
@@ -125,8 +146,8 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @options.force
 @options.common
 def command(
-    visual: str,
-    audio: str,
+    visuals: tuple[str, ...],
+    audios: tuple[str, ...],
     labels: str,
     val_labels: str | None,
     fold: tuple[int, int] | None,
@@ -148,17 +169,18 @@ def command(
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
     """
     from affcli.features.joined import JoinedFeatures
-    from affcli.features.stream import open_stream
+    from affcli.features.side_by_side import shapes
     from affcli.labels.folds import Fold
     from affcli.labels.reader import read_labels
+    from affcli.predictions.logit_features import open_tables
     from affcli.schema import AUDIO, VISUAL
 
-    _check(given)
+    _check(given, max(len(visuals), len(audios)))
     for written in (output, log_file):
         if written is not None:
             refuse_existing(written, force=True)
     annotations = read_labels(labels), read_labels(val_labels) if val_labels else {}
-    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
+    tables = open_tables(visuals, kind=VISUAL), open_tables(audios, kind=AUDIO)
 
     from affcli.models.fusion.network import FusionConfig
     from affcli.models.fusion.task import TrainingTask, made_before
@@ -174,7 +196,10 @@ def command(
         joined.check_matches(allow_unmatched=given["allow_unmatched"])
         _note_strangers(joined, *annotations)
         visual_size, audio_size = joined.sizes
-        config = _taken(FusionConfig, given, visual_size=visual_size, audio_size=audio_size)
+        visual_tables, audio_tables = (shapes(joined.encoders[stream]) for stream in ("visual", "audio"))
+        sizes = {"visual_size": visual_size, "visual_tables": visual_tables}
+        sizes |= {"audio_size": audio_size, "audio_tables": audio_tables}
+        config = _taken(FusionConfig, given, **sizes)
         chosen = _taken(TrainingOptions, given)
         how = {"fold": Fold(*fold) if fold else None, "storage": given["storage"]}
         task = TrainingTask.load(output, joined, annotations, config, chosen, run, **how)
@@ -183,8 +208,8 @@ def command(
             return
         with EpochLines(log_file if ranks.first else None, chosen.epochs, title="train", counted="windows") as lines:
             trained = task.train(lines, ranks, tell=lines.went_on)
-    sizes = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
-    counts = ", ".join(counted(number, what) for what, number in sizes.items())
+    counts_of = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
+    counts = ", ".join(counted(number, what) for what, number in counts_of.items())
     terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")
 
 
@@ -194,7 +219,10 @@ def _taken(kind: type[Options], given: Mapping[str, Any], **known: Any) -> Optio
     return kind(**named, **known)
 
 
-def _check(given: dict[str, Any]) -> None:
+def _check(given: dict[str, Any], tables: int) -> None:
+    """`tables` is the most that are given for a stream."""
+    if given["join"] != "concat" and tables < 2:
+        raise UsageError(f"--join {given['join']} joins several tables of a stream; give --visual or --audio twice.")
     if given["dim"] % given["heads"]:
         raise UsageError(f"--heads {given['heads']} does not divide --dim {given['dim']}.")
     if given["stride"] > given["window"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from affcli.models.runtime.ranks import Ranks
 from affcli.models.training.loop import LARGEST_GRADIENT, learning_rate
 from affcli.models.training.losses import focal_loss
 from affcli.models.training.saved_state import EpochReport, State, Tensors, fingerprint
+from affcli.models.training.stated import stated
 from affcli.scoring import metrics
 
 Tell = Callable[[float, int], None]  # epochs done, fractions included; windows since it was last told
@@ -47,7 +48,7 @@ def made_from(
 ) -> str:
     """Fingerprint of everything a network's weights depend on, but for the machine."""
     judged = validation.digest() if validation else None
-    return fingerprint(asdict(config), asdict(options), data.labelled.digest(), judged, run.precision)
+    return fingerprint(stated(config), stated(options), data.labelled.digest(), judged, run.precision)
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> Tensor:
