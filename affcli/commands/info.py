@@ -82,7 +82,8 @@ def _model(file: str) -> dict[str, Any]:
         with safe_open(file, framework="np") as opened:
             text = (opened.metadata() or {}).get(METADATA_KEY.decode())
             numbers = sum(_product(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
-            weights = _layer_weights({name: opened.get_tensor(name) for name in opened.keys() if _MIXES.search(name)})
+            mixes = filter(_MIXES.search, opened.keys())
+            weights = _layer_weights({name: opened.get_tensor(name) for name in mixes})
     except SafetensorError as error:
         raise AffcliError(f"{file}: is not a safetensors file ({error}).") from error
     card = json.loads(text) if text else {"kind": "safetensors file without an affcli card"}

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from affcli.commands.shared.epoch_lines import EpochLines, already_made, figures, log_option
 from affcli.console import options, terminal
@@ -100,6 +101,13 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
     "--audio-dropout", type=RATE, default=0.0, show_default=True, help="Probability of hiding the audio of a window."
 )
 @click.option(
+    "--loss",
+    type=click.Choice(["focal", "cross-entropy", "logit-adjusted"]),
+    default="focal",
+    show_default=True,
+    help="Loss; logit-adjusted is cross-entropy after adding the log frequency of each class to its logit.",
+)
+@click.option(
     "--gamma",
     type=click.FloatRange(0),
     default=2.0,
@@ -107,11 +115,23 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
     help="Gamma of the focal loss; 0 is cross-entropy.",
 )
 @click.option(
+    "--label-smoothing",
+    type=RATE,
+    default=0.0,
+    show_default=True,
+    help="Share of a label spread over all classes.",
+)
+@click.option(
     "--class-weights",
     type=click.Choice(["none", "balanced"]),
     default="none",
     show_default=True,
     help="Weights of the classes in the loss.",
+)
+@click.option(
+    "--frame-weights",
+    metavar="COLUMN",
+    help="Column of the --labels table with each frame's weight in the loss, such as the confidence of its label.",
 )
 @click.option("--window", type=click.IntRange(1), default=64, show_default=True, help="Window length in frames.")
 @click.option("--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames between window starts.")
@@ -128,6 +148,13 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 )
 @click.option(
     "--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay of AdamW."
+)
+@click.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Decay of the moving average of the weights; 0 for none.",
 )
 @options.batch_size(32, "Windows")
 @options.seed
@@ -171,7 +198,7 @@ def command(
     from affcli.features.joined import JoinedFeatures
     from affcli.features.side_by_side import shapes
     from affcli.labels.folds import Fold
-    from affcli.labels.reader import read_labels
+    from affcli.labels.reader import LabelOptions, read_labels
     from affcli.predictions.logit_features import open_tables
     from affcli.schema import AUDIO, VISUAL
 
@@ -179,7 +206,8 @@ def command(
     for written in (output, log_file):
         if written is not None:
             refuse_existing(written, force=True)
-    annotations = read_labels(labels), read_labels(val_labels) if val_labels else {}
+    weighed = LabelOptions(weights=given["frame_weights"])
+    annotations = read_labels(labels, weighed), read_labels(val_labels) if val_labels else {}
     tables = open_tables(visuals, kind=VISUAL), open_tables(audios, kind=AUDIO)
 
     from affcli.models.fusion.network import FusionConfig
@@ -219,12 +247,18 @@ def _taken(kind: type[Options], given: Mapping[str, Any], **known: Any) -> Optio
     return kind(**named, **known)
 
 
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
+
+
 def _check(given: dict[str, Any], tables: int) -> None:
     """`tables` is the most that are given for a stream."""
     if given["join"] != "concat" and tables < 2:
         raise UsageError(f"--join {given['join']} joins several tables of a stream; give --visual or --audio twice.")
     if given["dim"] % given["heads"]:
         raise UsageError(f"--heads {given['heads']} does not divide --dim {given['dim']}.")
+    if given["loss"] != "focal" and _is_given("gamma") and given["gamma"]:
+        raise UsageError(f"--gamma is of the focal loss; --loss {given['loss']} has none.")
     if given["stride"] > given["window"]:
         raise UsageError(
             f"--stride {given['stride']} is larger than --window {given['window']}: frames would be left out."
