@@ -76,8 +76,10 @@ def command(
     from affcli.views.plot import SUFFIXES
 
     suffix = Path(output).suffix.lower()
-    if confusion and (labels is None or suffix not in SUFFIXES):
-        raise UsageError(f"--confusion needs --labels, and a file to write: -o NAME{SUFFIXES[0]} or {SUFFIXES[1]}.")
+    if confusion and labels is None:
+        raise UsageError("--confusion needs --labels.")
+    if confusion and suffix not in SUFFIXES:
+        raise UsageError(f"{output}: --confusion writes one picture; end its name in {' or '.join(SUFFIXES)}.")
     if suffix in SUFFIXES:
         refuse_existing(output, force=force)
     else:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -94,6 +95,7 @@ def command(
     from affcli.scoring.metrics import compare
     from affcli.scoring.tally import Rules
 
+    _refuse_tables(output)
     refuse_existing(output, force=force)
     sources = sources or (STANDARD_STREAM,)
     if [*sources, labels].count(STANDARD_STREAM) > 1:
@@ -104,6 +106,15 @@ def command(
     found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
     _write(found, output, as_json=as_json, per_video=per_video, force=force)
+
+
+def _refuse_tables(output: str) -> None:
+    """Raises UsageError for a name that promises a table, which the report is not."""
+    from affcli.tables.writer import FORMAT_OF_SUFFIX
+
+    suffix = Path(output).suffix.lower()
+    if suffix in FORMAT_OF_SUFFIX and suffix != ".txt":
+        raise UsageError(f"{output}: the report is no table; end its name in .json (all figures) or .txt.")
 
 
 def _write(found: Sequence[Compared], output: str, *, as_json: bool, per_video: bool, force: bool) -> None:

@@ -20,13 +20,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from affcli.errors import AffcliError, ForeignError, listed
+from affcli.errors import AffcliError, ForeignError, UsageError, listed
 from affcli.files.inputs import MediaInput
 from affcli.jobs.parts import End, Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
 from affcli.tables.reader import TableReader, metadata_in
-from affcli.tables.writer import TableWriter
+from affcli.tables.writer import FORMAT_OF_SUFFIX, TableWriter
 from affcli.views.labelled_video import LabelledTable
 from affcli.views.summary import summary_row, summary_schema
 
@@ -267,6 +267,11 @@ def refuse_no_folder(folder: str) -> None:
     path = Path(folder)
     if not folder or (path.exists() and not path.is_dir()):
         raise AffcliError(f"{folder or 'the empty name'}: is no folder; name one with -o.")
+    if path.suffix.lower() in FORMAT_OF_SUFFIX and not folder.endswith("/") and not path.is_dir():
+        raise UsageError(
+            f"{folder}: is the name of a table, and a folder of tables is written. Name a folder, such as "
+            f"{path.with_suffix('')}/; a folder of that very name is written {folder}/."
+        )
     if not path.parent.is_dir():
         raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
 

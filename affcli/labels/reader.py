@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from affcli.class_words import class_of, counted_as_other
 from affcli.errors import LabelError, counted, listed
+from affcli.files.shown_name import shown_name
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.tables.keys import frame_numbers
@@ -86,16 +87,16 @@ def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, V
     if texts and chosen.weights:
         raise LabelError(f"{source}: label texts have no column '{chosen.weights}'; give a table of labels.")
     if path.is_dir():
-        return _Labels({file.stem: _of_text(file, chosen) for file in _label_files(path)})
+        return _Labels({shown_name(file.stem): _of_text(file, chosen) for file in _label_files(path)})
     if texts:
-        return _Labels({path.stem: _of_text(path, chosen)})
+        return _Labels({shown_name(path.stem): _of_text(path, chosen)})
     text = ("video", "label", *([chosen.person] if chosen.person else []))
     with TableReader(source, text=text, reading=chosen.reading) as table:
         return _labels_in_table(table, chosen)
 
 
 def _of_text(file: Path, options: LabelOptions) -> VideoLabels:
-    return VideoLabels(file.stem, _shifted(read_label_text(file), options.frame_offset, file))
+    return VideoLabels(shown_name(file.stem), _shifted(read_label_text(file), options.frame_offset, file))
 
 
 def _shifted(labels: NDArray[np.int8], offset: int, file: Path) -> NDArray[np.int8]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from affcli.errors import AffcliError, ClassMismatchError, ColumnError, RepeatedFrameError, SpaceError, counted, listed
 from affcli.predictions.choose_logits import classes_of
-from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, layout_of, without_logits
+from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, is_number, layout_of, without_logits
 from affcli.predictions.label_texts import COLUMNS as LABEL_TEXT_COLUMNS
 from affcli.predictions.label_texts import LabelTexts, label_text_files
 from affcli.predictions.space import (
@@ -135,6 +135,12 @@ class LogitTable:
     def starts_s(self, video: str) -> float:
         """When players show what has `time_s` 0, as the table that has the video says."""
         return next((starts_of(part.metadata, video) for part in self._parts if video in part.groups), 0.0)
+
+    @property
+    def other_numbers(self) -> list[str]:
+        """Columns of numbers that were not taken for logits, in the first of its files."""
+        first = self._parts[0]
+        return [name for name in first.layout.carried if is_number(plain_type(first.schema.field(name).type))]
 
     @property
     def starts(self) -> dict[str, Any]:

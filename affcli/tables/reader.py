@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.abc
+import os
 import shutil
 import stat
 import sys
@@ -25,7 +26,6 @@ import pyarrow.parquet as pq
 
 from affcli.errors import AffcliError, ColumnError, TableError, UsageError, closest, listed
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import metadata_of
 from affcli.tables.abaw_submission import is_submission, read_submission
 from affcli.tables.content import decompress, format_of_content, head_of, is_compressed
 from affcli.tables.delimited import read_csv
@@ -34,6 +34,7 @@ from affcli.tables.encoding import utf16_of, write_as_utf8
 from affcli.tables.folders import metadata_in, tables_in
 from affcli.tables.open_files import PiecesPool
 from affcli.tables.pieces import ArrowPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
+from affcli.tables.self_description import checked_metadata
 from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
 __all__ = ["AS_FOUND", "Reading", "TableReader", "metadata_in", "plain_type", "tables_in"]
@@ -90,7 +91,7 @@ class TableReader:
         stored = self._pool.schema
         self.row_groups: list[int] = self._pool.row_groups
         self.num_rows = sum(self.row_groups)
-        self.metadata: Mapping[str, Any] = metadata_of(stored)
+        self.metadata: Mapping[str, Any] = checked_metadata(self.name, stored)
         video = next(iter(text), None)
         self._derived = {one.name: one for one in derived_columns(source, stored, video, stems=self._how.video_stem)}
         self.schema = _with_fields(stored, self._derived)
@@ -105,9 +106,16 @@ class TableReader:
         if stat.S_ISDIR(mode):
             raise TableError(f"{source}: is a folder, not a table.")
         if stat.S_ISREG(mode):
-            return path
+            return path if _is_unicode(path) else self._renamed(path)
         with path.open("rb") as stream:  # a named pipe, or <(…) of the shell
             return self._spooled(stream)
+
+    def _renamed(self, path: Path) -> Path:
+        """A link to a file whose name is no UTF-8, which Arrow cannot open."""
+        with _temporary_errors():
+            folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="affcli-")))
+            (folder / "table").symlink_to(path.resolve())
+        return folder / "table"
 
     def _temporary(self) -> IO[bytes]:
         """A new file, which is there until the table is closed."""
@@ -318,6 +326,10 @@ def _is_submission(path: Path) -> bool:
         head = stream.read(_HEAD_OF_SUBMISSION)
     rows = [line for line in head.splitlines()[1:3] if line.strip()]
     return is_submission(head) and all(row.count(b",") == 1 for row in rows[:1])
+
+
+def _is_unicode(path: Path) -> bool:
+    return os.fsencode(path).decode("utf-8", "ignore") == str(path)
 
 
 def _path_of(stream: IO[bytes]) -> Path:

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import numpy as np
 
 from affcli.errors import AffcliError, counted, listed
-from affcli.files.inputs import VIDEO_SUFFIXES, shown_name
+from affcli.files.inputs import VIDEO_SUFFIXES
+from affcli.files.shown_name import shown_name
 from affcli.predictions.columns import ColumnNames
 from affcli.schema import AUDIO, VISUAL, WINDOWED, base_names
 from affcli.tables.reader import TableReader, tables_in
