@@ -83,7 +83,7 @@ every = click.option(
     help="Encode every Nth frame; interpolate the others.",
 )
 window = click.option(
-    "--window", type=click.IntRange(1), help="Window length in frames, at most the model's.  [default: the model's]"
+    "--window", type=click.IntRange(1), help="Window length in frames, of any length.  [default: the model's]"
 )
 stride = click.option("--stride", type=click.IntRange(1), help="Frames between window starts.  [default: the model's]")
 kernel = click.option(

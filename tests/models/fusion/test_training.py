@@ -293,8 +293,8 @@ def test_wrong_calls_are_one_line_and_nothing_is_overwritten(tables: Path, affcl
     assert not (tables / "w").exists()
     train(affcli, "--epochs", 1, "-q")
     model = ("predict", "--model", "m.safetensors")
-    [line] = affcli(*model, *given, "--window", 99, "-o", "w", status=2).stderr.splitlines()
-    assert "windows of 16 frames" in line
+    [line] = affcli(*model, *given, "--window", 99_999, "-o", "w", status=2).stderr.splitlines()
+    assert "at most 16,384 frames" in line
     [line] = affcli(*model, *given, "--stride", 17, "-o", "w", status=2).stderr.splitlines()
     assert "--stride 17" in line
 
