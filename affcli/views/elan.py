@@ -6,13 +6,13 @@ and `no sound` where those are missing (only where the table tells, and only whe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as Xml
 
 from affcli.views.labelled_video import LabelledVideo, players_times
+from affcli.views.plain_text import allowed, plain_text
 from affcli.views.segments import Segments, gaps_of
 from affcli.views.uncertainty import UNSURE, unsure_frames
 from affcli.views.webvtt import clock, milliseconds
@@ -26,7 +26,6 @@ _SCHEMA: Final = {
     "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
     "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
 }
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def tab_delimited(videos: Iterable[tuple[LabelledVideo, Segments]], source: str)
 
 def _field(text: str) -> str:
     """Text without what would end a field or a line."""
-    return " ".join(text.split()).replace('"', "'")
+    return plain_text(text).replace('"', "'")
 
 
 def document(video: LabelledVideo, segments: Segments, source: str) -> str:
@@ -91,7 +90,7 @@ def document(video: LabelledVideo, segments: Segments, source: str) -> str:
         identity = {"ANNOTATION_ID": f"a{number}", **between}
         outer = Xml.SubElement(tiers[one.tier], "ANNOTATION")
         inner = Xml.SubElement(outer, "ALIGNABLE_ANNOTATION", identity)
-        Xml.SubElement(inner, "ANNOTATION_VALUE").text = _NOT_XML.sub("\ufffd", one.value)
+        Xml.SubElement(inner, "ANNOTATION_VALUE").text = allowed(one.value)
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": _LINGUISTIC_TYPE, "TIME_ALIGNABLE": "true"}
     Xml.SubElement(root, "LINGUISTIC_TYPE", kind)
     Xml.indent(root)

@@ -17,6 +17,7 @@ from affcli.errors import AffcliError, counted
 from affcli.palette import EMPTY, GAP, INK, MUTED, RULE, colours_of, text_on
 from affcli.schema import CLASSES
 from affcli.scoring.metrics import Score
+from affcli.views.plain_text import plain_text
 from affcli.views.segments import runs
 from affcli.views.timeline import Timeline, bands, gap_bands
 from affcli.views.uncertainty import UNSURE
@@ -94,7 +95,7 @@ def _matplotlib() -> Any:
 def _text(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:
     """Text as it is written: a $ begins no formula."""
     style: dict[str, Any] = {"fontsize": _TEXT_PT, "color": INK, "va": "center", "clip_on": False} | how
-    axes.text(x, y, " ".join(text.split()), parse_math=False, **style)
+    axes.text(x, y, plain_text(text), parse_math=False, **style)
 
 
 def _name(axes: Axes, middle_mm: float, text: str, **how: Any) -> None:

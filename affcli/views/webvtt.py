@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from affcli.views.labelled_video import LabelledVideo, players_times
+from affcli.views.plain_text import plain_text
 from affcli.views.segments import Segments, confidences
 from affcli.views.uncertainty import UNSURE, unsure_stretches
 
@@ -55,5 +56,4 @@ def clock(time_ms: int) -> str:
 
 def escaped(text: str) -> str:
     """Text on one line that no parser takes for markup; a cue must not be empty."""
-    line = " ".join(text.replace("\0", "\ufffd").split())
-    return line.translate(_ESCAPES) or "\u2013"
+    return plain_text(text).translate(_ESCAPES)
