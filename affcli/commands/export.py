@@ -14,6 +14,10 @@ from affcli.console import options
 from affcli.errors import AffcliError, UsageError, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
+
     from affcli.labels.reader import VideoLabels
     from affcli.predictions.columns import ColumnNames
     from affcli.views.export import Text
@@ -37,7 +41,7 @@ _OF_SEGMENTS = ("segments", *_CAPTIONS, "elan")
     default="-",
     metavar="FILE|DIR",
     show_default=True,
-    help="Output file; a folder for labels, and for vtt, srt and elan with several videos.",
+    help="Output file; a folder for labels, for vtt, srt and elan with several videos, and for csv if it ends in /.",
 )
 @click.option(
     "--probabilities",
@@ -95,7 +99,8 @@ def command(
               then one class number per frame, -1 without a label.
     csv       all columns, unchanged; with --probabilities the classes as
               probabilities that sum to 1, and confidence, the probability of
-              the label.
+              the label. -o FILE holds all videos, -o DIR/ one VIDEO.csv per
+              video.
     segments  a table with one row per segment (a run of frames with the same
               label): video, start, end (frames, both included), start_s,
               end_s, label, confidence (mean probability of the label).
@@ -133,11 +138,7 @@ def command(
     if form == "labels":
         _write_labels(source, columns, label_column, output, force=force)
     elif form == "csv":
-        refuse_existing(output, force=force)
-        if probabilities:
-            _write_probabilities(source, columns, label_column, output, force=force)
-        else:
-            _copy_as_csv(source, output, force=force)
+        _write_csv(source, columns, label_column, output, probabilities=probabilities, force=force)
     elif form == "abaw":
         refuse_existing(output, force=force)
         _write_submission(source, columns, label_column, output, like, force=force)
@@ -188,32 +189,55 @@ def _predictions(
         return found
 
 
-def _copy_as_csv(source: str, output: str, *, force: bool) -> None:
-    from affcli.tables.reader import TableReader
-    from affcli.tables.writer import TableWriter
+def _write_csv(
+    source: str, columns: ColumnNames, label_column: str | None, output: str, *, probabilities: bool, force: bool
+) -> None:
+    """One file, or, with `-o DIR/` or an existing folder, one file per video."""
+    from affcli.files.outputs import refuse_existing, refuse_full_folder
+    from affcli.views.csv_copies import CopiedRows
 
-    with (
-        TableReader(source) as table,
-        TableWriter(output, table.schema_of(table.columns), table_format="csv", force=force) as writer,
-    ):
-        for index in range(len(table.row_groups)):
-            writer.write(table.read_group(index))
+    into_folder = output.endswith("/") or Path(output).is_dir()
+    refuse = refuse_full_folder if into_folder else refuse_existing
+    refuse(output, force=force)
+    if probabilities:
+        _write_probabilities(source, columns, label_column, output, into_folder=into_folder, force=force)
+        return
+    with CopiedRows(source, columns.video, columns.reading) as rows:
+        if into_folder:
+            _write_csv_folder(output, rows.videos(), force=force)
+        else:
+            _write_csv_file(output, rows.schema, rows.pieces(), force=force)
 
 
 def _write_probabilities(
-    source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool
+    source: str, columns: ColumnNames, label_column: str | None, output: str, *, into_folder: bool, force: bool
 ) -> None:
     from affcli.predictions.logit_table import LogitTable
-    from affcli.tables.writer import TableWriter
     from affcli.views.probabilities import ProbabilityRows
 
     columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
     with LogitTable(source, columns=columns) as table:
         rows = ProbabilityRows(table, label_column)
-        with TableWriter(output, rows.schema, table_format="csv", force=force) as writer:
-            for video in rows.videos():
-                writer.write(video)
+        if into_folder:
+            _write_csv_folder(output, zip(table.ids, rows.videos(), strict=True), force=force)
+        else:
+            _write_csv_file(output, rows.schema, rows.videos(), force=force)
         table.note_missing()
+
+
+def _write_csv_file(output: str, schema: pa.Schema, pieces: Iterable[pa.Table], *, force: bool) -> None:
+    from affcli.tables.writer import TableWriter
+
+    with TableWriter(output, schema, table_format="csv", force=force) as writer:
+        for rows in pieces:
+            writer.write(rows)
+
+
+def _write_csv_folder(output: str, videos: Iterable[tuple[str, pa.Table]], *, force: bool) -> None:
+    from affcli.files.outputs import write_folder
+    from affcli.views.csv_copies import csv_text
+
+    write_folder(output, ((f"{video}.csv", csv_text(rows)) for video, rows in videos), force=force)
 
 
 def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:

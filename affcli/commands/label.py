@@ -75,17 +75,14 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     inputs = extracting.find(given)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
-    from affcli.jobs.job import Job
-    from affcli.jobs.label_folder import LabelFolder, refuse_no_folder
-    from affcli.jobs.labelling import Labelling
+    from affcli.jobs.label_folder import refuse_no_folder
 
     refuse_no_folder(folder)
 
-    from affcli.models.label.chain import Chain, ChainOptions
+    from affcli.models.label.chain import ChainOptions
+    from affcli.models.label.job import label_job
 
-    chain = Chain(ChainOptions(smoothing=smoothing, **given))
-    chain.note_alignment(inputs)
-    tables = LabelFolder(folder, chain.settings)
-    job = Job(tables, force=force, update=update, fail_fast=fail_fast)
+    chosen = ChainOptions(smoothing=smoothing, **given)
+    job, labelling = label_job(inputs, folder, chosen, force=force, update=update, fail_fast=fail_fast)
     result = f"{Path(folder) / 'summary.csv'} and {Path(folder) / 'frames'}/"
-    extracting.run(job, inputs, Labelling(tables, chain), command="label", result=result, rows="frame")
+    extracting.run(job, inputs, labelling, command="label", result=result, rows="frame")

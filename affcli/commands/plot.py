@@ -109,7 +109,7 @@ def command(
     if confusion and labels is None:
         raise UsageError("--confusion needs --labels.")
     if confusion and suffix not in SUFFIXES:
-        raise UsageError(f"--confusion writes one file; {output}: its name ends in none of {', '.join(SUFFIXES)}.")
+        raise UsageError(f"{output}: --confusion writes one picture; end its name in {' or '.join(SUFFIXES)}.")
     look = Look(*(size or (WIDTH_MM, None)), title)
     if suffix in SUFFIXES:
         refuse_existing(output, force=force)

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from affcli.errors import AffcliError, ForeignError, counted, listed
+from affcli.errors import AffcliError, ForeignError, UsageError, counted, listed
 from affcli.files.inputs import MediaInput
 from affcli.files.outputs import remove_leftovers
 from affcli.jobs.parts import End, Parts
@@ -38,7 +38,7 @@ from affcli.tables.label_tables import (
     tables_beside,
 )
 from affcli.tables.reader import TableReader
-from affcli.tables.writer import TableWriter
+from affcli.tables.writer import FORMAT_OF_SUFFIX, TableWriter
 from affcli.views.labelled_video import LabelledTable
 from affcli.views.summary import summary_row, summary_schema
 
@@ -279,6 +279,11 @@ def refuse_no_folder(folder: str) -> None:
     path = Path(folder)
     if not folder or (path.exists() and not path.is_dir()):
         raise AffcliError(f"{folder or 'the empty name'}: is no folder; name one with -o.")
+    if path.suffix.lower() in FORMAT_OF_SUFFIX and not folder.endswith("/") and not path.is_dir():
+        raise UsageError(
+            f"{folder}: is the name of a table, and a folder of tables is written. Name a folder, such as "
+            f"{path.with_suffix('')}/; a folder of that very name is written {folder}/."
+        )
     if not path.parent.is_dir():
         raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
     place = path / TABLES_FOLDER

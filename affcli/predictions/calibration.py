@@ -6,7 +6,6 @@ same. (The 10th ABAW's second place gained 2.7 points of validation F1 by such o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, ClassMismatchError, SpaceError, listed
+from affcli.files.json_objects import read_json_object
+from affcli.predictions.space import LOGITS, PROBABILITIES, SHARES
 
 KIND: Final = "calibration"
 FILE_VERSION: Final = 1
+LARGEST_OFFSET: Final = 1e6  # beyond it a logit could not count any more
+SPACES: Final = (LOGITS, PROBABILITIES, SHARES)
 
 Floats = NDArray[np.float64]
 
@@ -55,13 +58,16 @@ class Calibration:
 
 def read_calibration(source: str) -> Calibration:
     """Reads what `affcli calibrate` wrote."""
-    try:
-        found = json.loads(Path(source).read_text(encoding="utf-8"))
-        if found["kind"] != KIND or found["version"] != FILE_VERSION:
-            raise ValueError
-        offsets = {str(name): float(offset) for name, offset in found["offsets"].items()}
-        if not np.isfinite(list(offsets.values())).all():
-            raise ValueError
-        return Calibration(tuple(offsets), tuple(offsets.values()), str(found["space"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise AffcliError(f"{source}: not a calibration; affcli calibrate writes one.") from error
+    found = read_json_object(Path(source))
+    if found.get("kind") != KIND or found.get("version") != FILE_VERSION:
+        raise AffcliError(f"{source}: not a calibration; affcli calibrate writes one.")
+    offsets, space = found.get("offsets"), found.get("space")
+    if not isinstance(offsets, dict) or not offsets or not all(map(_is_offset, offsets.values())):
+        raise AffcliError(f"{source}: a calibration whose offsets are not one number a class.")
+    if space not in SPACES:
+        raise AffcliError(f"{source}: a calibration for {space!r}, none of {listed(SPACES)}.")
+    return Calibration(tuple(offsets), tuple(map(float, offsets.values())), space)
+
+
+def _is_offset(found: object) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and abs(found) <= LARGEST_OFFSET

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from affcli.errors import TableError
 from affcli.files.outputs import STANDARD_STREAM
+from affcli.files.shown_name import shown_name
 from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE
 from affcli.tables.content import COMPRESSED_SUFFIXES
 from affcli.tables.label_tables import label_tables, metadata_in
@@ -61,7 +62,7 @@ def _suffix(file: Path) -> str:
 
 def table_stem(source: str) -> str:
     """A table's name without folders and suffixes: `x/a1.csv.gz` is `a1`."""
-    name = Path(source).name
+    name = shown_name(Path(source).name)
     for compressed in COMPRESSED_SUFFIXES:
         if name.lower().endswith(compressed):
             name = name[: -len(compressed)]

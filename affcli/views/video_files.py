@@ -9,7 +9,8 @@ from typing import Final
 from urllib.parse import quote
 
 from affcli.errors import AffcliError
-from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, shown_name
+from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from affcli.files.shown_name import shown_name
 from affcli.schema import base_names
 
 # By browsers.

@@ -492,7 +492,7 @@ def test_mini_names_a_photographed_smile_with_nothing_else_given(tmp_path: Path,
         (["no.mp4"], "no.mp4: no such file", 1),
         ([], "name at least one", 2),
         (["clips", "-k", 4], "--kernel 4", 2),
-        (["clips", "--window", 100], "--window 100", 2),
+        (["clips", "--window", 99_999], "--window 99999", 2),
     ],
 )
 def test_wrong_calls_are_one_line_and_make_no_folder(

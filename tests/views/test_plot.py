@@ -295,4 +295,4 @@ def test_a_pdf_has_one_page_of_that_size_with_embedded_fonts_and_no_date(tmp_pat
 def test_a_confusion_matrix_under_another_suffix_is_told_which_there_are(tmp_path, affcli, table):
     labels = write_labels(tmp_path / "labels", clip=[4] * 100)
     err = affcli("plot", table, "--labels", labels, "--confusion", "-o", "c.gif")[2]
-    assert err == "affcli plot: --confusion writes one file; c.gif: its name ends in none of .png, .svg, .pdf.\n"
+    assert err == "affcli plot: c.gif: --confusion writes one picture; end its name in .png or .svg or .pdf.\n"

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, InstallationError
 from affcli.features.joined import JoinedFeatures, note_alignment
 from affcli.features.stream import is_encoder
 from affcli.files.inputs import MediaInput
@@ -175,6 +175,8 @@ def _loaded(chosen: ChainOptions, card: ModelCard, stream: str, load: Callable[[
     name = option or card.encoders[stream].get("name") or find_checkpoint.MINI
     try:
         return load(name)
+    except InstallationError:
+        raise
     except AffcliError as error:
         text = str(error).replace("--model", f"--{stream}-model")
         if option is None:
