@@ -49,7 +49,7 @@ COMMANDS = {
     "export": Entry(
         "affcli.commands.export", "Convert frame tables to captions, segments, ELAN, CSV or challenge files."
     ),
-    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG or SVG."),
+    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG, SVG or PDF."),
     "overlay": Entry("affcli.commands.overlay", "Draw face boxes, labels and probabilities into a video."),
     "report": Entry("affcli.commands.report", "Build an HTML page for browsing labelled videos."),
     "info": Entry("affcli.commands.info", "Describe a model, encoder, table or calibration file."),
