@@ -50,7 +50,7 @@ COMMANDS = {
     "export": Entry(
         "affcli.commands.export", "Convert frame tables to captions, segments, ELAN, CSV or challenge files."
     ),
-    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG or SVG."),
+    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG, SVG or PDF."),
     "overlay": Entry("affcli.commands.overlay", "Draw face boxes, labels and probabilities into a video."),
     "report": Entry("affcli.commands.report", "Build an HTML page for browsing labelled videos."),
     "info": Entry("affcli.commands.info", "Describe a model, encoder, table or calibration file."),
@@ -118,7 +118,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli", ran_s=_running_s())
-    outputs.secure_standard_output()
+    outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from affcli.console.printing import harmless
 from affcli.errors import AffcliError
 
 _SAFETENSORS_HEADER = 8  # bytes that say how long the JSON header is
+_MIXES = re.compile(r"^(visual|audio)\.project\.(tables\.\d+\.)?mix\.scores$")  # scores of layers, before the softmax
 _MINI = ("visual", "audio", "fusion")
 _LISTS_SHOWN = 4  # entries of what a table lists by video
 
@@ -123,10 +125,23 @@ def _model(file: str) -> dict[str, Any]:
         with safe_open(file, framework="np") as opened:
             text = (opened.metadata() or {}).get(METADATA_KEY.decode())
             numbers = sum(_product(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+            mixes = filter(_MIXES.search, opened.keys())
+            weights = _layer_weights({name: opened.get_tensor(name) for name in mixes})
     except (SafetensorError, OSError) as error:
         raise AffcliError(f"{file}: is not a safetensors file ({error}).") from error
     card = json_object(text, f"{file}: its card") if text else {"kind": "safetensors file without an affcli card"}
-    return {"file": file, "parameters": numbers, **card}
+    return {"file": file, "parameters": numbers, **({"layer_weights": weights} if weights else {}), **card}
+
+
+def _layer_weights(scores: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+    """What a fusion model has learnt to make of encoders' hidden layers: by stream, a list for each such table."""
+    import numpy as np
+
+    found: dict[str, list[list[float]]] = {}
+    for name in sorted(scores):
+        powers = np.exp(scores[name] - scores[name].max())
+        found.setdefault(name.partition(".")[0], []).append([round(float(one), 6) for one in powers / powers.sum()])
+    return found
 
 
 def _product(shape: list[int]) -> int:

@@ -83,7 +83,7 @@ every = click.option(
     help="Encode every Nth frame; interpolate the others.",
 )
 window = click.option(
-    "--window", type=click.IntRange(1), help="Window length in frames, at most the model's.  [default: the model's]"
+    "--window", type=click.IntRange(1), help="Window length in frames, of any length.  [default: the model's]"
 )
 stride = click.option("--stride", type=click.IntRange(1), help="Frames between window starts.  [default: the model's]")
 kernel = click.option(
@@ -95,9 +95,19 @@ kernel = click.option(
     help="Length of the smoothing filter, in frames: odd, 1 to 1001.",
 )
 
+_LARGEST_OFFSET = 2**31
+
+
+def _offset(ctx: click.Context, param: click.Parameter, given: int) -> int:
+    if abs(given) > _LARGEST_OFFSET:
+        raise click.BadParameter(f"{given} is beyond every frame number.")
+    return given
+
+
 label_frame_offset = click.option(
     "--label-frame-offset",
     type=int,
+    callback=_offset,
     default=0,
     show_default=True,
     metavar="N",
@@ -227,6 +237,7 @@ _LOGIT_COLUMNS = (
     click.option(
         "--frame-offset",
         type=int,
+        callback=_offset,
         default=0,
         show_default=True,
         help="Number added to every frame number; 1 if they start at 0.",

@@ -47,6 +47,21 @@ def refuse_existing(output: str, *, force: bool) -> None:
         raise OutputExistsError(f"{output}: exists already. Replace it with --force.")
 
 
+def refuse_inputs(written: Iterable[str | None], read: Iterable[str | None]) -> None:
+    """Raises UsageError where a file that is to be written is one that is read (also one in a folder that is read), or
+    is to be written twice.
+    """
+    known = {path.resolve(): name for name in read if name is not None and (path := Path(name)).exists()}
+    for name in written:
+        if name is None or name in STANDARD_OUTPUT:
+            continue
+        path = Path(name).resolve()
+        same = path if path in known else next((one for one in path.parents if one in known and path.exists()), None)
+        if same is not None:
+            raise UsageError(f"{name}: is read or written as {known[same]} too; give another name.")
+        known[path] = name
+
+
 def refuse_other_suffix(output: str, known: Sequence[str]) -> None:
     """Raises UsageError for a name that looks like a file of a kind that is not written, where a folder would do."""
     suffix = Path(output).suffix
@@ -70,12 +85,24 @@ def refuse_full_folder(folder: str, *, force: bool) -> None:
 # --- standard output -------------------------------------------------------------------------------------------------
 
 
-def secure_standard_output() -> None:
-    """Makes standard output one that writes everything it is given, or fails.
+def secure_standard_streams() -> None:
+    """Makes standard output one that writes everything it is given, or fails; opens the streams that were closed.
+
+    A closed stream's number would be given to the next file that is opened, and what is printed would land in it. Where
+    standard output was closed, printing fails; where standard error was, messages go nowhere.
 
     With PYTHONUNBUFFERED=1 it is a bare file, whose `write` may write less than it was given and only returns how much:
     on a full disk the output would be cut off without an error.
     """
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):  # 0 and 1: what is used fails
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest free number: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it lasts as long as we do
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     raw = getattr(sys.stdout, "buffer", None)
     if isinstance(raw, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
@@ -241,10 +268,10 @@ def write_text(output: str, text: str, *, force: bool = False) -> None:
     """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
     refuse_existing(output, force=force)
     if output == STANDARD_STREAM:
-        sys.stdout.write(text)
+        sys.stdout.write(_encoded(text).decode())
         flush_standard_output()
     else:
-        write_bytes(output, text.encode())
+        write_bytes(output, _encoded(text))
 
 
 def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
@@ -295,4 +322,5 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def _encoded(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+    """UTF-8; of file names in it, bytes that are none are written out (`\\udcff`)."""
+    return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content

@@ -65,6 +65,18 @@ def test_a_calibration_shows_its_offsets_and_other_json_is_refused(tmp_path: Pat
         assert "other.json: is JSON, but no calibration; not a model or table of affcli" in line
 
 
+def test_escapes_in_names_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;title\x07\x1b[31mred\u202e\x9b"
+    frames = pa.table({"video": [evil, evil], "frame": [1, 2], "A": [0.0, 2.0], "B": [1.0, 0.0]})
+    schema = with_metadata(frames.schema, kind="frame logits", inputs={evil: "\x1b[2J"})
+    pq.write_table(frames.cast(schema), tmp_path / "t.parquet")
+    for arguments in (("info",), ("info", "--json")):
+        status, out, err = call(capsys, *arguments, tmp_path / "t.parquet")
+        assert (status, err) == (0, "")
+        assert all(one.isprintable() for line in out.splitlines() for one in line)
+    assert json.loads(out)["inputs"] == {evil: "\x1b[2J"}
+
+
 def test_mini_shows_the_three_networks_that_ship(affcli: Affcli) -> None:
     facts = json.loads(affcli("info", "mini", "--json").stdout)
     assert [facts[part]["kind"] for part in ("visual", "audio", "fusion")] == [
@@ -108,15 +120,3 @@ def test_a_label_folder_counts_what_is_done_and_failed(tmp_path: Path, affcli: A
     }
     assert (found["seconds"]["Anger"], found["seconds"]["unsure"], found["seconds"]["Fear"]) == (3.0, 1.0, None)
     assert "  c: no media\n" in affcli("info", "out").stdout
-
-
-def test_escapes_in_names_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evil = "\x1b]0;title\x07\x1b[31mred\u202e\x9b"
-    frames = pa.table({"video": [evil, evil], "frame": [1, 2], "A": [0.0, 2.0], "B": [1.0, 0.0]})
-    schema = with_metadata(frames.schema, kind="frame logits", inputs={evil: "\x1b[2J"})
-    pq.write_table(frames.cast(schema), tmp_path / "t.parquet")
-    for arguments in (("info",), ("info", "--json")):
-        status, out, err = call(capsys, *arguments, tmp_path / "t.parquet")
-        assert (status, err) == (0, "")
-        assert all(one.isprintable() for line in out.splitlines() for one in line)
-    assert json.loads(out)["inputs"] == {evil: "\x1b[2J"}

@@ -127,3 +127,37 @@ def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path: Path) ->
     outputs.write_bytes(tmp_path / "link.txt", b"new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_bytes() == b"new"
+
+
+CLOSED = (
+    "import os, sys; [os.close(int(n)) for n in sys.argv[1]]; os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status", "last"),
+    [
+        ("1", ("smooth", "t.parquet", "-k", "1"), 1, "standard output: cannot be written: Bad file descriptor."),
+        ("1", ("info", "t.parquet"), 1, "standard output: cannot be written: Bad file descriptor."),
+        ("1", ("smooth", "t.parquet", "-k", "1", "-o", "o.parquet"), 0, ""),
+        ("0", ("smooth", "-k", "1", "-o", "o.parquet"), 2, "no input: name a table, or pipe one in."),
+        ("2", ("smooth", "t.parquet", "-k", "1", "-o", "o.parquet"), 0, ""),
+        ("2", ("smooth", "missing.parquet", "-k", "1", "-o", "o.parquet"), 1, ""),
+        ("012", ("smooth", "t.parquet", "-k", "1", "-o", "o.parquet"), 0, ""),
+    ],
+)
+def test_closed_streams_lose_nothing_and_never_end_in_the_output(
+    tmp_path: Path, closed: str, arguments: tuple[str, ...], status: int, last: str
+) -> None:
+    columns = {"video": ["a"] * 3, "frame": [1, 2, 3], "X": [0.5, 1.0, 2.0], "Y": [1.0, 0.0, 1.0]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    command = [sys.executable, "-c", CLOSED, closed, "-m", "affcli", *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert ended.returncode == status, ended.stderr
+    assert ended.stdout == ""
+    if "2" in closed:
+        assert ended.stderr == ""
+    elif last:
+        assert ended.stderr.splitlines()[-1].endswith(last)
+    if status == 0:
+        assert pq.read_table(tmp_path / "o.parquet").column("frame").to_pylist() == [1, 2, 3]

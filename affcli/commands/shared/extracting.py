@@ -173,10 +173,9 @@ def _kept(watcher: Watcher) -> str:
     if not watcher.total:
         return "nothing was begun."
     are = "is" if watcher.done == 1 else "are"
-    return (
-        f"{watcher.done:,} of {counted(watcher.total, 'input')} {are} done. That is kept, and of an input at work all but "
-        "its last half minute; the same command goes on from there."
-    )
+    done = f"{watcher.done:,} of {counted(watcher.total, 'input')} {are} done"
+    kept = "That is kept, and of an input at work all but its last half minute"
+    return f"{done}. {kept}; the same command goes on from there."
 
 
 def _tell_first() -> None:

@@ -92,9 +92,13 @@ def _missing(has: Callable[[str], bool]) -> str | None:
 
 def _cached(name: str, revision: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     def path(file: str) -> str | None:
-        found = try_to_load_from_cache(name, file, revision=revision)
+        try:
+            found = try_to_load_from_cache(name, file, revision=revision)
+        except HFValidationError:
+            raise AffcliError(f"--model {name}: no such folder, and no name that the hub gives.") from None
         return found if isinstance(found, str) else None
 
     config = path(CONFIG)
