@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.classifier import ClassHead
-from affcli.models.encoders.loading import card_of, load, of_pooler, refuse_lacking
+from affcli.models.encoders.loading import card_of, load, of_pooler, refuse_lacking, tell
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices, host_to_device
 
@@ -66,6 +66,7 @@ class VisualEncoder:
         self._vector = _POOLED
         size = self._probe(model, random_pooler=bool(random_pooler))
         self.card = card_of(checkpoint, self._model, but=random_pooler, size=size, feature=self._vector)
+        tell("image encoder", self.card, run)
         self._run.prepare(self._model, lambda: self._model(pixel_values=self._sample()).last_hidden_state)
         self._head = ClassHead(checkpoint, self._model) if logits else None
 
