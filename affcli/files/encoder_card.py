@@ -1,4 +1,5 @@
-"""The card of an encoder's folder: a JSON file beside its weights that says what `affcli train-visual` made there."""
+"""The card of an encoder's folder: a JSON file beside its weights that says what `affcli train-visual`, or
+`train-audio`, made there."""
 
 from __future__ import annotations
 
@@ -13,14 +14,18 @@ VISUAL_ENCODER: Final = "visual encoder"  # its kind
 AUDIO_ENCODER: Final = "audio encoder"  # as above, for speech
 
 
-def read_encoder_card(folder: Path) -> dict[str, Any]:
-    """What a folder that train-visual made says of itself; raises AffcliError for any other."""
+_MAKERS: Final = {VISUAL_ENCODER: "train-visual", AUDIO_ENCODER: "train-audio"}  # the commands
+
+
+def read_encoder_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """What an encoder's folder says of itself, one of a `kind` or any; raises AffcliError for any other folder."""
     try:
         card = json.loads((folder / ENCODER_CARD).read_text())
-        if card["kind"] != VISUAL_ENCODER:
+        if card["kind"] not in ([kind] if kind else _MAKERS):
             raise KeyError("kind")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
+        makers = [_MAKERS[kind]] if kind else list(_MAKERS.values())
+        raise AffcliError(f"{folder}: is no encoder that affcli {' or '.join(makers)} made.") from error
     return dict(card)
 
 
