@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from affcli.errors import AffcliError, ForeignError, listed
 from affcli.files.inputs import MediaInput
-from affcli.jobs.parts import End, Parts
+from affcli.jobs.ends import End
+from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
 from affcli.tables.reader import TableReader, metadata_in
