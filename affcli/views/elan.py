@@ -128,7 +128,7 @@ def _link(media: Path, folder: Path) -> dict[str, str]:
         "MIME_TYPE": _MIME_TYPES.get(suffix, other),
         "RELATIVE_MEDIA_URL": way if way.startswith("../") else f"./{way}",
     }
-    return {name: _NOT_XML.sub("\ufffd", text) for name, text in found.items()}
+    return {name: allowed(text) for name, text in found.items()}
 
 
 def _time_slots(root: Xml.Element, found: list[Annotation]) -> dict[int, str]:
