@@ -104,24 +104,15 @@ def _calibration(file: str) -> dict[str, Any]:
 def _encoder(folder: Path) -> dict[str, Any]:
     """What its card says, of one without a card what its configuration does; parameters where they are in one file."""
     from affcli.files.encoder_card import ENCODER_CARD
+    from affcli.files.json_objects import read_json_object
 
     weights = folder / "model.safetensors"
     parameters = _model(str(weights))["parameters"] if weights.is_file() else None
-    config = _json_object(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     about = {"folder": str(folder), "architecture": config.get("model_type"), "parameters": parameters}
     if (folder / ENCODER_CARD).is_file():
-        return {**about, **_json_object(folder / ENCODER_CARD)}
+        return {**about, **read_json_object(folder / ENCODER_CARD)}
     return {**about, "kind": "encoder without an affcli card"}
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AffcliError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(found, dict):
-        raise AffcliError(f"{path}: is not a JSON object.")
-    return found
 
 
 def _model(file: str) -> dict[str, Any]:

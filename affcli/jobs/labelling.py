@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from affcli.files.inputs import MediaInput
 from affcli.jobs.job import CHANGED, CountFrames, Ended
-from affcli.jobs.label_folder import LabelFolder, Origin
+from affcli.jobs.label_folder import LabelFolder
 from affcli.jobs.parts import Parts
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.picture_track import NO_PICTURE
+from affcli.tables.label_tables import Origin
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from affcli.errors import LabelError, counted, listed
 from affcli.files.shown_name import shown_name
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
 from affcli.tables.reader import Reading, TableReader, plain_type
@@ -74,22 +75,23 @@ class LabelOptions:
     weights: str | None = None
 
 
-def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
-    """The labels of every video in a folder or file, by video name, sorted.
+def read_labels(source: Source, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
+    """The labels of every video in a folder, file or table in memory, by video name, sorted.
 
     A folder holds one Aff-Wild2 text for each video (`NAME.txt`, `NAME_left.txt`); a file is one such text, a Parquet,
     CSV or Arrow table with `video`, `frame` (1-based) and `label` (class name or number), or an ABAW submission text.
     Raises LabelError, naming file and line, where something cannot be a label.
     """
     chosen = options or LabelOptions()
-    path = Path(source)
-    texts = path.is_dir() or (path.is_file() and path.stat().st_size and looks_like_label_text(path))
-    if texts and chosen.weights:
-        raise LabelError(f"{source}: label texts have no column '{chosen.weights}'; give a table of labels.")
-    if path.is_dir():
-        return _Labels({shown_name(file.stem): _of_text(file, chosen) for file in _label_files(path)})
-    if texts:
-        return _Labels({shown_name(path.stem): _of_text(path, chosen)})
+    if not isinstance(source, GivenTable):
+        path = Path(source)
+        texts = path.is_dir() or (path.is_file() and path.stat().st_size and looks_like_label_text(path))
+        if texts and chosen.weights:
+            raise LabelError(f"{source}: label texts have no column '{chosen.weights}'; give a table of labels.")
+        if path.is_dir():
+            return _Labels({shown_name(file.stem): _of_text(file, chosen) for file in _label_files(path)})
+        if texts:
+            return _Labels({shown_name(path.stem): _of_text(path, chosen)})
     text = ("video", "label", *([chosen.person] if chosen.person else []))
     with TableReader(source, text=text, reading=chosen.reading) as table:
         return _labels_in_table(table, chosen)

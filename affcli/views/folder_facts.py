@@ -8,7 +8,8 @@ from typing import Any, Final
 import pyarrow.compute as pc
 
 from affcli.schema import FRAMES, SUMMARY, SUMMARY_TABLE
-from affcli.tables.reader import TableReader, metadata_in, tables_in
+from affcli.tables.label_tables import metadata_in
+from affcli.tables.reader import TableReader, tables_in
 from affcli.views.uncertainty import UNSURE
 
 _OF_INPUTS: Final = ("inputs", "failed", "incomplete", "input")  # what the metadata list by video

@@ -19,9 +19,10 @@ from affcli.files.encoder_card import ENCODER_CARD, VISUAL_ENCODER
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.find_checkpoint import CONFIG, PREPROCESSOR, Checkpoint
-from affcli.models.encoders.loading import SAFELY, config_of, hash_weights, refuse_larger
+from affcli.models.encoders.loading import SAFELY, config_of, refuse_larger
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices
+from affcli.models.runtime.hash_weights import hash_weights
 from affcli.schema import CLASSES
 
 _WAY_ON = "Make one with affcli train-visual, or leave --logits out."

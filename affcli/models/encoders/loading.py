@@ -15,6 +15,7 @@ import torch
 from affcli.errors import AffcliError, listed
 from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
 from affcli.models.runtime import devices
+from affcli.models.runtime.hash_weights import hash_weights
 
 # How every checkpoint is loaded: from this machine, running no code of its own; what was lacking is told.
 SAFELY: Final[dict[str, Any]] = {
@@ -162,10 +163,3 @@ def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> s
         digest.update(json.dumps(lasting, sort_keys=True).encode())
     hash_weights(digest, {name: tensor for name, tensor in model.state_dict().items() if name not in but})
     return digest.hexdigest()
-
-
-def hash_weights(digest: hashlib.blake2b, weights: Mapping[str, torch.Tensor]) -> None:
-    """Takes names and bytes of all tensors, in order of their names, into a digest."""
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

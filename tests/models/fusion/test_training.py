@@ -372,6 +372,22 @@ def interrupt(epoch: int) -> None:
         raise KeyboardInterrupt
 
 
+def test_a_flipped_bit_in_unfinished_weights_starts_afresh_and_says_so(
+    tables: Path, affcli: Affcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        save = Progress.save
+        patch.setattr(Progress, "save", lambda progress, state: (save(progress, state), interrupt(len(state.reports))))
+        train(affcli, status=130)
+    file = tables / "m.safetensors.unfinished"
+    content = bytearray(file.read_bytes())
+    content[-50] ^= 1
+    file.write_bytes(content)
+    assert "m.safetensors.unfinished is damaged; training starts afresh." in train(affcli)
+    train(affcli, output="uninterrupted")
+    assert (tables / "m.safetensors").read_bytes() == (tables / "uninterrupted").read_bytes()
+
+
 def test_unfinished_training_that_cannot_be_read_starts_afresh_and_says_so(tables: Path, affcli: Affcli) -> None:
     (tables / "m.safetensors.unfinished").write_bytes(b"junk")
     assert "starts afresh" in train(affcli, "--epochs", 1)
