@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from affcli.console.printing import harmless
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -32,8 +34,7 @@ class _Terminal(logging.Handler):
         self.say(mark + record.getMessage())
 
     def say(self, text: str) -> None:
-        # A file name may hold a newline or an escape sequence; a message stays one harmless line.
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        shown = harmless(text, lines=False)  # a file name may hold a newline or an escape sequence
         # Names that are not valid UTF-8 (surrogates) are escaped instead of raising UnicodeEncodeError.
         line = f"{self.program}: {shown}".encode("utf-8", "backslashreplace").decode()
         if self.progress is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,10 +37,13 @@ class EncoderFolder:
             raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
         if path.exists() and not path.is_dir():
             raise AffcliError(f"{output}: is a file; name a folder.")
+        decoded = Path(f"{path}.{examples}")
+        if decoded.is_symlink():
+            raise AffcliError(f"{decoded}: is a link; decoded {examples} are kept there. Rename it, or use --cache.")
         if not path.is_dir() or not any(path.iterdir()):
-            return cls(str(path), None, Path(f"{path}.{examples}"))
+            return cls(str(path), None, decoded)
         before = read_encoder_card(path, kind)["training"]
-        return cls(str(path), None if force else before, Path(f"{path}.{examples}"))
+        return cls(str(path), None if force else before, decoded)
 
     def refuse_other(self, options: Mapping[str, Any]) -> None:
         """Raises where the folder was made with other options; no example is needed to see that."""
@@ -74,4 +76,6 @@ class EncoderFolder:
         Path(f"{self.name}.unfinished").unlink(missing_ok=True)
         remove_leftovers(Path(self.name).parent)
         if decoded:
-            shutil.rmtree(self.decoded, ignore_errors=True)
+            from affcli.facesets.pixel_file import remove_decoded
+
+            remove_decoded(self.decoded)

@@ -17,7 +17,7 @@ from affcli.models.encoders import class_heads, find_checkpoint
 from affcli.models.encoders.class_heads import by_class, give_head, is_own_head, outputs_for_logits
 from affcli.models.encoders.find_checkpoint import Checkpoint
 from affcli.models.encoders.front_ends import FrontEnd, Hidden, SpectrogramTransformerFrontEnd, front_end_of
-from affcli.models.encoders.loading import refuse_lacking
+from affcli.models.encoders.loading import config_of, refuse_lacking
 from affcli.models.runtime import devices
 
 LEAST_CLASSES: Final = 4  # of speech: neutral, happy, angry and sad is what most public models know
@@ -43,7 +43,7 @@ class StepHead:
                 "--logits out, or take an encoder of the wav2vec2 family or Whisper."
             )
         library = devices.transformers()
-        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = config_of(checkpoint)
         outputs = outputs_for_logits(checkpoint, config, wanted="emotion classes", way_on=_WAY_ON, least=LEAST_CLASSES)
         self.classes, self._outputs = tuple(outputs), list(outputs.values())
         try:
@@ -139,7 +139,7 @@ class SpeechClassifier:
 
 def _network(checkpoint: Checkpoint, seed: int) -> Any:
     library = devices.transformers()
-    config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    config = config_of(checkpoint)
     keeps_head = is_own_head(config)
     give_head(config)
     torch.manual_seed(seed)

@@ -17,7 +17,8 @@ from affcli.errors import AffcliError, listed
 from affcli.files.encoder_card import ENCODER_CARD
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders.find_checkpoint import CONFIG, PREPROCESSOR, Checkpoint
-from affcli.models.encoders.loading import SAFELY, hash_weights
+from affcli.models.encoders.loading import SAFELY, refuse_larger
+from affcli.models.runtime.hash_weights import hash_weights
 from affcli.schema import CLASSES
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def whole(automatic: Any, checkpoint: Checkpoint, config: Any, *, may_begin_at_r
 
     What it lacks above the encoder may begin at random; else, and below, AffcliError is raised where it lacks anything.
     """
+    refuse_larger(automatic, checkpoint, config)
     network, about = automatic.from_pretrained(
         checkpoint.folder,
         config=config,

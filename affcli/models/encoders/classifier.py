@@ -15,6 +15,7 @@ from affcli.files.encoder_card import VISUAL_ENCODER
 from affcli.models.encoders import class_heads, find_checkpoint
 from affcli.models.encoders.class_heads import by_class, give_head, is_own_head, outputs_for_logits
 from affcli.models.encoders.find_checkpoint import Checkpoint
+from affcli.models.encoders.loading import config_of
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices
 
@@ -42,9 +43,7 @@ class Classifier:
         preprocessing = PicturePreprocessing.of(checkpoint)
         library = devices.transformers()
         try:
-            config = library.AutoConfig.from_pretrained(
-                checkpoint.folder, local_files_only=True, trust_remote_code=False
-            )
+            config = config_of(checkpoint)
             own_drop_path = getattr(config, "drop_path_rate", None)
             keeps_head = is_own_head(config)
             _give_head(config, drop_path)
@@ -81,7 +80,7 @@ class ClassHead:
 
     def __init__(self, checkpoint: Checkpoint, encoder: Any) -> None:
         library = devices.transformers()
-        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = config_of(checkpoint)
         outputs = outputs_for_logits(checkpoint, config, wanted="the eight classes", way_on=_WAY_ON)
         self.classes, self._outputs, self._encoder = tuple(outputs), list(outputs.values()), encoder
         self._network = _built(library, checkpoint, config, whole=True).eval().to(encoder.device)
