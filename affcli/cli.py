@@ -40,6 +40,7 @@ COMMANDS = {
     "extract-visual": Entry("affcli.commands.extract_visual", "Extract visual features from the faces in videos."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
     "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
+    "train-audio": Entry("affcli.commands.train_audio", "Train a speech encoder on labelled utterances."),
     "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),
     "predict": Entry("affcli.commands.predict", "Run a trained network over feature tables."),
     "vote": Entry("affcli.commands.vote", "Average overlapping windows, or several tables, into one row per frame."),
