@@ -118,6 +118,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli")
+    terminal.take_warnings()
     outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()

@@ -21,11 +21,11 @@ def read_encoder_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
     """What an encoder's folder says of itself, one of a `kind` or any; raises AffcliError for any other folder."""
     try:
         card = read_json_object(folder / ENCODER_CARD)
-        if card.get("kind") not in ([kind] if kind else _MAKERS):
-            raise JsonError("kind")
-    except JsonError as error:
+    except JsonError:
+        card = {}
+    if card.get("kind") not in ([kind] if kind else _MAKERS) or not isinstance(card.get("training", {}), dict):
         makers = [_MAKERS[kind]] if kind else list(_MAKERS.values())
-        raise AffcliError(f"{folder}: is no encoder that affcli {' or '.join(makers)} made.") from error
+        raise AffcliError(f"{folder}: is no encoder that affcli {' or '.join(makers)} made.")
     return card
 
 

@@ -7,11 +7,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import gcd
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import soundfile
@@ -22,6 +23,7 @@ from affcli.errors import AffcliError, counted, listed
 from affcli.facesets.decoding import workers
 from affcli.facesets.inventory import stat
 from affcli.facesets.listing import Labelled
+from affcli.files.json_objects import read_json_object
 from affcli.files.outputs import write_bytes
 from affcli.media.audio import open_sound
 from affcli.media.ffmpeg import MediaError
@@ -75,12 +77,11 @@ def decoded(
     where not one of them can be used, and where the folder cannot be written.
     """
     path = cache / f"{name}-{_fingerprint(listed_, rate_hz)}.pcm"
-    facts = path.with_suffix(".json")
-    if not facts.is_file():
+    if (made := _kept(path)) is None:
         _write(path, listed_, rate_hz, advance)
+        made = read_json_object(path.with_suffix(".json"))
     else:
         advance(len(listed_))
-    made = json.loads(facts.read_bytes())
     fates, lengths = made["fates"], made["lengths"]
     _tell(name, fates)
     if not lengths:
@@ -88,6 +89,23 @@ def decoded(
     samples = np.memmap(path, np.int16, mode="r")
     rows = np.flatnonzero(np.array(list(fates)) == "k")
     return Sounds(samples, np.cumsum([0, *lengths]), made["digest"]), rows
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """The facts of a file that is whole; one that has changed since it was made is none, with a note."""
+    facts = path.with_suffix(".json")
+    if not facts.is_file():
+        return None
+    with suppress(AffcliError, OSError):
+        made = read_json_object(facts)
+        digest = blake2b(digest_size=16)
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+        if made.get("digest") == digest.hexdigest() and isinstance(made.get("fates"), str):
+            return made
+    log.warning("%s: damaged; its audio is decoded again.", path)
+    return None
 
 
 def _write(path: Path, listed_: Labelled, rate_hz: int, advance: Callable[[int], None]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from affcli.commands.shared.epoch_lines import already_made
 from affcli.errors import AffcliError
+from affcli.files.decoded_folder import remove_decoded
 from affcli.files.encoder_card import ENCODER_CARD, read_encoder_card
 from affcli.files.outputs import complete_folder, remove_leftovers
 
@@ -37,13 +38,12 @@ class EncoderFolder:
             raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
         if path.exists() and not path.is_dir():
             raise AffcliError(f"{output}: is a file; name a folder.")
-        decoded = Path(f"{path}.{examples}")
-        if decoded.is_symlink():
-            raise AffcliError(f"{decoded}: is a link; decoded {examples} are kept there. Rename it, or use --cache.")
+        if Path(f"{path}.{examples}").is_symlink():
+            raise AffcliError(f"{path}.{examples}: is a link; decoded {examples} lie there. Rename it, or use --cache.")
         if not path.is_dir() or not any(path.iterdir()):
-            return cls(str(path), None, decoded)
+            return cls(str(path), None, Path(f"{path}.{examples}"))
         before = read_encoder_card(path, kind)["training"]
-        return cls(str(path), None if force else before, decoded)
+        return cls(str(path), None if force else before, Path(f"{path}.{examples}"))
 
     def refuse_other(self, options: Mapping[str, Any]) -> None:
         """Raises where the folder was made with other options; no example is needed to see that."""
@@ -76,6 +76,4 @@ class EncoderFolder:
         Path(f"{self.name}.unfinished").unlink(missing_ok=True)
         remove_leftovers(Path(self.name).parent)
         if decoded:
-            from affcli.facesets.pixel_file import remove_decoded
-
             remove_decoded(self.decoded)
