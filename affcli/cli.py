@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
@@ -17,7 +19,7 @@ from click.shell_completion import CompletionItem
 from affcli import __version__
 from affcli.console import terminal
 from affcli.console.completion import complete_paths
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, not_installed
 from affcli.files import outputs
 
 INTERRUPTED = 128 + signal.SIGINT  # 130
@@ -47,7 +49,7 @@ COMMANDS = {
     "export": Entry(
         "affcli.commands.export", "Convert frame tables to captions, segments, ELAN, CSV or challenge files."
     ),
-    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG or SVG."),
+    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG, SVG or PDF."),
     "overlay": Entry("affcli.commands.overlay", "Draw face boxes, labels and probabilities into a video."),
     "report": Entry("affcli.commands.report", "Build an HTML page for browsing labelled videos."),
     "info": Entry("affcli.commands.info", "Describe a model, encoder, table or calibration file."),
@@ -69,6 +71,16 @@ class LazyGroup(click.Group):
         command = importlib.import_module(COMMANDS[cmd_name].module).command
         assert isinstance(command, click.Command)
         return complete_paths(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name; for a name that is none, the error says which may be meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            likely = get_close_matches(args[0].lower().replace("_", "-"), COMMANDS, n=3, cutoff=0.6)
+            hint = f" Did you mean {' or '.join(likely)}?" if likely else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands and options that begin with `incomplete`; click's own would import every command."""
@@ -105,7 +117,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli")
-    outputs.secure_standard_output()
+    terminal.take_warnings()
+    outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -129,10 +142,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "affcli"
-        terminal.error(f"{error.format_message()} See: {command} --help")
+        terminal.error(f"{_one_line(error.format_message())} See: {command} --help")
         return error.exit_code
     except click.ClickException as error:
-        terminal.error(error.format_message())
+        terminal.error(_one_line(error.format_message()))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         terminal.error("interrupted")
@@ -146,6 +159,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _show_traceback()
         terminal.error(f"{error.filename}: {error.strerror}" if error.filename else _nameless(error))
+        return 1
+    except ImportError as error:
+        _show_traceback()
+        terminal.error(str(not_installed(error)))
         return 1
     except MemoryError:
         _show_traceback()
@@ -168,6 +185,12 @@ def _invoke(arguments: Sequence[str]) -> None:
     # Not cli.main: it ends a broken pipe with status 1 and an interrupt with an empty line.
     with cli.make_context("affcli", list(arguments)) as context:
         cli.invoke(context)
+
+
+def _one_line(text: str) -> str:
+    """Click puts the choices of an option on lines of their own."""
+    line = re.sub(r"\s*\n\s*", " ", text.strip())
+    return line if line.endswith((".", "?", "!")) else f"{line}."
 
 
 def _nameless(error: OSError) -> str:

@@ -47,14 +47,26 @@ class StoppedError(AffcliError):
     """The work was stopped at the first input that failed (--fail-fast)."""
 
 
+class InstallationError(AffcliError):
+    """A library or program that affcli needs is not there, or does not work: no fault of any input."""
+
+
 class UsageError(AffcliError):
     """The command was called wrongly, before any work was done (exit status 2)."""
 
     exit_status = 2
 
 
+class UnknownFormatError(UsageError):
+    """The suffix of an output says no format of tables."""
+
+
 class TableError(AffcliError):
     """A file is no table that can be read: it is of another kind, or damaged."""
+
+
+class JsonError(AffcliError):
+    """A file, or what it says of itself, is no JSON object."""
 
 
 class UnmatchedVideosError(AffcliError):
@@ -112,6 +124,19 @@ def listed(names: Sequence[object], *, limit: int = 8) -> str:
     shown = ", ".join(str(name) for name in names[:limit])
     hidden = len(names) - limit
     return f"{shown} and {hidden} more" if hidden > 0 else shown
+
+
+_PACKAGE_OF = {"PIL": "pillow", "cv2": "opencv-python", "imageio_ffmpeg": "imageio-ffmpeg"}  # others: as imported
+
+
+def not_installed(error: ImportError) -> InstallationError:
+    """What to say where a library cannot be imported: which one, why, and how it is installed."""
+    module = (error.name or "").partition(".")[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    package = _PACKAGE_OF.get(module, module.replace("_", "-"))
+    if not package:
+        return InstallationError(f"a library cannot be imported ({reason}). Try: pip install --upgrade affcli")
+    return InstallationError(f"the library {package} cannot be imported ({reason}). Install it: pip install {package}")
 
 
 def closest(wanted: str, names: Sequence[str]) -> list[str]:

@@ -6,8 +6,8 @@
 #
 #   VIDEOS   a folder, searched for videos
 #   MODEL    model.safetensors of affcli train
-#   OUT      a folder: OUT/labels.parquet and OUT/labels.csv hold all frames, OUT/tables one table per video and
-#            summary.csv with one row per video
+#   OUT      a folder: OUT/labels.parquet and OUT/labels.csv hold all frames, OUT/tables/frames/ one table per video
+#            and OUT/tables/summary.csv one row per video
 #
 # The encoders are those named by the model's card. VISUAL_MODEL and AUDIO_MODEL name others, such as local folders with
 # the same checkpoints. Exit status 3: finished, but some videos failed; they are named.

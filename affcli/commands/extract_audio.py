@@ -14,6 +14,7 @@ from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
 if TYPE_CHECKING:
     from affcli.jobs.job import CountFrames, Ended
     from affcli.jobs.parts import Parts
+    from affcli.models.encoders.layer_choice import Layers
 
 DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 
@@ -22,12 +23,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 @extracting.media_inputs
 @options.feature_output("an audio feature table")
 @extracting.encoder_options(DEFAULT_MODEL, "speech encoder", mini="trained on acted speech")
-@click.option(
-    "--layers",
-    type=click.IntRange(1),
-    show_default="4, or all of an encoder that has fewer; mini: 1",
-    help="Average the last N hidden layers.",
-)
+@extracting.layers("4, or all of an encoder that has fewer; mini: 1")
 @click.option(
     "--context",
     type=click.FloatRange(0),
@@ -52,7 +48,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
 def command(
     output: str,
     model: str,
-    layers: int | None,
+    layers: Layers,
     context: float,
     frames_from: str | None,
     fps: float | None,
@@ -94,7 +90,9 @@ def command(
     source = FrameSource(fps=fps, table=frames_from, choice=choice)
     # A model trained with another context refuses the table.
     card = audio_features.named_with_context(encoder.card, context)
-    facts = {"encoder": card, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
+    extracting.note_size(encoder.card.size, encoder.card.layers)
+    kept = {"layers": encoder.card.layers} if encoder.card.layers else {}
+    facts = {"encoder": card, **kept, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
     table = TableOutput(output, AUDIO, audio_schema(encoder.card.size), facts)
 
     def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:

@@ -1,8 +1,9 @@
-"""`affcli info`: describes a file that affcli wrote."""
+"""`affcli info`: describes what affcli wrote, and the networks that come with it."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,40 +11,75 @@ from typing import Any
 import click
 
 from affcli.console import options
+from affcli.console.printing import harmless
 from affcli.errors import AffcliError
 
 _SAFETENSORS_HEADER = 8  # bytes that say how long the JSON header is
+_MIXES = re.compile(r"^(visual|audio)\.project\.(tables\.\d+\.)?mix\.scores$")  # scores of layers, before the softmax
+_MINI = ("visual", "audio", "fusion")
 _LISTS_SHOWN = 4  # entries of what a table lists by video
 
 
 @click.command("info")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|DIR|mini")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.common
 def command(file: str, as_json: bool) -> None:
-    """Describe a model, encoder folder, table or calibration file: kind, rows, videos, encoder, card, offsets.
+    """Describe a model, encoder folder, table, folder of tables or calibration file.
+
+    Prints kind, rows, videos, encoder, card, offsets; of a folder that affcli label wrote, how many inputs are done and
+    failed, and seconds per class. mini names the networks that come with affcli.
 
     \b
       affcli info model.safetensors
       affcli info V.parquet --json
       affcli info stage2/
+      affcli info out/
+      affcli info mini
     """
     facts = _read(file)
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        text = json.dumps(facts, ensure_ascii=False, indent=2)
+        click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
     else:
         for line in _lines(facts):
-            click.echo(line)
+            click.echo(harmless(line, lines=False))
 
 
 def _read(file: str) -> dict[str, Any]:
     """The facts. A safetensors file begins with the length of its JSON header, and the header."""
+    if file == "mini":
+        return _mini()
     if Path(file).is_dir():
-        return _encoder(file)
+        return _folder(file)
     head = _beginning(file)
     if head[_SAFETENSORS_HEADER:] == b"{":
         return _model(file)
     return _calibration(file) if head[:1] in (b"{", b"[") else _table(file)
+
+
+def _mini() -> dict[str, Any]:
+    """The three networks, by what they are for."""
+    from affcli.models.encoders import find_checkpoint
+
+    places = {part: find_checkpoint.find(find_checkpoint.MINI, mini=part).folder for part in _MINI}
+    fusion = _model(str(places["fusion"] / "model.safetensors"))
+    found = {"visual": _encoder(places["visual"]), "audio": _encoder(places["audio"]), "fusion": fusion}
+    return {"kind": "networks that come with affcli", **{part: _without_place(about) for part, about in found.items()}}
+
+
+def _without_place(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in ("file", "folder")}
+
+
+def _folder(folder: str) -> dict[str, Any]:
+    """An encoder, ours or another of the Hugging Face layout; else tables."""
+    from affcli.files.encoder_card import ENCODER_CARD
+    from affcli.views.folder_facts import folder_facts
+
+    if any((Path(folder) / name).is_file() for name in (ENCODER_CARD, "config.json")):
+        return _encoder(Path(folder))
+    return folder_facts(folder)
 
 
 def _beginning(file: str) -> bytes:
@@ -55,35 +91,57 @@ def _beginning(file: str) -> bytes:
 
 
 def _calibration(file: str) -> dict[str, Any]:
+    from affcli.files.json_objects import read_json_object
     from affcli.predictions.calibration import read_calibration
 
     try:
         read_calibration(file)
     except AffcliError as error:
         raise AffcliError(f"{file}: is JSON, but no calibration; not a model or table of affcli either.") from error
-    return {"file": file, **json.loads(Path(file).read_text(encoding="utf-8"))}
+    return {"file": file, **read_json_object(Path(file))}
 
 
-def _encoder(folder: str) -> dict[str, Any]:
-    from affcli.files.encoder_card import read_encoder_card
+def _encoder(folder: Path) -> dict[str, Any]:
+    """What its card says, of one without a card what its configuration does; parameters where they are in one file."""
+    from affcli.files.encoder_card import ENCODER_CARD
+    from affcli.files.json_objects import read_json_object
 
-    card = read_encoder_card(Path(folder))
-    return {"folder": folder, "parameters": _model(str(Path(folder) / "model.safetensors"))["parameters"], **card}
+    weights = folder / "model.safetensors"
+    parameters = _model(str(weights))["parameters"] if weights.is_file() else None
+    config = read_json_object(folder / "config.json")
+    about = {"folder": str(folder), "architecture": config.get("model_type"), "parameters": parameters}
+    if (folder / ENCODER_CARD).is_file():
+        return {**about, **read_json_object(folder / ENCODER_CARD)}
+    return {**about, "kind": "encoder without an affcli card"}
 
 
 def _model(file: str) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
+    from affcli.files.json_objects import json_object
     from affcli.schema import METADATA_KEY
 
     try:
         with safe_open(file, framework="np") as opened:
             text = (opened.metadata() or {}).get(METADATA_KEY.decode())
             numbers = sum(_product(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
-    except SafetensorError as error:
+            mixes = filter(_MIXES.search, opened.keys())
+            weights = _layer_weights({name: opened.get_tensor(name) for name in mixes})
+    except (SafetensorError, OSError) as error:
         raise AffcliError(f"{file}: is not a safetensors file ({error}).") from error
-    card = json.loads(text) if text else {"kind": "safetensors file without an affcli card"}
-    return {"file": file, "parameters": numbers, **card}
+    card = json_object(text, f"{file}: its card") if text else {"kind": "safetensors file without an affcli card"}
+    return {"file": file, "parameters": numbers, **({"layer_weights": weights} if weights else {}), **card}
+
+
+def _layer_weights(scores: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+    """What a fusion model has learnt to make of encoders' hidden layers: by stream, a list for each such table."""
+    import numpy as np
+
+    found: dict[str, list[list[float]]] = {}
+    for name in sorted(scores):
+        powers = np.exp(scores[name] - scores[name].max())
+        found.setdefault(name.partition(".")[0], []).append([round(float(one), 6) for one in powers / powers.sum()])
+    return found
 
 
 def _product(shape: list[int]) -> int:

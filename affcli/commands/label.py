@@ -52,11 +52,11 @@ from affcli.console import options
 def command(folder: str, kernel: int, method: str, force: bool, update: bool, fail_fast: bool, **given: Any) -> None:
     """Label the expression in every frame of videos: extract, predict, vote and smooth in one process.
 
-    INPUT: video files; audio files; or folders, which are searched for videos and for folders of numbered images. DIR
-    receives one frame table per video (VIDEO.parquet; with --face all one per person, VIDEO#1.parquet), and
-    summary.parquet and summary.csv with one row per video: seconds per class, longest segments, shares of frames with
-    a face, with audio and with speech, mean confidence. The tables equal those of the separate commands, with the face
-    box and the probability of speech added, under --any-sound and --min-confidence 0.
+    INPUT: video files; audio files; or folders, which are searched for videos and for folders of numbered images.
+    DIR/frames receives one frame table per video (VIDEO.parquet; with --face all one per person, VIDEO#1.parquet), and
+    DIR summary.parquet and summary.csv with one row per video: seconds per class, longest segments, shares of frames
+    with a face, with audio and with speech, mean confidence. The tables equal those of the separate commands, with the
+    face box and the probability of speech added, under --any-sound and --min-confidence 0.
 
     A frame without a face and without speech gets no label, nor does one below --min-confidence; its logits are kept.
     Sound without speech is ignored.
@@ -75,17 +75,14 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
     inputs = extracting.find(given)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
-    from affcli.jobs.job import Job
-    from affcli.jobs.label_folder import LabelFolder, refuse_no_folder
-    from affcli.jobs.labelling import Labelling
+    from affcli.jobs.label_folder import refuse_no_folder
 
     refuse_no_folder(folder)
 
-    from affcli.models.label.chain import Chain, ChainOptions
+    from affcli.models.label.chain import ChainOptions
+    from affcli.models.label.job import label_job
 
-    chain = Chain(ChainOptions(smoothing=smoothing, **given))
-    chain.note_alignment(inputs)
-    tables = LabelFolder(folder, chain.settings)
-    job = Job(tables, force=force, update=update, fail_fast=fail_fast)
-    result = f"{Path(folder) / 'summary.csv'} and the tables beside it"
-    extracting.run(job, inputs, Labelling(tables, chain), command="label", result=result, rows="frame")
+    chosen = ChainOptions(smoothing=smoothing, **given)
+    job, labelling = label_job(inputs, folder, chosen, force=force, update=update, fail_fast=fail_fast)
+    result = f"{Path(folder) / 'summary.csv'} and {Path(folder) / 'frames'}/"
+    extracting.run(job, inputs, labelling, command="label", result=result, rows="frame")

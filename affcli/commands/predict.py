@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,8 +25,20 @@ if TYPE_CHECKING:
     metavar="FILE|mini",
     help="Network: a file written by affcli train, or mini, which comes with affcli.",
 )
-@click.option("--visual", metavar="TABLE|DIR", help="Visual features; without them, audio alone is used.")
-@click.option("--audio", metavar="TABLE|DIR", help="Audio features; without them, images alone are used.")
+@click.option(
+    "--visual",
+    "visuals",
+    multiple=True,
+    metavar="TABLE|DIR",
+    help="Visual features; without them, audio alone is used. Repeatable, in any order.",
+)
+@click.option(
+    "--audio",
+    "audios",
+    multiple=True,
+    metavar="TABLE|DIR",
+    help="Audio features; without them, images alone are used. Repeatable, in any order.",
+)
 @options.output()
 @options.table_format
 @options.window
@@ -40,8 +52,8 @@ if TYPE_CHECKING:
 @options.common
 def command(
     model: str,
-    visual: str | None,
-    audio: str | None,
+    visuals: tuple[str, ...],
+    audios: tuple[str, ...],
     output: str,
     table_format: str | None,
     window: int | None,
@@ -56,13 +68,14 @@ def command(
     """Run a trained network over feature tables: one row of class logits per frame of each window.
 
     Windows overlap, so a frame has several rows; affcli vote averages them. Give --visual, --audio or both. Each is a
-    table or a folder of tables.
+    table or a folder of tables. The model's card tells which of several tables is which, by encoder and alignment; a
+    table that is not given counts as missing.
 
     \b
       affcli predict --model model.safetensors --visual V.parquet --audio A.parquet |
         affcli vote | affcli smooth > labels.parquet
     """
-    if visual is None and audio is None:
+    if not (visuals or audios):
         raise UsageError("give --visual, --audio or both.")
 
     from affcli.models.fusion import inference
@@ -76,7 +89,7 @@ def command(
     network.to(run.device)
     sliding = card.sliding(window, stride)
     facts = {"classes": card.classes, **sliding, "encoders": card.encoders}
-    with _joined(card, visual, audio) as joined:
+    with _joined(card, visuals, audios) as joined:
         joined.check_matches(allow_unmatched=allow_unmatched)
         schema = with_metadata(windowed_schema(card.classes), kind=WINDOWED, **facts, **joined.starts)
         with (
@@ -90,17 +103,21 @@ def command(
             joined.note_incomplete()
 
 
-def _joined(card: ModelCard, visual: str | None, audio: str | None) -> JoinedFeatures:
+def _joined(card: ModelCard, visuals: Sequence[str], audios: Sequence[str]) -> JoinedFeatures:
     """The tables as one; raises AffcliError where they are not from the encoders that the model was trained with."""
     from affcli.features.joined import JoinedFeatures, note_other_alignment
-    from affcli.features.stream import open_stream, refuse_other_encoder
+    from affcli.features.side_by_side import as_trained
+    from affcli.predictions.logit_features import open_table
     from affcli.schema import AUDIO, VISUAL
 
-    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
-    refuse_other_encoder(tables[0], card.encoders["visual"])
-    refuse_other_encoder(tables[1], card.encoders["audio"])
+    given = {"visual": (visuals, VISUAL), "audio": (audios, AUDIO)}
+    tables = [
+        as_trained([open_table(name, kind=kind) for name in names], card.encoders[stream], f"--{stream}")
+        for stream, (names, kind) in given.items()
+    ]
     joined = JoinedFeatures(*tables, sizes=(card.config.visual_size, card.config.audio_size))
-    note_other_alignment(joined, card.alignment)
+    if "tables" not in card.encoders["visual"]:  # else each table's is compared with its own
+        note_other_alignment(joined, card.alignment)
     return joined
 
 

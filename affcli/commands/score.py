@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,10 +14,8 @@ from affcli.console import options
 from affcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from affcli.labels.reader import VideoLabels
     from affcli.predictions.columns import ColumnNames
-    from affcli.scoring.metrics import Compared, Tally
-    from affcli.scoring.tally import Rules
+    from affcli.scoring.metrics import Compared
 
 _log = logging.getLogger(__name__)
 
@@ -89,21 +87,30 @@ def command(
     """
     # Imported here, with numpy and pyarrow, so that --help does without them.
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
-    from affcli.labels.reader import read_labels, words_in
+    from affcli.labels.reader import read_labels
     from affcli.predictions.columns import label_options
     from affcli.scoring.metrics import compare
-    from affcli.scoring.tally import Rules
+    from affcli.scoring.tally import Rules, tally_of
 
+    _refuse_tables(output)
     refuse_existing(output, force=force)
     sources = sources or (STANDARD_STREAM,)
     if [*sources, labels].count(STANDARD_STREAM) > 1:
         raise UsageError("only one of INPUT and --labels can be standard input.")
     truth = read_labels(labels, label_options(columns, label_frame_offset))
-    columns = replace(columns, words=words_in(truth))
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
-    found = compare([_tally(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
+    found = compare([tally_of(source, columns, truth, rules) for source in sources], bootstrap=bootstrap, seed=seed)
     as_json = as_json or output.lower().endswith(".json")
     _write(found, output, as_json=as_json, per_video=per_video, force=force)
+
+
+def _refuse_tables(output: str) -> None:
+    """Raises UsageError for a name that promises a table, which the report is not."""
+    from affcli.tables.writer import FORMAT_OF_SUFFIX
+
+    suffix = Path(output).suffix.lower()
+    if suffix in FORMAT_OF_SUFFIX and suffix != ".txt":
+        raise UsageError(f"{output}: the report is no table; end its name in .json (all figures) or .txt.")
 
 
 def _write(found: Sequence[Compared], output: str, *, as_json: bool, per_video: bool, force: bool) -> None:
@@ -120,16 +127,3 @@ def _write(found: Sequence[Compared], output: str, *, as_json: bool, per_video: 
         show(report(found, per_video=per_video))
     else:
         write_text(output, as_text(report(found, per_video=per_video)), force=force)
-
-
-def _tally(source: str, columns: ColumnNames, truth: Mapping[str, VideoLabels], rules: Rules) -> Tally:
-    from affcli.predictions.logit_table import LogitTable
-    from affcli.scoring.tally import tally
-
-    named = rules.label_column is not None
-    columns = replace(columns, label=rules.label_column or columns.label, label_named=named)
-    with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:
-        counted = tally(table, truth, rules)
-        if rules.label_column is None:
-            table.note_missing()
-    return counted

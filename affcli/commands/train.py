@@ -8,11 +8,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from affcli.commands.shared.epoch_lines import EpochLines, already_made, figures, log_option
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted, listed
-from affcli.files.outputs import refuse_existing
+from affcli.files.outputs import refuse_existing, refuse_inputs
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,8 +38,29 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 
 
 @click.command("train")
-@click.option("--visual", required=True, metavar="TABLE|DIR", help="Visual features of the training videos.")
-@click.option("--audio", required=True, metavar="TABLE|DIR", help="Audio features of the same videos.")
+@click.option(
+    "--visual",
+    "visuals",
+    required=True,
+    multiple=True,
+    metavar="TABLE|DIR",
+    help="Visual features of the training videos, or logits. Repeatable: each table gets its own projection.",
+)
+@click.option(
+    "--audio",
+    "audios",
+    required=True,
+    multiple=True,
+    metavar="TABLE|DIR",
+    help="Audio features of the same videos, or logits. Repeatable.",
+)
+@click.option(
+    "--join",
+    type=click.Choice(["concat", "gate"]),
+    default="concat",
+    show_default=True,
+    help="How several tables of a stream are joined: concatenated, or by a learned weight per table and frame.",
+)
 @click.option("--labels", required=True, metavar="DIR", help="Folder with the label files (.txt), or a table.")
 @click.option("--val-labels", metavar="DIR", help="Labels of the validation videos, which choose the best epoch.")
 @click.option(
@@ -79,6 +101,13 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
     "--audio-dropout", type=RATE, default=0.0, show_default=True, help="Probability of hiding the audio of a window."
 )
 @click.option(
+    "--loss",
+    type=click.Choice(["focal", "cross-entropy", "logit-adjusted"]),
+    default="focal",
+    show_default=True,
+    help="Loss; logit-adjusted is cross-entropy after adding the log frequency of each class to its logit.",
+)
+@click.option(
     "--gamma",
     type=click.FloatRange(0),
     default=2.0,
@@ -86,11 +115,23 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
     help="Gamma of the focal loss; 0 is cross-entropy.",
 )
 @click.option(
+    "--label-smoothing",
+    type=RATE,
+    default=0.0,
+    show_default=True,
+    help="Share of a label spread over all classes.",
+)
+@click.option(
     "--class-weights",
     type=click.Choice(["none", "balanced"]),
     default="none",
     show_default=True,
     help="Weights of the classes in the loss.",
+)
+@click.option(
+    "--frame-weights",
+    metavar="COLUMN",
+    help="Column of the --labels table with each frame's weight in the loss, such as the confidence of its label.",
 )
 @click.option("--window", type=click.IntRange(1), default=64, show_default=True, help="Window length in frames.")
 @click.option("--stride", type=click.IntRange(1), default=8, show_default=True, help="Frames between window starts.")
@@ -107,6 +148,13 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 )
 @click.option(
     "--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True, help="Weight decay of AdamW."
+)
+@click.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Decay of the moving average of the weights; 0 for none.",
 )
 @options.batch_size(32, "Windows")
 @options.seed
@@ -125,8 +173,8 @@ def _fold(ctx: click.Context, param: click.Parameter, given: str | None) -> tupl
 @options.force
 @options.common
 def command(
-    visual: str,
-    audio: str,
+    visuals: tuple[str, ...],
+    audios: tuple[str, ...],
     labels: str,
     val_labels: str | None,
     fold: tuple[int, int] | None,
@@ -148,17 +196,20 @@ def command(
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
     """
     from affcli.features.joined import JoinedFeatures
-    from affcli.features.stream import open_stream
+    from affcli.features.side_by_side import shapes
     from affcli.labels.folds import Fold
-    from affcli.labels.reader import read_labels
+    from affcli.labels.reader import LabelOptions, read_labels
+    from affcli.predictions.logit_features import open_tables
     from affcli.schema import AUDIO, VISUAL
 
-    _check(given)
+    _check(given, max(len(visuals), len(audios)))
+    refuse_inputs((output, log_file), (*visuals, *audios, labels, val_labels))
     for written in (output, log_file):
         if written is not None:
             refuse_existing(written, force=True)
-    annotations = read_labels(labels), read_labels(val_labels) if val_labels else {}
-    tables = open_stream(visual, kind=VISUAL), open_stream(audio, kind=AUDIO)
+    weighed = LabelOptions(weights=given["frame_weights"])
+    annotations = read_labels(labels, weighed), read_labels(val_labels) if val_labels else {}
+    tables = open_tables(visuals, kind=VISUAL), open_tables(audios, kind=AUDIO)
 
     from affcli.models.fusion.network import FusionConfig
     from affcli.models.fusion.task import TrainingTask, made_before
@@ -174,7 +225,10 @@ def command(
         joined.check_matches(allow_unmatched=given["allow_unmatched"])
         _note_strangers(joined, *annotations)
         visual_size, audio_size = joined.sizes
-        config = _taken(FusionConfig, given, visual_size=visual_size, audio_size=audio_size)
+        visual_tables, audio_tables = (shapes(joined.encoders[stream]) for stream in ("visual", "audio"))
+        sizes = {"visual_size": visual_size, "visual_tables": visual_tables}
+        sizes |= {"audio_size": audio_size, "audio_tables": audio_tables}
+        config = _taken(FusionConfig, given, **sizes)
         chosen = _taken(TrainingOptions, given)
         how = {"fold": Fold(*fold) if fold else None, "storage": given["storage"]}
         task = TrainingTask.load(output, joined, annotations, config, chosen, run, **how)
@@ -183,8 +237,8 @@ def command(
             return
         with EpochLines(log_file if ranks.first else None, chosen.epochs, title="train", counted="windows") as lines:
             trained = task.train(lines, ranks, tell=lines.went_on)
-    sizes = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
-    counts = ", ".join(counted(number, what) for what, number in sizes.items())
+    counts_of = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
+    counts = ", ".join(counted(number, what) for what, number in counts_of.items())
     terminal.say(f"{counts}; kept epoch {trained.kept.epoch} ({figures(trained.kept)}) → {output}")
 
 
@@ -194,9 +248,18 @@ def _taken(kind: type[Options], given: Mapping[str, Any], **known: Any) -> Optio
     return kind(**named, **known)
 
 
-def _check(given: dict[str, Any]) -> None:
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
+
+
+def _check(given: dict[str, Any], tables: int) -> None:
+    """`tables` is the most that are given for a stream."""
+    if given["join"] != "concat" and tables < 2:
+        raise UsageError(f"--join {given['join']} joins several tables of a stream; give --visual or --audio twice.")
     if given["dim"] % given["heads"]:
         raise UsageError(f"--heads {given['heads']} does not divide --dim {given['dim']}.")
+    if given["loss"] != "focal" and _is_given("gamma") and given["gamma"]:
+        raise UsageError(f"--gamma is of the focal loss; --loss {given['loss']} has none.")
     if given["stride"] > given["window"]:
         raise UsageError(
             f"--stride {given['stride']} is larger than --window {given['window']}: frames would be left out."

@@ -15,7 +15,7 @@ from affcli.commands.shared.epoch_lines import EpochLines, figures, log_option
 from affcli.commands.shared.face_pictures import Faces, face_options
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted
-from affcli.files.outputs import refuse_existing
+from affcli.files.outputs import refuse_existing, refuse_inputs
 from affcli.jobs.shares import Share
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def _train(
     from affcli.models.face_training.trainer import PictureOptions
     from affcli.models.runtime import devices
 
+    refuse_inputs((output, log_file), (given["labels"], given["val_labels"]))
     if log_file is not None:
         refuse_existing(log_file, force=True)
     folder = EncoderFolder.named(output, force=given["force"])

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from affcli.console import terminal
+from affcli.errors import UnknownFormatError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,9 +52,20 @@ precision = click.option(
     show_default=True,
     help="Number format of the computation; auto takes the fastest one that suits device and network.",
 )
-table_format = click.option(
-    "--format", "table_format", type=click.Choice(FORMATS), help="Output format; overrides the suffix of the output."
-)
+
+
+def table_format(command: Command) -> Command:
+    """`--format`, which an output whose suffix says nothing points to."""
+
+    @functools.wraps(command)
+    def hinting(*arguments: Any, **given: Any) -> Any:
+        try:
+            return command(*arguments, **given)
+        except UnknownFormatError as error:
+            raise UnknownFormatError(f"{error} Or choose the format with --format.") from error
+
+    text = "Output format; overrides the suffix of the output."
+    return click.option("--format", "table_format", type=click.Choice(FORMATS), help=text)(hinting)  # type: ignore[return-value]  # as below
 
 
 face = click.option(
@@ -71,7 +83,7 @@ every = click.option(
     help="Encode every Nth frame; interpolate the others.",
 )
 window = click.option(
-    "--window", type=click.IntRange(1), help="Window length in frames, at most the model's.  [default: the model's]"
+    "--window", type=click.IntRange(1), help="Window length in frames, of any length.  [default: the model's]"
 )
 stride = click.option("--stride", type=click.IntRange(1), help="Frames between window starts.  [default: the model's]")
 kernel = click.option(
@@ -83,9 +95,19 @@ kernel = click.option(
     help="Length of the smoothing filter, in frames: odd, 1 to 1001.",
 )
 
+_LARGEST_OFFSET = 2**31
+
+
+def _offset(ctx: click.Context, param: click.Parameter, given: int) -> int:
+    if abs(given) > _LARGEST_OFFSET:
+        raise click.BadParameter(f"{given} is beyond every frame number.")
+    return given
+
+
 label_frame_offset = click.option(
     "--label-frame-offset",
     type=int,
+    callback=_offset,
     default=0,
     show_default=True,
     metavar="N",
@@ -215,6 +237,7 @@ _LOGIT_COLUMNS = (
     click.option(
         "--frame-offset",
         type=int,
+        callback=_offset,
         default=0,
         show_default=True,
         help="Number added to every frame number; 1 if they start at 0.",

@@ -24,6 +24,7 @@ def show(report: Report) -> None:
     if not sys.stdout.isatty():
         sys.stdout.write(as_text(report))
         return
+    report = [harmless(part) if isinstance(part, str) else _harmless(part) for part in report]
     from rich.console import Console
 
     console = Console()
@@ -48,7 +49,20 @@ def _table(grid: Grid) -> object:
 
 def as_text(parts: Report) -> str:
     """The report as aligned plain text, ending in a newline."""
-    return "\n\n".join(part if isinstance(part, str) else _aligned(part) for part in parts) + "\n"
+    return "\n\n".join(harmless(part) if isinstance(part, str) else _aligned(_harmless(part)) for part in parts) + "\n"
+
+
+def harmless(text: str, *, lines: bool = True) -> str:
+    """Text as a terminal may show it: what would move its cursor or change its title is written out (`\\x1b`).
+
+    Names in tables come from anybody. With `lines`, line ends stay.
+    """
+    return "".join(c if c.isprintable() or (lines and c == "\n") else repr(c)[1:-1] for c in text)
+
+
+def _harmless(grid: Grid) -> Grid:
+    header, *rows = ([harmless(cell, lines=False) for cell in row] for row in (grid.header, *grid.rows))
+    return Grid(harmless(grid.title, lines=False), tuple(header), tuple(map(tuple, rows)))
 
 
 def _aligned(grid: Grid) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from affcli.console.printing import harmless
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -32,8 +34,7 @@ class _Terminal(logging.Handler):
         self.say(mark + record.getMessage())
 
     def say(self, text: str) -> None:
-        # A file name may hold a newline or an escape sequence; a message stays one harmless line.
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        shown = harmless(text, lines=False)  # a file name may hold a newline or an escape sequence
         # Names that are not valid UTF-8 (surrogates) are escaped instead of raising UnicodeEncodeError.
         line = f"{self.program}: {shown}".encode("utf-8", "backslashreplace").decode()
         if self.progress is not None:
@@ -50,14 +51,21 @@ def start(program: str) -> None:
     logger = logging.getLogger("affcli")
     logger.propagate = False
     logger.handlers[:] = [_terminal]
+    logging.getLogger("py.warnings").handlers[:] = [_terminal]
     _terminal.program = program
     set_verbosity(0)
+
+
+def take_warnings() -> None:
+    """Print what libraries warn of (numpy of numbers that overflow, say) with -vv only: it is about their code."""
+    logging.captureWarnings(True)
 
 
 def set_verbosity(verbosity: int) -> None:
     """Set what is printed: -1 errors only, 0 errors and notes, 1 more, 2 everything, with tracebacks."""
     _terminal.verbosity = max(-1, min(2, verbosity))
     logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if _terminal.verbosity >= 2 else logging.CRITICAL)
 
 
 def mute_notes() -> None:

@@ -9,22 +9,28 @@ The name holds a fingerprint of the listed pictures and settings: other pictures
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.files import outputs
+from affcli.files.json_objects import read_json_object
+
+log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
+_OWN: Final = re.compile(r"(train|held-out|held-out-raw)-[0-9a-f]{16}\.(npy|json|growing|journal)")
 _HEADER_BYTES: Final = 128  # of a .npy with four sizes; padded to a multiple of 64
 
 
@@ -38,12 +44,58 @@ class Decoded:
 
 
 def finished(path: Path) -> Decoded | None:
-    """The file if it is complete and whole."""
-    try:
-        facts = json.loads(path.with_suffix(".json").read_bytes())
-        return Decoded(np.load(path, mmap_mode="r"), facts["fates"], facts["digest"])
-    except (OSError, ValueError, KeyError):
+    """The file if it is complete and whole; one that has changed since it was made is none, with a note."""
+    if not path.exists():
         return None
+    try:
+        facts = read_json_object(path.with_suffix(".json"))
+        fates, digest = facts.get("fates"), facts.get("digest")
+        if not isinstance(fates, str) or not isinstance(digest, str):
+            raise ValueError
+        pixels = np.load(path, mmap_mode="r")
+        blocks = [Block.of(one) for one in facts.get("blocks", [])]  # affcli 0.1.0 wrote none
+        if blocks and (_digest_of(blocks) != digest or not _are(pixels, blocks)):
+            raise ValueError
+        return Decoded(pixels, fates, digest)
+    except (OSError, ValueError, AffcliError):
+        log.warning("%s: damaged; its pictures are decoded again.", path)
+        return None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pictures that were written together: `rows` of them, the fates of those they were made from, and a digest."""
+
+    rows: int
+    fates: str
+    digest: str
+
+    @classmethod
+    def of(cls, found: object) -> Block:
+        """From a line of the journal; raises ValueError for what none is."""
+        if not isinstance(found, dict) or set(found) != {"rows", "fates", "digest"}:
+            raise ValueError("no block of pictures")
+        rows, fates, digest = found["rows"], found["fates"], found["digest"]
+        if not (type(rows) is int and 0 <= rows <= len(fates) and isinstance(fates, str) and isinstance(digest, str)):
+            raise ValueError("no block of pictures")
+        return cls(rows, fates, digest)
+
+
+def _digest_of(blocks: Sequence[Block]) -> str:
+    return blake2b("".join(block.digest for block in blocks).encode(), digest_size=16).hexdigest()
+
+
+def _are(pixels: Pixels, blocks: Sequence[Block]) -> bool:
+    """Whether the pictures are those that were written."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != sum(block.rows for block in blocks):
+        return False
+    first = 0
+    for block in blocks:
+        own = np.ascontiguousarray(pixels[first : first + block.rows])
+        if blake2b(own.data, digest_size=16).hexdigest() != block.digest:
+            return False
+        first += block.rows
+    return True
 
 
 class PixelWriter:
@@ -62,12 +114,12 @@ class PixelWriter:
     @property
     def rows(self) -> int:
         """Rows written so far."""
-        return sum(block["rows"] for block in self._blocks)
+        return sum(block.rows for block in self._blocks)
 
     @property
     def fates(self) -> str:
         """One letter for each picture so far: what became of it."""
-        return "".join(block["fates"] for block in self._blocks)
+        return "".join(block.fates for block in self._blocks)
 
     def last(self) -> Pixels:
         """The last picture so far."""
@@ -78,7 +130,7 @@ class PixelWriter:
 
     def append(self, pixels: Pixels, fates: str) -> None:
         """One block: its pictures [k, S, S, 3] and the fates of those it was made from. It will not be lost."""
-        block = {"rows": len(pixels), "fates": fates, "digest": blake2b(pixels.data, digest_size=16).hexdigest()}
+        block = Block(len(pixels), fates, blake2b(pixels.data, digest_size=16).hexdigest())
         with storage(self._path):
             self._data.write(pixels.data)
             self._data.flush()
@@ -89,8 +141,8 @@ class PixelWriter:
 
     def finish(self) -> None:
         """The file gets its header and its name."""
-        digest = blake2b("".join(block["digest"] for block in self._blocks).encode(), digest_size=16).hexdigest()
-        facts = json.dumps({"fates": self.fates, "digest": digest}).encode()
+        blocks = [vars(block) for block in self._blocks]
+        facts = json.dumps({"fates": self.fates, "digest": _digest_of(self._blocks), "blocks": blocks}).encode()
         with storage(self._path):
             self._data.seek(0)
             shape = (self.rows, self._size, self._size, 3)
@@ -105,27 +157,31 @@ class PixelWriter:
         """Stops here; whole blocks are there for the next time."""
         self._data.close()
 
-    def _known_blocks(self) -> list[dict[str, Any]]:
+    def _known_blocks(self) -> list[Block]:
+        """The blocks up to the first that is not as it was written."""
         if not (self._growing.is_file() and self._journal.is_file()):
             return []
-        blocks: list[dict[str, Any]] = []
-        space = self._growing.stat().st_size
-        for line in self._journal.read_bytes().splitlines():
-            try:
-                block = json.loads(line)
-            except ValueError:  # the last line of a process that was killed
-                break
-            if self._offset(sum(one["rows"] for one in blocks) + block["rows"]) > space:
-                break
-            blocks.append(block)
+        blocks: list[Block] = []
+        with self._growing.open("rb") as data:
+            data.seek(_HEADER_BYTES)
+            for line in self._journal.read_bytes().splitlines():
+                try:
+                    block = Block.of(json.loads(line))
+                except (ValueError, TypeError, RecursionError):  # the last line of a process that was killed
+                    break
+                stored = data.read(self._offset(block.rows) - self._offset(0))
+                if blake2b(stored, digest_size=16).hexdigest() != block.digest:
+                    log.warning("%s: damaged; its pictures are decoded again from there on.", self._growing)
+                    break
+                blocks.append(block)
         return blocks
 
     def _offset(self, row: int) -> int:
         return _HEADER_BYTES + row * self._size * self._size * 3
 
 
-def _line(block: dict[str, Any]) -> bytes:
-    return json.dumps(block).encode() + b"\n"
+def _line(block: Block) -> bytes:
+    return json.dumps(vars(block)).encode() + b"\n"
 
 
 @contextmanager
@@ -138,3 +194,16 @@ def storage(path: Path) -> Iterator[None]:
             f"{path.parent}: decoded pictures cannot be kept here: {error.strerror or error}. What was kept before is "
             "intact; the same command goes on with it."
         ) from error
+
+
+def remove_decoded(folder: Path) -> None:
+    """Removes the decoded pictures in a folder, and the folder where nothing else is in it; other files stay."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    outputs.remove_leftovers(folder)
+    with suppress(OSError):
+        for file in list(folder.iterdir()):
+            is_lock = file.name == "lock" and file.is_file() and not file.stat().st_size
+            if is_lock or (_OWN.fullmatch(file.name) and file.is_file() and not file.is_symlink()):
+                file.unlink()
+        folder.rmdir()  # fails where something of somebody else is in it

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, UnmatchedVideosError, counted, listed
+from affcli.features.side_by_side import SideBySide
 from affcli.features.stream import FeatureTable, FeatureTables, Stream, StreamFeatures, no_features
 from affcli.schema import STARTS, all_starts, base_names
 
@@ -87,6 +88,9 @@ class JoinedFeatures:
         Raises UnmatchedVideosError where the two have no video in common, unless they need not: such tables are of
         different recordings, or name them differently.
         """
+        for stream in (self._visual, self._audio):
+            if isinstance(stream, SideBySide):
+                stream.note_differences()
         if self._visual is None or self._audio is None:
             return
         if self._visual.videos and self._audio.videos and len(self._unheard) == len(self._visual.videos):
@@ -103,7 +107,9 @@ class JoinedFeatures:
 
     def note_incomplete(self) -> None:
         """Says how many frames read so far have a feature that is not all numbers, where there are any."""
-        for table in (self._visual, self._audio):
+        streams = [self._visual, self._audio]
+        tables = [one for stream in streams for one in (stream.tables if isinstance(stream, SideBySide) else [stream])]
+        for table in tables:
             if isinstance(table, FeatureTable | FeatureTables) and table.incomplete[0]:
                 broken, frames = table.incomplete
                 log.warning(

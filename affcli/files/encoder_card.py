@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, JsonError
+from affcli.files.json_objects import read_json_object
 
 ENCODER_CARD: Final = "affcli.json"  # the file's name
 VISUAL_ENCODER: Final = "visual encoder"  # its kind
@@ -16,18 +16,21 @@ AUDIO_ENCODER: Final = "audio encoder"  # as above, for speech
 def read_encoder_card(folder: Path) -> dict[str, Any]:
     """What a folder that train-visual made says of itself; raises AffcliError for any other."""
     try:
-        card = json.loads((folder / ENCODER_CARD).read_text())
-        if card["kind"] != VISUAL_ENCODER:
-            raise KeyError("kind")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        card = read_json_object(folder / ENCODER_CARD)
+    except JsonError as error:
         raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
-    return dict(card)
+    if card.get("kind") != VISUAL_ENCODER:
+        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.")
+    return card
 
 
 def layers_of(folder: Path) -> int | None:
     """How many last hidden layers the card of a speech encoder asks for; None without a card, or where it is silent."""
-    try:
-        card = json.loads((folder / ENCODER_CARD).read_text())
-        return int(card["layers"]) if card["kind"] == AUDIO_ENCODER else None
-    except (OSError, ValueError, KeyError, TypeError):
+    if not (folder / ENCODER_CARD).exists():
         return None
+    card = read_json_object(folder / ENCODER_CARD)
+    if card.get("kind") != AUDIO_ENCODER or (layers := card.get("layers")) is None:
+        return None
+    if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
+        raise AffcliError(f"{folder / ENCODER_CARD}: its layers are {layers!r}, not a number from 1 on.")
+    return layers

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from affcli.errors import AffcliError, UsageError, listed
+from affcli.files.shown_name import shown_name
 
 # fmt: off
 VIDEO_SUFFIXES: Final = frozenset((
@@ -249,11 +250,6 @@ def _id_in(given: Path, found: Path, kind: str, ids: str) -> str:
 
 def _without_suffix(path: Path) -> str:
     return Path(os.path.normpath(path)).with_suffix("").as_posix()
-
-
-def shown_name(name: str) -> str:
-    """A name as valid Unicode: bytes that are no UTF-8 appear as `\\xe9`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _shown(suffixes: Collection[str]) -> str:

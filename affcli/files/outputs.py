@@ -47,6 +47,21 @@ def refuse_existing(output: str, *, force: bool) -> None:
         raise OutputExistsError(f"{output}: exists already. Replace it with --force.")
 
 
+def refuse_inputs(written: Iterable[str | None], read: Iterable[str | None]) -> None:
+    """Raises UsageError where a file that is to be written is one that is read (also one in a folder that is read), or
+    is to be written twice.
+    """
+    known = {path.resolve(): name for name in read if name is not None and (path := Path(name)).exists()}
+    for name in written:
+        if name is None or name in STANDARD_OUTPUT:
+            continue
+        path = Path(name).resolve()
+        same = path if path in known else next((one for one in path.parents if one in known and path.exists()), None)
+        if same is not None:
+            raise UsageError(f"{name}: is read or written as {known[same]} too; give another name.")
+        known[path] = name
+
+
 def refuse_other_suffix(output: str, known: Sequence[str]) -> None:
     """Raises UsageError for a name that looks like a file of a kind that is not written, where a folder would do."""
     suffix = Path(output).suffix
@@ -70,12 +85,24 @@ def refuse_full_folder(folder: str, *, force: bool) -> None:
 # --- standard output -------------------------------------------------------------------------------------------------
 
 
-def secure_standard_output() -> None:
-    """Makes standard output one that writes everything it is given, or fails.
+def secure_standard_streams() -> None:
+    """Makes standard output one that writes everything it is given, or fails; opens the streams that were closed.
+
+    A closed stream's number would be given to the next file that is opened, and what is printed would land in it. Where
+    standard output was closed, printing fails; where standard error was, messages go nowhere.
 
     With PYTHONUNBUFFERED=1 it is a bare file, whose `write` may write less than it was given and only returns how much:
     on a full disk the output would be cut off without an error.
     """
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):  # 0 and 1: what is used fails
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest free number: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it lasts as long as we do
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     raw = getattr(sys.stdout, "buffer", None)
     if isinstance(raw, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
@@ -209,6 +236,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
+        path = path.resolve()  # a link stays a link; what it leads to is replaced
         temporary, stream = create_temporary(path)
         try:
             with stream:
@@ -245,34 +273,53 @@ def write_text(output: str, text: str, *, force: bool = False) -> None:
     """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
     refuse_existing(output, force=force)
     if output == STANDARD_STREAM:
-        sys.stdout.write(text)
+        sys.stdout.write(_encoded(text).decode())
         flush_standard_output()
     else:
-        write_bytes(output, text.encode())
+        write_bytes(output, _encoded(text))
 
 
 def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:
     """Files by name, in a folder that appears only when all are written; with `force`, files in it are replaced.
 
-    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder.
+    A name may hold folders (`s1/clip1.vtt`). Raises AffcliError for one that leads out of the folder, and for two that
+    are one file.
     """
     path = Path(folder)
     refuse_full_folder(folder, force=force)
+    files = _each_once(files)
     if path.is_dir():
         for name, content in files:
-            target = _inside(path, name)
+            target = inside(path, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(target, _encoded(content))
         return
     with naming_output(folder), temporary_folder(path) as temporary:
         for name, content in files:
-            target = _inside(temporary, name)
+            target = inside(temporary, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(_encoded(content))
         temporary.rename(path)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def refuse_shared(names: Iterable[str]) -> None:
+    """Raises AffcliError where two names are one file of a folder (`a/b`, `a//b`, `a/./b`)."""
+    for _ in _each_once((name, "") for name in names):
+        pass
+
+
+def _each_once(files: Iterable[tuple[str, str | bytes]]) -> Iterator[tuple[str, str | bytes]]:
+    taken: dict[PurePosixPath, str] = {}
+    for name, content in files:
+        path = PurePosixPath(name)
+        if path in taken:
+            raise AffcliError(f"'{taken[path]}' and '{name}' would be one file, {path}. Rename one of the videos.")
+        taken[path] = name
+        yield name, content
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of a name that may hold folders. Raises AffcliError for one that leads out of the folder."""
     parts = PurePosixPath(name).parts
     if ".." in parts or PurePosixPath(name).is_absolute() or "\0" in name:
         raise AffcliError(f"video '{PurePosixPath(name).with_suffix('')}': its name leads out of the output folder.")
@@ -280,4 +327,5 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _encoded(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+    """UTF-8; of file names in it, bytes that are none are written out (`\\udcff`)."""
+    return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content

@@ -1,8 +1,11 @@
 """A folder of frame tables, one for each video, and the summary, which is written last: what of it is done.
 
-DIR/clip1.parquet, DIR/clip2.parquet, …    frame tables; their metadata says from which input, and made how
-DIR/summary.parquet, DIR/summary.csv       a row a video, and a row for each input that failed, with 0 frames
-DIR/unfinished.parts/                      unfinished work (parts.py); gone when all is done
+DIR/frames/clip1.parquet, …             frame tables; their metadata says from which input, and made how
+DIR/summary.parquet, DIR/summary.csv    a row a video, and a row for each input that failed, with 0 frames
+DIR/unfinished.parts/                   unfinished work (parts.py); gone when all is done
+
+Version 0.1.0 wrote DIR/clip1.parquet, …. Tables that lie there count as if they lay in their place, and are moved to it
+when the folder is gathered: a rename each, so that no frame is ever in two tables or in none.
 """
 
 from __future__ import annotations
@@ -14,61 +17,33 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
-from affcli.errors import AffcliError, ForeignError, listed
+from affcli.errors import AffcliError, ForeignError, UsageError, counted, listed
 from affcli.files.inputs import MediaInput
+from affcli.files.outputs import remove_leftovers
 from affcli.jobs.ends import End
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
-from affcli.tables.reader import TableReader, metadata_in
-from affcli.tables.writer import TableWriter
+from affcli.tables.label_tables import (
+    TABLE_SUFFIX,
+    TABLES_FOLDER,
+    Origin,
+    metadata_in,
+    older_name,
+    table_name,
+    tables_beside,
+)
+from affcli.tables.reader import TableReader
+from affcli.tables.writer import FORMAT_OF_SUFFIX, TableWriter
 from affcli.views.labelled_video import LabelledTable
 from affcli.views.summary import summary_row, summary_schema
 
 log = logging.getLogger(__name__)
-
-_SUFFIX: Final = ".parquet"
-_LONGEST_NAME: Final = 180  # bytes; file systems take 255, and a temporary name is longer
-
-
-def table_name(video: str) -> str:
-    """The file that holds a video's frames. All lie side by side: `/` in an id (--names path) becomes `%2F`.
-
-    `%` itself is `%25`; a dot in front, which would hide the table, `%2E`; `summary` is `%73ummary`. An id that is too
-    long for a file name is cut, and ends in 12 digits of its hash.
-    """
-    name = video.replace("%", "%25").replace("/", "%2F")
-    if name.startswith(".") or f"{name}{_SUFFIX}".lower() == SUMMARY_TABLE:
-        name = f"%{ord(name[0]):02X}{name[1:]}"
-    encoded = name.encode()
-    if len(encoded) > _LONGEST_NAME:
-        kept = encoded[: _LONGEST_NAME - 13].decode(errors="ignore")
-        name = f"{kept}~{blake2b(video.encode(), digest_size=6).hexdigest()}"
-    return name + _SUFFIX
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The input that a table is from: its video id, its content, all the videos it gave, and what is wrong with it."""
-
-    video: str
-    fingerprint: str
-    videos: tuple[str, ...]
-    problem: str | None = None  # why frames may be missing
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> Origin | None:
-        """What a table's metadata says; None for tables that are not of `affcli label`."""
-        facts = metadata.get("input")
-        if metadata.get("kind") != FRAMES or not isinstance(facts, dict):
-            return None
-        return cls(facts["video"], facts["fingerprint"], tuple(facts["videos"]), facts["problem"])
 
 
 @dataclass(frozen=True)
@@ -87,10 +62,10 @@ class LabelFolder:
     def __init__(self, folder: str, settings: Mapping[str, Any]) -> None:
         """Raises AffcliError where no folder can be made under that name."""
         refuse_no_folder(folder)
-        self.name, self._path = folder, Path(folder)
+        self.name, self._path, self._place = folder, Path(folder), Path(folder) / TABLES_FOLDER
         self.settings = settings
         self._stored_settings = json.loads(json.dumps(settings))
-        self._tables: dict[str, _Table] = {}  # all that lie in it, by file name
+        self._tables: dict[Path, _Table] = {}  # all that lie in their place, and where 0.1.0 put them
         self._made = False
 
     @property
@@ -107,48 +82,50 @@ class LabelFolder:
         """Removes the folder if it was made now, and is empty."""
         if self._made:
             with suppress(OSError):
+                self._place.rmdir()
+            with suppress(OSError):
                 self._path.rmdir()
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def look(self) -> Existing:
         """What the tables and the summary tell; a table whose file has not changed is not opened again."""
-        self._tables = {name: self._table(name, state) for name, state in self._files()}
-        summary = metadata_in(self._path / SUMMARY_TABLE) if SUMMARY_TABLE in self._names() else {}
-        made = {video: origin.fingerprint for video, origin in self._origins().items()}
+        self._tables = {path: self._table(path, state) for path, state in self._files()}
+        summary = metadata_in(self._path / SUMMARY_TABLE)
+        origins = self._origins()
+        made = {video: origin.fingerprint for video, origin in origins.items()}
         same = all(table.same_settings for table in self._tables.values() if table.origin is not None)
+        misplaced = any(table.path.parent != self._place for table in map(self._at, _videos_of(origins)) if table)
         if summary.get("kind") != SUMMARY:
-            return Existing(made, complete=False, same_settings=same)
+            return Existing(made, complete=False, same_settings=same, misplaced=misplaced)
         reasons = self._reasons()
         failed = {video: Failure(seen, reasons.get(video)) for video, seen in summary["failed"].items()}
         same &= self._is_same(summary)
-        return Existing(made, summary["inputs"], failed, self._problems(), same_settings=same)
+        problems = self._problems()
+        return Existing(made, summary["inputs"], failed, problems, same_settings=same, misplaced=misplaced)
 
-    def _names(self) -> set[str]:
-        return set(os.listdir(self._path)) if self._path.is_dir() else set()  # noqa: PTH208 - for speed
+    def _files(self) -> Iterator[tuple[Path, tuple[int, int, int]]]:
+        for entry in [*tables_beside(self._place), *tables_beside(self._path)]:
+            with suppress(FileNotFoundError):
+                yield Path(entry.path), _state(entry.stat())
 
-    def _files(self) -> Iterator[tuple[str, tuple[int, int, int]]]:
-        if not self._path.is_dir():
-            return
-        with os.scandir(self._path) as entries:
-            for entry in entries:
-                if entry.name.endswith(_SUFFIX) and not entry.name.startswith(".") and entry.name != SUMMARY_TABLE:
-                    with suppress(FileNotFoundError):
-                        yield entry.name, _state(entry.stat())
-
-    def _table(self, name: str, state: tuple[int, int, int]) -> _Table:
-        known = self._tables.get(name)
+    def _table(self, path: Path, state: tuple[int, int, int]) -> _Table:
+        known = self._tables.get(path)
         if known is not None and known.state == state:
             return known
-        metadata = metadata_in(self._path / name)
-        origin = Origin.of(metadata)
-        # A copy, or what another command has made of a table, does not stand under the name of one of its videos.
-        if origin is not None and name not in map(table_name, origin.videos):
-            origin = None
-        return _Table(self._path / name, state, origin, self._is_same(metadata))
+        metadata = metadata_in(path)
+        return _Table(path, state, Origin.of(metadata, path.name), self._is_same(metadata))
 
     def _is_same(self, metadata: Mapping[str, Any]) -> bool:
         return all(metadata.get(key) == value for key, value in self._stored_settings.items())
+
+    def _places(self, video: str) -> tuple[Path, Path]:
+        return self._place / table_name(video), self._path / older_name(video)
+
+    def _at(self, video: str) -> _Table | None:
+        """A video's table, in its place or where 0.1.0 put it."""
+        place, older = map(self._tables.get, self._places(video))
+        return place or (older if older is not None and older.origin is not None else None)
 
     def _origins(self) -> dict[str, Origin]:
         """By video id, the inputs whose tables are all there."""
@@ -156,7 +133,7 @@ class LabelFolder:
         return {origin.video: origin for origin in origins if self._is_whole(origin)}
 
     def _is_whole(self, origin: Origin) -> bool:
-        tables = [self._tables.get(table_name(video)) for video in origin.videos]
+        tables = map(self._at, origin.videos)
         return all(table is not None and table.origin == origin and table.same_settings for table in tables)
 
     def _problems(self) -> dict[str, str]:
@@ -170,30 +147,31 @@ class LabelFolder:
 
     def refuse_strangers(self, inputs: Sequence[MediaInput]) -> None:
         """Raises ForeignError for a file that stands where one of ours is to be written, and is none of ours."""
-        names = self._names()
+        names = set(os.listdir(self._path)) if self._path.is_dir() else set()  # noqa: PTH208 - for speed
         if old := sorted(names & {"visual.parts", "audio.parts"}):
             raise ForeignError(
                 f"{self._path / old[0]}: holds unfinished work of affcli 0.1.0. Finish it with that version, or remove "
                 "the folder."
             )
         self.look()
-        wanted = {table_name(item.video) for item in inputs}
-        strange = [name for name, table in self._tables.items() if table.origin is None and _of_input(name) & wanted]
+        wanted = {self._place / table_name(item.video) for item in inputs}
+        strange = [path for path, table in self._tables.items() if table.origin is None and _of_input(path) & wanted]
         ours = self.parts.name in names or any(table.origin is not None for table in self._tables.values())
         if not ours:  # else what stands there may be the half of an unfinished summary
             kind = metadata_in(self._path / SUMMARY_TABLE).get("kind") if SUMMARY_TABLE in names else None
-            strange += [name for name in (SUMMARY_TABLE, SUMMARY_CSV) if name in names and kind != SUMMARY]
+            strange += [self._path / n for n in (SUMMARY_TABLE, SUMMARY_CSV) if n in names and kind != SUMMARY]
+            strange += [self._place] if _holds_anything(self._place) else []
         if strange:
             raise ForeignError(
-                f"{self._path / min(strange)}: exists already, and affcli label has not made it. Replace it with "
-                "--force."
+                f"{min(strange)}: exists already, and affcli label has not made it. Replace it with --force."
             )
 
     # --- what is made ------------------------------------------------------------------------------------------------
 
     def write(self, origin: Origin, video: str, rows: pa.Table, *, starts_s: float = 0.0) -> None:
         """One of the input's tables, when it is complete; `starts_s` is when players show what has `time_s` 0."""
-        path = self._path / table_name(video)
+        path = self._place / table_name(video)
+        path.parent.mkdir(exist_ok=True)
         starts = {STARTS: {origin.video: starts_s}} if starts_s else {}
         schema = with_metadata(rows.schema, kind=FRAMES, **self.settings, **starts, input=asdict(origin))
         with TableWriter(str(path), schema, force=True) as writer:
@@ -201,32 +179,35 @@ class LabelFolder:
 
     def holds(self, item: MediaInput, end: End, parts: Parts) -> bool:
         """Whether the input's tables are there, with nothing left of what they were before."""
-        names = [table_name(video) for video in (item.video, f"{item.video}#1")]  # whoever it may be of
-        for origin in {table.origin for table in map(self._fresh, names) if table is not None}:
+        people = (item.video, f"{item.video}#1")  # whoever it may be of
+        for origin in {table.origin for table in map(self._fresh, people) if table is not None}:
             if origin is not None and (origin.video, origin.fingerprint) == (item.video, end.fingerprint):
                 for video in origin.videos:
-                    self._fresh(table_name(video))
+                    self._fresh(video)
                 return self._is_whole(origin)
         return False
 
-    def _fresh(self, name: str) -> _Table | None:
+    def _fresh(self, video: str) -> _Table | None:
         """A table, looked at now."""
-        try:
-            self._tables[name] = self._table(name, _state((self._path / name).stat()))
-        except FileNotFoundError:
-            self._tables.pop(name, None)
-        return self._tables.get(name)
+        for path in self._places(video):
+            try:
+                self._tables[path] = self._table(path, _state(path.stat()))
+            except FileNotFoundError:
+                self._tables.pop(path, None)
+        return self._at(video)
 
     def gather(
         self, plan: Plan, done: Mapping[MediaInput, End], failed: Mapping[str, Failure], parts: Parts
     ) -> tuple[int, int]:
         """Writes the summary of the tables, a row a video and a row for each input that failed; other tables go."""
+        remove_leftovers(self._place)
         self.look()
         result = {*plan.kept, *(item.video for item in done)}
         origins = {video: origin for video, origin in self._origins().items() if video in result}
         rows = [row for video in sorted(origins) for row in self._rows_of(origins[video])]
         videos, frames = len(rows), sum(row["frames"] for row in rows)
         rows += [{"video": video, "frames": 0, "problem": failure.reason} for video, failure in failed.items()]
+        self._move_older(origins)
         self._remove_others(origins, known={*result, *failed}, told=not plan.forced)
         schema = summary_schema(self.settings["classes"])
         facts = {
@@ -241,13 +222,31 @@ class LabelFolder:
                 writer.write(table)
         return videos, frames
 
+    def _move_older(self, origins: Mapping[str, Origin]) -> None:
+        """Moves tables from where 0.1.0 put them to their place."""
+        moved = 0
+        for video in _videos_of(origins):
+            table, place = self._at(video), self._place / table_name(video)
+            if table is not None and table.path.parent != self._place:
+                self._place.mkdir(exist_ok=True)
+                self._tables[place] = self._tables.pop(table.path)
+                table.path.replace(place)
+                moved += 1
+        if moved:
+            log.warning(
+                "%s: moved %s to %s, where other programs find only tables.",
+                self.name,
+                counted(moved, "table"),
+                self._place,
+            )
+
     def _remove_others(self, origins: Mapping[str, Origin], *, known: set[str], told: bool) -> None:
         """Removes tables of ours that are no part of the result: of inputs that failed, or are not named any more."""
-        kept = {table_name(video) for origin in origins.values() for video in origin.videos}
+        kept = {self._place / table_name(video) for video in _videos_of(origins)}
         strangers = set()
-        for name, table in self._tables.items():
-            if table.origin is not None and name not in kept:
-                table.path.unlink(missing_ok=True)
+        for path, table in self._tables.items():
+            if table.origin is not None and path not in kept:
+                path.unlink(missing_ok=True)
                 strangers |= {table.origin.video} - known
         if strangers and told:
             what = listed(sorted(strangers))
@@ -255,8 +254,21 @@ class LabelFolder:
 
     def _rows_of(self, origin: Origin) -> Iterator[dict[str, Any]]:
         for video in origin.videos:
-            with LabelledTable(str(self._path / table_name(video))) as table:
+            found = self._at(video)
+            assert found is not None  # the origin's tables are all there
+            with LabelledTable(str(found.path)) as table:
                 yield summary_row(table.video(video), problem=origin.problem)
+
+
+def _videos_of(origins: Mapping[str, Origin]) -> list[str]:
+    return [video for origin in origins.values() for video in origin.videos]
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Whether a folder holds anything but hidden files, or is none."""
+    if not folder.is_dir():
+        return folder.exists()
+    return any(entry.name[0] != "." for entry in os.scandir(folder))
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int]:
@@ -268,10 +280,18 @@ def refuse_no_folder(folder: str) -> None:
     path = Path(folder)
     if not folder or (path.exists() and not path.is_dir()):
         raise AffcliError(f"{folder or 'the empty name'}: is no folder; name one with -o.")
+    if path.suffix.lower() in FORMAT_OF_SUFFIX and not folder.endswith("/") and not path.is_dir():
+        raise UsageError(
+            f"{folder}: is the name of a table, and a folder of tables is written. Name a folder, such as "
+            f"{path.with_suffix('')}/; a folder of that very name is written {folder}/."
+        )
     if not path.parent.is_dir():
         raise AffcliError(f"{path}: the folder {path.parent} does not exist.")
+    place = path / TABLES_FOLDER
+    if place.exists() and not place.is_dir():
+        raise AffcliError(f"{place}: is a file, and the tables are to lie in a folder of that name.")
 
 
-def _of_input(name: str) -> set[str]:
+def _of_input(path: Path) -> set[Path]:
     """The table itself, and that of the input which it would be a person of (`--face all`)."""
-    return {name, re.sub(rf"#\d+{re.escape(_SUFFIX)}$", _SUFFIX, name)}
+    return {path, path.with_name(re.sub(rf"#\d+{re.escape(TABLE_SUFFIX)}$", TABLE_SUFFIX, path.name))}

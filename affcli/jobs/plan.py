@@ -23,7 +23,8 @@ class Failure:
 class Existing:
     """What stands under the output's name. `made` are inputs whose rows are there, by video id, with fingerprints.
 
-    `complete`: it tells of all its inputs; else it is a folder whose summary was not written.
+    `complete`: it tells of all its inputs; else it is a folder whose summary was not written. `misplaced`: some of it
+    lies where an earlier version put it, and is to be moved.
     """
 
     made: Mapping[str, str] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Existing:
     problems: Mapping[str, str] = field(default_factory=dict)  # inputs whose rows may be missing in part, and why
     complete: bool = True
     same_settings: bool = True
+    misplaced: bool = False
 
     @property
     def known(self) -> dict[str, str | None]:
@@ -86,7 +88,8 @@ def plan_of(
     kept = {video: made for video, made in existing.made.items() if video in done or (update and video not in named)}
     failed = {video: why for video, why in existing.failed.items() if not again or video not in named}
     unfinished = not existing.complete and bool(kept)
-    return Plan(todo, kept, failed, gone, continues=unfinished, nothing=existing.complete and not todo)
+    nothing = existing.complete and not todo and not existing.misplaced
+    return Plan(todo, kept, failed, gone, continues=unfinished, nothing=nothing)
 
 
 def digest_of(inputs: Sequence[MediaInput], *, update: bool) -> str:

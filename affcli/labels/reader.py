@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from affcli.class_words import class_of, counted_as_other
 from affcli.errors import LabelError, counted, listed
+from affcli.files.shown_name import shown_name
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
 from affcli.tables.reader import Reading, TableReader, plain_type
@@ -30,13 +32,19 @@ _NOTHING: Final = frozenset({"", "-1", "-1.0", "na", "n/a", "nan", "null", "none
 
 _log = logging.getLogger(__name__)
 
+Number = TypeVar("Number", np.int8, np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class VideoLabels:
-    """One video's labels: `labels[i]` (int8) is the class number of frame i + 1, -1 where nobody judged it."""
+    """One video's labels: `labels[i]` (int8) is the class number of frame i + 1, -1 where nobody judged it.
+
+    `weights[i]` (float32) is what that label counts, where LabelOptions.weights names a column of such numbers.
+    """
 
     video: str
     labels: NDArray[np.int8]
+    weights: NDArray[np.float32] | None = None
 
 
 class _Labels(dict[str, VideoLabels]):
@@ -57,35 +65,40 @@ class LabelOptions:
     `frame_offset` is added to each frame number (1 for tables that count frames from 0; in label texts, to the number
     of each line). `words` are names for classes beside those of `class_words`: word → class. `person` is the column
     that tells people apart, where the table has it: its videos are then `video#id`. `reading` is how a table is
-    written.
+    written. `weights` is the column of a table that says how much each label counts.
     """
 
     frame_offset: int = 0
     words: Mapping[str, str] = field(default_factory=dict)
     person: str | None = None
     reading: Reading = field(default_factory=Reading)
+    weights: str | None = None
 
 
-def read_labels(source: str, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
-    """The labels of every video in a folder or file, by video name, sorted.
+def read_labels(source: Source, options: LabelOptions | None = None) -> dict[str, VideoLabels]:
+    """The labels of every video in a folder, file or table in memory, by video name, sorted.
 
     A folder holds one Aff-Wild2 text for each video (`NAME.txt`, `NAME_left.txt`); a file is one such text, a Parquet,
     CSV or Arrow table with `video`, `frame` (1-based) and `label` (class name or number), or an ABAW submission text.
     Raises LabelError, naming file and line, where something cannot be a label.
     """
     chosen = options or LabelOptions()
-    path = Path(source)
-    if path.is_dir():
-        return _Labels({file.stem: _of_text(file, chosen) for file in _label_files(path)})
-    if path.is_file() and path.stat().st_size and looks_like_label_text(path):
-        return _Labels({path.stem: _of_text(path, chosen)})
+    if not isinstance(source, GivenTable):
+        path = Path(source)
+        texts = path.is_dir() or (path.is_file() and path.stat().st_size and looks_like_label_text(path))
+        if texts and chosen.weights:
+            raise LabelError(f"{source}: label texts have no column '{chosen.weights}'; give a table of labels.")
+        if path.is_dir():
+            return _Labels({shown_name(file.stem): _of_text(file, chosen) for file in _label_files(path)})
+        if texts:
+            return _Labels({shown_name(path.stem): _of_text(path, chosen)})
     text = ("video", "label", *([chosen.person] if chosen.person else []))
     with TableReader(source, text=text, reading=chosen.reading) as table:
         return _labels_in_table(table, chosen)
 
 
 def _of_text(file: Path, options: LabelOptions) -> VideoLabels:
-    return VideoLabels(file.stem, _shifted(read_label_text(file), options.frame_offset, file))
+    return VideoLabels(shown_name(file.stem), _shifted(read_label_text(file), options.frame_offset, file))
 
 
 def _shifted(labels: NDArray[np.int8], offset: int, file: Path) -> NDArray[np.int8]:
@@ -112,9 +125,11 @@ def _label_files(folder: Path) -> list[Path]:
 
 
 def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
-    table.require("video", "frame", "label")
+    weighing = [options.weights] if options.weights else []
+    table.require("video", "frame", "label", *weighing)
     person = options.person if options.person in table.schema.names else None
-    rows = table.read(["video", "frame", "label", *([person] if person else [])])
+    wanted = ["video", "frame", "label", *([person] if person else []), *weighing]
+    rows = table.read(list(dict.fromkeys(wanted)))
     if not rows.num_rows:
         raise LabelError(f"{table.name}: has no rows, so no labels.")
     rows = _with_frames(rows, table.name)
@@ -126,17 +141,21 @@ def _labels_in_table(table: TableReader, options: LabelOptions) -> _Labels:
     label = class_numbers(rows["label"], f"{table.name}: column 'label'", words=options.words, heard=heard)
     note_counted_as_other(table.name, heard - {word.strip().lower() for word in options.words})
     code = video.indices.to_numpy()
+    weight = _weights(rows[options.weights], label, table.name, options.weights) if options.weights else None
     if not _in_order(code, frame):
         order = np.lexsort((frame, code))
         code, frame, label = code[order], frame[order], label[order]
+        weight = None if weight is None else weight[order]
     names = video.dictionary.to_pylist()
     _refuse_duplicates(names, code, frame, table.name)
     ends = np.searchsorted(code, np.arange(len(names)), side="right")
     starts = np.concatenate([[0], ends[:-1]])
     rows_of = {name: slice(start, end) for name, start, end in zip(names, starts, ends, strict=True)}
-    found = _Labels(
-        {name: VideoLabels(name, _dense(frame[rows_of[name]], label[rows_of[name]])) for name in sorted(names)}
-    )
+    found = _Labels()
+    for name in sorted(names):
+        own = rows_of[name]
+        weights = None if weight is None else _dense(frame[own], weight[own], np.float32(1))
+        found[name] = VideoLabels(name, _dense(frame[own], label[own], np.int8(NOT_ANNOTATED)), weights)
     found.words = frozenset(word for word in options.words if word.strip().lower() in heard)
     return found
 
@@ -201,10 +220,25 @@ def _refuse_duplicates(names: list[str], code: NDArray[np.int32], frame: NDArray
         raise LabelError(f"{source}: video '{names[code[at]]}', frame {frame[at]} has more than one label.")
 
 
-def _dense(frame: NDArray[np.int64], label: NDArray[np.int8]) -> NDArray[np.int8]:
-    labels = np.full(frame[-1], NOT_ANNOTATED, np.int8)
-    labels[frame - 1] = label
-    return labels
+def _dense(frame: NDArray[np.int64], values: NDArray[Number], other: Number) -> NDArray[Number]:
+    """One value for each frame up to the last; `other` for frames without a row."""
+    every = np.full(frame[-1], other)
+    every[frame - 1] = values
+    return every
+
+
+def _weights(column: pa.ChunkedArray, label: NDArray[np.int8], source: str, name: str) -> NDArray[np.float32]:
+    """What each row's label counts [n]; raises LabelError where one that is labelled has no number of at least 0."""
+    kind = plain_type(column.type)
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+        raise LabelError(f"{source}: column '{name}' holds {kind}, not weights of frames (numbers of at least 0).")
+    weights: NDArray[np.float32] = pc.fill_null(column.cast(pa.float32(), safe=False), np.nan).to_numpy().copy()
+    odd = (label != NOT_ANNOTATED) & ~(np.isfinite(weights) & (weights >= 0))
+    if odd.any():
+        found = column[int(np.argmax(odd))].as_py()
+        raise LabelError(f"{source}: column '{name}' holds {found} for a labelled frame; weights are at least 0.")
+    weights[label == NOT_ANNOTATED] = 1
+    return weights
 
 
 def class_numbers(

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
+from affcli.errors import InstallationError
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -58,7 +58,9 @@ class FaceDetector:
     def __init__(
         self, *, threads: int = 0, min_score: float = MIN_SCORE, long_side: int = LONG_SIDE, on_gpu: bool = False
     ) -> None:
-        """Loads the network; `threads` 0 takes as many as there are cores. Raises AffcliError if OpenCV is broken.
+        """Loads the network; `threads` 0 takes as many as there are cores.
+
+        Raises InstallationError if OpenCV is broken.
 
         `on_gpu` computes on an NVIDIA GPU where this onnxruntime can (the package onnxruntime-gpu), else as without.
         """
@@ -179,12 +181,14 @@ def align(
 
 
 def opencv() -> Any:
-    """The module `cv2`, or AffcliError with what to install where a system library is missing."""
+    """The module `cv2`, or InstallationError with what to install where a system library is missing."""
     try:
         import cv2
     except ImportError as error:
         ways = "`apt install libgl1 libglib2.0-0`, or `pip install --force-reinstall opencv-python-headless`"
-        raise AffcliError(f"OpenCV, which finds and aligns faces, cannot be loaded ({error}). Try {ways}.") from error
+        raise InstallationError(
+            f"OpenCV, which finds and aligns faces, cannot be loaded ({error}). Try {ways}."
+        ) from error
     return cv2
 
 

@@ -7,13 +7,14 @@ pattern; it may open nothing else (`-protocol_whitelist`), and only containers t
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, InstallationError, not_installed
 
 # Demuxers that read one file and nothing else. Not here: playlists (hls, concat, dash, …), scripts, pictures.
 _CONTAINERS: Final = (
@@ -52,17 +53,20 @@ def input_options(path: Path) -> list[str]:
 
 def executable() -> str:
     """The ffmpeg that imageio-ffmpeg brings (or the one that IMAGEIO_FFMPEG_EXE names)."""
-    from imageio_ffmpeg import get_ffmpeg_exe
-
     try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
         return str(get_ffmpeg_exe())
+    except ImportError as error:
+        raise not_installed(error) from error
     except RuntimeError as error:
-        raise AffcliError(f"no ffmpeg was found. {_INSTALL}") from error
+        raise InstallationError(f"no ffmpeg was found. {_INSTALL}") from error
 
 
 def not_started(error: OSError) -> AffcliError:
-    """What to say where the program is there but does not run."""
-    return AffcliError(f"ffmpeg cannot be started ({error}). {_INSTALL}")
+    """What to say where ffmpeg does not run: it is no program (InstallationError), or the machine lacks something."""
+    kind = InstallationError if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOEXEC) else AffcliError
+    return kind(f"ffmpeg cannot be started ({error}). {_INSTALL}")
 
 
 def environment() -> dict[str, str]:

@@ -207,8 +207,13 @@ def _no_logits(name: str, types: Mapping[str, pa.DataType], metadata: Mapping[st
     if metadata.get("kind") in (VISUAL, AUDIO):
         return ColumnError(f"{name} holds {metadata['kind']}, not logits. Run `affcli predict` on it first.")
     lists = [column for column, kind in types.items() if is_list(kind)]
-    hint = f"--logits {lists[0]} --classes A,B,…" if lists else "--classes A,B,…"
     shown = listed(closest("label", list(types)))
+    if not lists and not any(map(is_number, types.values())):
+        return ColumnError(
+            f"{name} has no columns of logits: none of its other columns ({shown}) holds numbers, which --classes "
+            "could name."
+        )
+    hint = f"--logits {lists[0]} --classes A,B,…" if lists else "--classes A,B,…"
     return ColumnError(f"{name} has no columns of logits (columns: {shown}). Name them with {hint}.")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from affcli.errors import AffcliError
+from affcli.files.shown_name import shown_name
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.tables.reader import tables_in
@@ -39,7 +40,7 @@ class LabelTexts:
     """
 
     def __init__(self, files: list[Path]) -> None:
-        self._file_of = {file.stem: file for file in files}
+        self._file_of = {shown_name(file.stem): file for file in files}
         if len(self._file_of) < len(files):
             raise AffcliError(f"{files[0].parent}: two label files of one name.")
         self.ids = tuple(sorted(self._file_of))

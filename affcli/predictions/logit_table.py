@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from affcli.errors import AffcliError, ClassMismatchError, ColumnError, RepeatedFrameError, SpaceError, counted, listed
 from affcli.predictions.choose_logits import classes_of
-from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, layout_of, without_logits
+from affcli.predictions.columns import ColumnNames, Layout, in_order, is_list, is_number, layout_of, without_logits
 from affcli.predictions.label_texts import COLUMNS as LABEL_TEXT_COLUMNS
 from affcli.predictions.label_texts import LabelTexts, label_text_files
 from affcli.predictions.space import (
@@ -32,9 +32,10 @@ from affcli.predictions.space import (
 )
 from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
+from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import NEAR_SPANS, frame_numbers, refuse_far_frames
 from affcli.tables.people import PersonTable, person_columns, plain_column
-from affcli.tables.reader import TableReader, plain_type, tables_in
+from affcli.tables.reader import TableReader, called, plain_type, tables_in
 
 __all__ = ["ColumnNames", "LogitTable", "VideoRows"]
 
@@ -62,7 +63,7 @@ class VideoRows:
 
 
 class LogitTable:
-    """One table of logits (or only labels), from a file, `-`, a folder of tables, or several files seen as one.
+    """One table of logits (or only labels), from a file, `-`, a folder of tables, memory, or several seen as one.
 
     `name` is what the user calls it; `classes` its classes in order; `metadata` what it says of itself; `ours`
     whether affcli made it; `space` what its numbers are (see predictions.space; LABELS where it has only labels);
@@ -78,7 +79,7 @@ class LogitTable:
 
     def __init__(
         self,
-        *sources: str,
+        *sources: Source,
         columns: ColumnNames | None = None,
         carry: Collection[str] | None = None,
         labels_suffice: bool = False,
@@ -94,7 +95,7 @@ class LogitTable:
             self._files.close()
             raise
         first = parts[0]
-        self.name = "standard input" if sources[0] == "-" else ", ".join(sources)
+        self.name = ", ".join(map(called, sources))
         self.classes, self.metadata = first.layout.classes, first.metadata
         self.ours = all(part.ours for part in parts)
         self.has_logits, self.spans = bool(self.classes), len(first.layout.frames) == 2
@@ -135,6 +136,12 @@ class LogitTable:
     def starts_s(self, video: str) -> float:
         """When players show what has `time_s` 0, as the table that has the video says."""
         return next((starts_of(part.metadata, video) for part in self._parts if video in part.groups), 0.0)
+
+    @property
+    def other_numbers(self) -> list[str]:
+        """Columns of numbers that were not taken for logits, in the first of its files."""
+        first = self._parts[0]
+        return [name for name in first.layout.carried if is_number(plain_type(first.schema.field(name).type))]
 
     @property
     def starts(self) -> dict[str, Any]:
@@ -222,14 +229,13 @@ class LogitTable:
 
 
 def _parts(
-    source: str, names: ColumnNames, carry: Collection[str] | None, files: ExitStack, labels_suffice: bool
+    source: Source, names: ColumnNames, carry: Collection[str] | None, files: ExitStack, labels_suffice: bool
 ) -> Iterator[_Part]:
     """The parts of one source: its label texts as one, or each of its tables."""
-    texts = label_text_files(source)
-    if texts:
+    if not isinstance(source, GivenTable) and (texts := label_text_files(source)):
         yield _Part.of_texts(source, LabelTexts(texts), names, carry)
         return
-    for file in tables_in(source):
+    for file in [source] if isinstance(source, GivenTable) else tables_in(source):
         yield _Part.of_table(file, names, carry, files, labels_suffice=labels_suffice)
 
 
@@ -280,7 +286,7 @@ class _Part:
 
     @classmethod
     def of_table(
-        cls, file: str, names: ColumnNames, carry: Collection[str] | None, files: ExitStack, *, labels_suffice: bool
+        cls, file: Source, names: ColumnNames, carry: Collection[str] | None, files: ExitStack, *, labels_suffice: bool
     ) -> _Part:
         """A table of any format."""
         if names.person is None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.class_words import number_of
-from affcli.errors import UsageError, counted
+from affcli.errors import UsageError, counted, listed
 from affcli.labels.reader import says_none
 from affcli.predictions.frame_table import faces, frame_rows, frame_schema, largest
 from affcli.predictions.logit_table import LogitTable, VideoRows
@@ -46,14 +46,17 @@ class Filter:
     exclude_faceless: bool = False
 
     def __post_init__(self) -> None:
-        if self.kernel % 2 == 0 or not 1 <= self.kernel <= LONGEST_KERNEL:
+        odd = isinstance(self.kernel, int | np.integer) and self.kernel % 2 == 1
+        if not odd or not 1 <= self.kernel <= LONGEST_KERNEL:
             wanted = f"an odd number from 1 to {LONGEST_KERNEL}, so that a window has a middle"
             raise UsageError(f"--kernel {self.kernel}: must be {wanted}.")
+        if self.method not in (None, *METHODS):
+            raise UsageError(f"--method {self.method}: is none of {listed(METHODS)}.")
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a table's metadata says of it."""
-        return {"method": self.method, "kernel": self.kernel, "exclude_faceless": self.exclude_faceless}
+        return {"method": self.method, "kernel": int(self.kernel), "exclude_faceless": self.exclude_faceless}
 
 
 class Smooth:
@@ -117,6 +120,18 @@ def smooth_logits(rows: VideoRows, chosen: Filter, schema: pa.Schema, source: st
 
     `space` is that of the numbers; `source` is for errors.
     """
+    smoothed, winner = filtered(rows, chosen, source, space=space)
+    if winner is None:
+        return frame_rows(schema, replace(rows, logits=smoothed))
+    classes = schema.names[-1 - smoothed.shape[1] : -1]
+    labels = pc.take(pa.array(classes, pa.string()), pa.array(winner, mask=winner < 0))
+    return frame_rows(schema, replace(rows, logits=smoothed), labels)
+
+
+def filtered(
+    rows: VideoRows, chosen: Filter, source: str, *, space: str = LOGITS
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """One video's numbers [n, C], filtered; under `mode` the shares, and the winning class [n], -1 where none is."""
     logits = np.ascontiguousarray(rows.logits.T)
     known = ~np.isnan(logits)
     seen = known & _seen(rows, chosen, source)
@@ -126,14 +141,12 @@ def smooth_logits(rows: VideoRows, chosen: Filter, schema: pa.Schema, source: st
             smoothed = _of_sum_1(smoothed, logits, chosen.kernel, seen)
         # Missing logits stay missing unless they are to be filled.
         kept = smoothed if chosen.exclude_faceless or known.all() else np.where(known, smoothed, np.nan)
-        return frame_rows(schema, replace(rows, logits=kept.T))
+        return kept.T, None
     own, present = largest(logits.T)
     shares, winner = mode(own, chosen.kernel, present & seen.any(axis=0), len(logits), known=present)
     winner = np.where(present | chosen.exclude_faceless, winner, -1)
     shares[:, winner < 0] = np.nan
-    classes = schema.names[-1 - len(logits) : -1]
-    labels = pc.take(pa.array(classes, pa.string()), pa.array(winner, mask=winner < 0))
-    return frame_rows(schema, replace(rows, logits=shares.T), labels)
+    return shares.T, winner
 
 
 def _of_sum_1(smoothed: np.ndarray, values: np.ndarray, kernel: int, seen: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def class_numbers_of(table: LogitTable) -> NDArray[np.intp]:
 
 def _eight(table: LogitTable) -> NDArray[np.intp]:
     if not table.has_logits:
-        raise ColumnError(f"{table.name} has labels but no logits. Name the columns of logits with --classes.")
+        raise ColumnError(f"{table.name} has labels but no logits. {_where_logits_may_be(table)}")
     _refuse_foreign(table, table.classes)
     classes = eight_of(table.classes)
     return np.array([CLASSES.index(class_of(name) or name) for name in classes], np.intp)
@@ -120,17 +120,29 @@ def _refuse_foreign(table: LogitTable, classes: Sequence[str]) -> None:
     in_order = len(foreign) == len(classes) == len(CLASSES)
     if not foreign or (in_order and table.names.classes is not None):
         return
-    hint = f"Say which classes they are with --map {foreign[0]}=CLASS"
+    named = table.names.classes is not None
     if in_order:
         hint = (
             "If they are the eight in the order of Aff-Wild2 (Neutral, Anger, …), name them in that order: "
             f"--classes {','.join(classes)}"
         )
+    else:
+        hint = f"Say which class each is: {' '.join(f'--map {name}=CLASS' for name in foreign[:12])}"
+    others = [] if named else table.other_numbers
+    if others:
+        hint += f"; or name the right columns with --classes (other columns of numbers: {listed(others)})"
     taken = listed(classes, limit=12)
     raise UnknownClassError(
         f"{table.name} has columns that are none of the classes {listed(CLASSES)}: {listed(foreign, limit=12)} "
-        f"(columns taken as logits: {taken}). {hint}; or name the right columns with --classes."
+        f"(columns taken as logits: {taken}). {hint}."
     )
+
+
+def _where_logits_may_be(table: LogitTable) -> str:
+    others = table.other_numbers
+    if not others:
+        return "No column of it holds numbers that could be logits."
+    return f"Name the columns of logits with --classes (columns of numbers: {listed(others)})."
 
 
 def _note_unknown_to(table: LogitTable) -> None:

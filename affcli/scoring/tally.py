@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError, ColumnError, counted, listed
 from affcli.labels.matching import matching_rows
-from affcli.labels.reader import VideoLabels
+from affcli.labels.reader import VideoLabels, words_in
+from affcli.predictions.columns import ColumnNames
 from affcli.predictions.frame_table import faces
 from affcli.predictions.logit_table import LogitTable, VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring.metrics import Counts, Tally, confusion
 from affcli.scoring.predictor import NO_PREDICTION, Numbers, Predictor, eight_of, guesser, states_confidence
+from affcli.tables.given import Source
 
 # Aff-Wild2's label files have up to two lines more than their video has frames (302 of 317 have none to two).
 TRAILING_LABELS: Final = 2
@@ -49,6 +51,17 @@ class Matched:
     rows: VideoRows
     named: NDArray[np.bool_]
     missing: NDArray[np.int64]
+
+
+def tally_of(source: Source, columns: ColumnNames, labels: Mapping[str, VideoLabels], rules: Rules) -> Tally:
+    """As `tally`, of a table that is opened for it: `columns` says what its columns mean."""
+    named = rules.label_column is not None
+    columns = replace(columns, label=rules.label_column or columns.label, label_named=named, words=words_in(labels))
+    with LogitTable(source, columns=columns, carry={"face", columns.label}, labels_suffice=True) as table:
+        counted = tally(table, labels, rules)
+        if not named:
+            table.note_missing()
+    return counted
 
 
 def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Tally:

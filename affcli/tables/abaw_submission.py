@@ -66,12 +66,19 @@ def _classes_of_header(path: Path, name: str) -> tuple[str, ...]:
 
 def read_locations(path: Path) -> Locations:
     """The frames that an official sample list names, in its order; whatever follows them on their lines is ignored."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"{path}: not a sample list in UTF-8: byte {error.start:,} is {path.read_bytes()[error.start]:#04x}."
+        ) from error
     if not lines or not is_submission(lines[0].encode()):
         found = lines[0][:60] if lines else ""
         raise LabelError(f"{path}: not a sample list: the first line is '{found}', not '{HEADER}'.")
     fields = (line.partition(",")[0].strip(' "') for line in lines[1:])
     text = pa.array([field for field in fields if field], pa.string())
+    if not len(text):
+        raise LabelError(f"{path}: a sample list with a header and no frames.")
     video, frame = _split(pa.chunked_array([text]), str(path))
     return Locations(text, video.combine_chunks(), frame.to_numpy().astype(np.int64))
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from affcli.errors import TableError
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, metadata_of
+from affcli.files.shown_name import shown_name
+from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE
 from affcli.tables.content import COMPRESSED_SUFFIXES
+from affcli.tables.label_tables import label_tables, metadata_in
 from affcli.tables.writer import FORMAT_OF_SUFFIX
 
 JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
@@ -25,12 +23,15 @@ _NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 def tables_in(source: str) -> list[str]:
     """The tables in a folder, by name, but for what sums up the others; any other source by itself.
 
+    A folder of `affcli label` gives the tables of its videos, and nothing else that lies in it.
     A folder partitioned as Hive, Spark and DuckDB do it (`video=a1/part-0.parquet`) gives the tables in its folders.
     JSON files are taken for tables only where there are no others: they may be about them.
     """
     path = Path(source)
     if source == STANDARD_STREAM or not path.is_dir():
         return [source]
+    if found := label_tables(path):
+        return [str(file) for file in found]
     files = _files_in(path)
     tables = [file for file in files if _suffix(file) in _TABLE_SUFFIXES]
     if metadata_in(path / SUMMARY_TABLE).get("kind") == SUMMARY:
@@ -61,7 +62,7 @@ def _suffix(file: Path) -> str:
 
 def table_stem(source: str) -> str:
     """A table's name without folders and suffixes: `x/a1.csv.gz` is `a1`."""
-    name = Path(source).name
+    name = shown_name(Path(source).name)
     for compressed in COMPRESSED_SUFFIXES:
         if name.lower().endswith(compressed):
             name = name[: -len(compressed)]
@@ -80,13 +81,3 @@ def partitions_of(source: str) -> dict[str, str]:
 def _is_partition(name: str) -> bool:
     key, equals, value = name.partition("=")
     return bool(equals and value) and key.isidentifier()
-
-
-def metadata_in(path: Path) -> Mapping[str, Any]:
-    """What a Parquet file says of itself under the key `affcli`; empty for any other file, and where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        return metadata_of(pq.read_schema(path))
-    except (OSError, pa.ArrowException):
-        return {}

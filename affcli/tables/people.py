@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.errors import ColumnError
+from affcli.tables.given import Source
 from affcli.tables.reader import TableReader, plain_type
 
 # Columns that tell people apart, as trackers and face detectors call them.
@@ -40,7 +41,7 @@ def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 class PersonTable(TableReader):
     """A table whose video ids are `video#id`, the id from the column `person`; a row without one keeps the video's."""
 
-    def __init__(self, source: str, *, video: str, person: str, **options: Any) -> None:
+    def __init__(self, source: Source, *, video: str, person: str, **options: Any) -> None:
         super().__init__(source, text=(video, person), **options)
         self._video, self._person = video, person
 

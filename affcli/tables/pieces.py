@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as pieces that can be read by themselves, in any order, and checked before they are used."""
+"""Parquet, Arrow and memory as pieces to be read by themselves, in any order, and checked before they are used."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from affcli.schema import METADATA_KEY
+from affcli.tables.writer import ROWS_PER_GROUP
 
 
 class Pieces(Protocol):
@@ -81,6 +82,20 @@ class ArrowPieces:
         table = pa.table(batch).select(columns)
         wanted = pa.schema([self.schema.field(name) for name in columns])
         return table if table.schema.equals(wanted) else table.cast(wanted)
+
+
+class MemoryPieces:
+    """A table in memory, in slices of the length that tables are written in."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.schema: pa.Schema = table.schema
+        starts = range(0, table.num_rows, ROWS_PER_GROUP)
+        self.row_groups = [min(ROWS_PER_GROUP, table.num_rows - start) for start in starts]
+
+    def read(self, index: int, columns: list[str]) -> pa.Table:
+        """Some columns of a slice."""
+        return self._table.select(columns).slice(index * ROWS_PER_GROUP, self.row_groups[index])
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

@@ -1,4 +1,5 @@
-"""Opens tables: Parquet, CSV and its kin, Arrow and JSON, from files, pipes and standard input. No other module does.
+"""Opens tables: Parquet, CSV and its kin, Arrow and JSON, from files, pipes, standard input and memory. No other module
+does.
 
 Whatever its format, an open table is read in pieces, so that its size does not matter: text and Arrow streams are
 first turned into a temporary Arrow file. (Writing is in `writer.py`.)
@@ -6,8 +7,8 @@ first turned into a temporary Arrow file. (Writing is in `writer.py`.)
 
 from __future__ import annotations
 
-import functools
-import importlib.abc
+import csv
+import os
 import shutil
 import stat
 import sys
@@ -25,18 +26,20 @@ import pyarrow.parquet as pq
 
 from affcli.errors import AffcliError, ColumnError, TableError, UsageError, closest, listed
 from affcli.files.outputs import STANDARD_STREAM
-from affcli.schema import metadata_of
 from affcli.tables.abaw_submission import is_submission, read_submission
 from affcli.tables.content import decompress, format_of_content, head_of, is_compressed
 from affcli.tables.delimited import read_csv
 from affcli.tables.derived import Derived, derived_columns, with_derived
 from affcli.tables.encoding import utf16_of, write_as_utf8
-from affcli.tables.folders import metadata_in, tables_in
+from affcli.tables.folders import tables_in
+from affcli.tables.given import GivenTable, Source
 from affcli.tables.open_files import PiecesPool
-from affcli.tables.pieces import ArrowPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
+from affcli.tables.pandas_kept_out import keep_pandas_out
+from affcli.tables.pieces import ArrowPieces, MemoryPieces, ParquetPieces, Pieces, parquet_pieces, plain_type
+from affcli.tables.self_description import checked_metadata
 from affcli.tables.writer import FORMAT_OF_SUFFIX, ROWS_PER_GROUP
 
-__all__ = ["AS_FOUND", "Reading", "TableReader", "metadata_in", "plain_type", "tables_in"]
+__all__ = ["AS_FOUND", "Reading", "TableReader", "called", "plain_type", "tables_in"]
 
 PARQUET_READERS: Final = 2  # of one file at once: row groups of a wide table take longer to unpack than to work on
 _HEAD_OF_SUBMISSION: Final = 1 << 12
@@ -57,6 +60,13 @@ class Reading:
 AS_FOUND: Final = Reading()
 
 
+def called(source: Source) -> str:
+    """What errors call a table."""
+    if isinstance(source, GivenTable):
+        return source.name
+    return "standard input" if source == STANDARD_STREAM else source
+
+
 class TableReader:
     """An open table of any format, read in pieces.
 
@@ -66,23 +76,21 @@ class TableReader:
     Of many open tables only the last ones used hold files open; the others open theirs again when they are read.
     """
 
-    def __init__(self, source: str, *, text: Collection[str] = (), reading: Reading = AS_FOUND) -> None:
-        """Opens a file name, or `-` for standard input (spooled to a temporary file: Parquet's index is at its end).
+    def __init__(self, source: Source, *, text: Collection[str] = (), reading: Reading = AS_FOUND) -> None:
+        """Opens a file name, `-` for standard input (spooled to a temporary file: Parquet's index is at its end), or a
+        table in memory.
 
         Columns named in `text` hold ids, those of videos first: in CSV, 007 stays as it is written; in Parquet they may
         come as dictionaries; and where the table has no such column, the ids may be told by where it lies (`derived`).
         Raises TableError for what is no table or damaged.
         """
-        _keep_pandas_out()
-        self.name = "standard input" if source == STANDARD_STREAM else source
+        keep_pandas_out()
+        self.name = called(source)
         self._how, self._text = reading, text
         self._files = ExitStack()  # temporary files
         try:
             with self.named_errors():
-                path = self._seekable(source)
-                if path.stat().st_size == 0:
-                    raise TableError(f"{self.name}: is empty (0 bytes), not a table.")
-                self._pool = PiecesPool(self.name, self._opener(path))
+                self._pool = PiecesPool(self.name, self._opener(source))
                 _refuse_twins(self.name, self._pool.schema.names)
         except BaseException:
             self._files.close()
@@ -90,9 +98,10 @@ class TableReader:
         stored = self._pool.schema
         self.row_groups: list[int] = self._pool.row_groups
         self.num_rows = sum(self.row_groups)
-        self.metadata: Mapping[str, Any] = metadata_of(stored)
+        self.metadata: Mapping[str, Any] = checked_metadata(self.name, stored)
         video = next(iter(text), None)
-        self._derived = {one.name: one for one in derived_columns(source, stored, video, stems=self._how.video_stem)}
+        place = STANDARD_STREAM if isinstance(source, GivenTable) else source
+        self._derived = {one.name: one for one in derived_columns(place, stored, video, stems=self._how.video_stem)}
         self.schema = _with_fields(stored, self._derived)
 
     def _seekable(self, source: str) -> Path:
@@ -105,9 +114,16 @@ class TableReader:
         if stat.S_ISDIR(mode):
             raise TableError(f"{source}: is a folder, not a table.")
         if stat.S_ISREG(mode):
-            return path
+            return path if _is_unicode(path) else self._renamed(path)
         with path.open("rb") as stream:  # a named pipe, or <(…) of the shell
             return self._spooled(stream)
+
+    def _renamed(self, path: Path) -> Path:
+        """A link to a file whose name is no UTF-8, which Arrow cannot open."""
+        with _temporary_errors():
+            folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="affcli-")))
+            (folder / "table").symlink_to(path.resolve())
+        return folder / "table"
 
     def _temporary(self) -> IO[bytes]:
         """A new file, which is there until the table is closed."""
@@ -121,13 +137,23 @@ class TableReader:
             shutil.copyfileobj(stream, spool, 1 << 20)
         return _path_of(spool)
 
-    def _opener(self, path: Path) -> Callable[[ExitStack], list[Pieces]]:
+    def _opener(self, source: Source) -> Callable[[ExitStack], list[Pieces]]:
         """What opens the table as often as it can be read at the same time."""
+        if isinstance(source, GivenTable):
+            return lambda files: [MemoryPieces(source.table)]
+        path = self._seekable(source)
+        if path.stat().st_size == 0:
+            raise TableError(f"{self.name}: is empty (0 bytes), not a table.")
         path = self._decoded(path)
         found = format_of_content(path, self.name)
         _refuse_other_name(self.name, found)
         if found == "parquet":
             return lambda files: _open_parquet(path, self._text, files)
+        if found == "feather1":
+            from affcli.tables.feather_v1 import convert
+
+            with self._temporary() as copy:
+                path, found = convert(path, copy, self.name), "arrow"
         if found == "arrow":
             return lambda files: [ArrowPieces(files.enter_context(pa.OSFile(str(path))))]
         schema, batches = self._streamed(path, found)
@@ -164,13 +190,8 @@ class TableReader:
             from affcli.tables.json_rows import read_json
 
             return read_json(path, self.name)
-        if found == "text":
-            table = read_submission(path, self.name)
-            return table.schema, table.to_batches()
-        from pyarrow.feather import read_table
-
-        table = read_table(path)
-        return table.schema, _checked(table.to_batches())
+        table = read_submission(path, self.name)
+        return table.schema, table.to_batches()
 
     def _converted(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
         """The name of a temporary Arrow file with the rows, which can be read from anywhere."""
@@ -237,7 +258,7 @@ class TableReader:
             raise
         except OSError as error:  # pyarrow reports damaged pages so, too
             raise TableError(f"{self.name}: {error.strerror or 'damaged: ' + _first_line(error)}.") from error
-        except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        except (pa.ArrowException, csv.Error, UnicodeDecodeError, OverflowError) as error:
             hint = " Did the command before it in the pipe fail?" if self.name == "standard input" else ""
             raise TableError(f"{self.name}: not a table that can be read: {_first_line(error)}.{hint}") from error
 
@@ -251,27 +272,6 @@ class TableReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-@functools.cache
-def _keep_pandas_out() -> None:
-    """Makes pyarrow look for pandas now and not find it.
-
-    Where pandas is installed, pyarrow imports it at its first array, which takes longer than all of a small `vote`;
-    nothing here hands pandas anything. Anyone else in the process can still import it.
-    """
-
-    class Refused(importlib.abc.MetaPathFinder):
-        def find_spec(self, name: str, path: object, target: object = None) -> None:
-            if name == "pandas":
-                raise ImportError(name)
-
-    refused = Refused()
-    sys.meta_path.insert(0, refused)
-    try:
-        pa.array([0])
-    finally:
-        sys.meta_path.remove(refused)
 
 
 def _with_fields(stored: pa.Schema, derived: Mapping[str, Derived]) -> pa.Schema:
@@ -318,6 +318,10 @@ def _is_submission(path: Path) -> bool:
         head = stream.read(_HEAD_OF_SUBMISSION)
     rows = [line for line in head.splitlines()[1:3] if line.strip()]
     return is_submission(head) and all(row.count(b",") == 1 for row in rows[:1])
+
+
+def _is_unicode(path: Path) -> bool:
+    return os.fsencode(path).decode("utf-8", "ignore") == str(path)
 
 
 def _path_of(stream: IO[bytes]) -> Path:

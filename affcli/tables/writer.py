@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from affcli.errors import AffcliError, UsageError
+from affcli.errors import AffcliError, UnknownFormatError, UsageError
 from affcli.files.outputs import STANDARD_OUTPUT, create_temporary, refuse_existing
 from affcli.tables.delimited import csv_header, csv_lines
 
@@ -42,14 +42,14 @@ FORMAT_OF_SUFFIX = {
 def format_of(output: str, table_format: str | None = None) -> str:
     """`table_format` (parquet, csv or arrow), else what the suffix says; Parquet for a name without one.
 
-    Raises UsageError for a suffix that says nothing.
+    Raises UnknownFormatError for a suffix that says nothing.
     """
     suffix = Path(output).suffix.lower()
     if table_format is not None or not suffix:
         return table_format or "parquet"
     if suffix not in FORMAT_OF_SUFFIX:
         known = ", ".join(FORMAT_OF_SUFFIX)
-        raise UsageError(f"{output}: '{suffix}' is no suffix of tables ({known}). Name the format with --format.")
+        raise UnknownFormatError(f"{output}: '{suffix}' is not a table format affcli knows ({known}).")
     return FORMAT_OF_SUFFIX[suffix]
 
 
@@ -74,7 +74,7 @@ class TableWriter:
             raise UsageError("binary tables are not written to a terminal: use -o FILE, --format csv, or a pipe.")
         nested = [field.name for field in schema if pa.types.is_nested(field.type)]
         if self._format == "csv" and nested:
-            raise UsageError(f"CSV cannot hold the list column '{nested[0]}': write Parquet or Arrow.")
+            raise UsageError(f"{output}: CSV cannot hold the list column '{nested[0]}': write Parquet or Arrow.")
 
     def __enter__(self) -> TableWriter:
         with self._named_errors():

@@ -27,6 +27,7 @@ from affcli.scoring.predictor import chosen_label_column, predictor
 NO_LABEL: Final = -1
 # How long a video of a single frame is shown, where nothing tells.
 LONE_FRAME_S: Final = 0.04
+LONGEST_S: Final = 1e8  # three years; times beyond are none
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -168,10 +169,16 @@ def _times(rows: VideoRows, source: str) -> Floats | None:
     if column.null_count or not is_number(column.type):
         return None
     times_s: Floats = column.cast(pa.float64(), safe=False).to_numpy()
+    odd = np.flatnonzero(~(np.abs(times_s) <= LONGEST_S))
+    if odd.size:
+        at, found = rows.frame[odd[0]], times_s[odd[0]]
+        raise AffcliError(f"{source}: video '{rows.video}': time_s of frame {at} is {found:g}, which is no time.")
     back = np.flatnonzero(~(np.diff(times_s) >= 0))
     if back.size:
         at = rows.frame[back[0] + 1]
         raise AffcliError(f"{source}: video '{rows.video}': time_s of frame {at} is less than that of the one before.")
+    if times_s.size > 1 and times_s[0] == times_s[-1]:
+        raise AffcliError(f"{source}: video '{rows.video}': time_s is {times_s[0]:g} in all {times_s.size:,} frames.")
     return times_s
 
 

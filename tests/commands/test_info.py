@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from helpers.feature_tables import write_visual
+from helpers.frame_tables import call
 from helpers.runners import Affcli
 
 from affcli.models.fusion.model_file import ModelCard, save_model
 from affcli.models.fusion.network import FusionConfig, FusionNetwork
+from affcli.schema import CLASSES, SUMMARY, with_metadata
+from affcli.views.summary import summary_schema
 
 
 def test_a_model_shows_its_card(tmp_path: Path, affcli: Affcli) -> None:
@@ -59,3 +63,60 @@ def test_a_calibration_shows_its_offsets_and_other_json_is_refused(tmp_path: Pat
         (tmp_path / "other.json").write_text(other)
         [line] = affcli("info", "other.json", status=1).stderr.splitlines()
         assert "other.json: is JSON, but no calibration; not a model or table of affcli" in line
+
+
+def test_escapes_in_names_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;title\x07\x1b[31mred\u202e\x9b"
+    frames = pa.table({"video": [evil, evil], "frame": [1, 2], "A": [0.0, 2.0], "B": [1.0, 0.0]})
+    schema = with_metadata(frames.schema, kind="frame logits", inputs={evil: "\x1b[2J"})
+    pq.write_table(frames.cast(schema), tmp_path / "t.parquet")
+    for arguments in (("info",), ("info", "--json")):
+        status, out, err = call(capsys, *arguments, tmp_path / "t.parquet")
+        assert (status, err) == (0, "")
+        assert all(one.isprintable() for line in out.splitlines() for one in line)
+    assert json.loads(out)["inputs"] == {evil: "\x1b[2J"}
+
+
+def test_mini_shows_the_three_networks_that_ship(affcli: Affcli) -> None:
+    facts = json.loads(affcli("info", "mini", "--json").stdout)
+    assert [facts[part]["kind"] for part in ("visual", "audio", "fusion")] == [
+        "visual encoder",
+        "audio encoder",
+        "fusion model",
+    ]
+    assert facts["fusion"]["parameters"] > 0
+    assert "visual:\n  architecture: " in affcli("info", "mini").stdout
+
+
+def test_a_folder_of_tables_is_described_as_one(tmp_path: Path, affcli: Affcli) -> None:
+    (tmp_path / "t").mkdir()
+    for video in ("a", "b"):
+        write_visual(tmp_path / f"t/{video}.parquet", {video: np.ones((3, 2))})
+    shown = affcli("info", "t").stdout
+    for line in ("kind: folder of tables", "tables: 2", "rows: 6", "videos: 2"):
+        assert f"{line}\n" in shown
+    (tmp_path / "empty").mkdir()
+    assert "no tables in this folder" in affcli("info", "empty", status=1).stderr
+
+
+def test_a_label_folder_counts_what_is_done_and_failed(tmp_path: Path, affcli: Affcli) -> None:
+    (tmp_path / "out").mkdir()
+    schema = summary_schema()
+    known = {"video": "a", "frames": 50, "duration_s": 2.0, "Anger_s": 1.5, "unsure_s": 0.5}
+    rows = [known, {**known, "video": "b", "problem": "half of it"}, {"video": "c", "frames": 0, "problem": "no media"}]
+    facts = {"inputs": {"a": "1", "b": "2"}, "failed": {"c": None}, "incomplete": {"b": "half of it"}}
+    described = with_metadata(schema, kind=SUMMARY, classes=list(CLASSES), window=64, **facts)
+    pq.write_table(pa.Table.from_pylist(rows, described), tmp_path / "out/summary.parquet")
+    found = json.loads(affcli("info", "out", "--json").stdout)
+    counts = {name: found[name] for name in ("state", "inputs", "done", "failed", "incomplete", "videos", "frames")}
+    assert counts == {
+        "state": "complete",
+        "inputs": 3,
+        "done": 2,
+        "failed": {"c": "no media"},
+        "incomplete": {"b": "half of it"},
+        "videos": 2,
+        "frames": 100,
+    }
+    assert (found["seconds"]["Anger"], found["seconds"]["unsure"], found["seconds"]["Fear"]) == (3.0, 1.0, None)
+    assert "  c: no media\n" in affcli("info", "out").stdout

@@ -27,6 +27,7 @@ from affcli.facesets.domain import domain_faces, list_domain
 from affcli.facesets.listing import Labelled, Origin
 from affcli.facesets.loading import pictures_to_decode, sampled
 from affcli.facesets.mixing import drawing_weights
+from affcli.facesets.pixel_file import remove_decoded
 from affcli.facesets.preparing import Preparation, Preparer
 from affcli.facesets.sheet import contact_sheet, write_sheet
 from affcli.facesets.static import list_static, static_faces
@@ -200,6 +201,59 @@ def test_a_damaged_file_is_made_again(tmp_path: Path) -> None:
     (stored,) = (tmp_path / "cache").glob("*.npy")
     stored.write_bytes(stored.read_bytes()[:200])
     assert plain(decoded("train", listed(paths), SMALL, cache=tmp_path / "cache").pixels) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("place", [150, -1])
+def test_one_flipped_bit_in_a_finished_file_is_seen(
+    tmp_path: Path, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [picture(tmp_path / f"{value}.png", value) for value in range(3)]
+    decoded("train", listed(paths), SMALL, cache=tmp_path / "cache")
+    (stored,) = (tmp_path / "cache").glob("*.npy")
+    content = bytearray(stored.read_bytes())
+    content[place] ^= 64
+    stored.write_bytes(content)
+    assert plain(decoded("train", listed(paths), SMALL, cache=tmp_path / "cache").pixels) == [0, 1, 2]
+    assert f"{stored}: damaged; its pictures are decoded again." in caplog.text
+
+
+def test_one_flipped_bit_in_unfinished_work_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_BLOCK", 4)
+    paths = [picture(tmp_path / f"{value:02d}.png", value) for value in range(20)]
+    with pytest.raises(KeyboardInterrupt):
+        decoded("train", listed(paths), SMALL, cache=tmp_path / "cache", advance=Interrupting(3))
+    (growing,) = (tmp_path / "cache").glob("*.growing")
+    content = bytearray(growing.read_bytes())
+    content[200] ^= 64
+    growing.write_bytes(content)
+    assert plain(decoded("train", listed(paths), SMALL, cache=tmp_path / "cache").pixels) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b'{"rows": "4", "fates": "aaaa", "digest": ""}', b'{"rows": 1e9}', b"[" * 100_000]
+)
+def test_a_journal_of_somebody_else_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    monkeypatch.setattr(decoding, "_BLOCK", 4)
+    paths = [picture(tmp_path / f"{value:02d}.png", value) for value in range(9)]
+    with pytest.raises(KeyboardInterrupt):
+        decoded("train", listed(paths), SMALL, cache=tmp_path / "cache", advance=Interrupting(2))
+    (journal,) = (tmp_path / "cache").glob("*.journal")
+    journal.write_bytes(line + b"\n" + journal.read_bytes())
+    assert plain(decoded("train", listed(paths), SMALL, cache=tmp_path / "cache").pixels) == list(range(9))
+
+
+def test_only_decoded_pictures_are_removed(tmp_path: Path) -> None:
+    cache = tmp_path / "enc.pictures"
+    decoded("train", listed([picture(tmp_path / "a.png", 1)]), SMALL, cache=cache)
+    (cache / "thesis.npy").write_bytes(b"mine")
+    (cache / "notes").mkdir()
+    remove_decoded(cache)
+    assert sorted(path.name for path in cache.iterdir()) == ["notes", "thesis.npy"]
+    (tmp_path / "link").symlink_to(cache)
+    remove_decoded(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.parametrize("thin", [None, 20.0])

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from affcli.errors import OutputError
+from affcli.errors import AffcliError, OutputError
 from affcli.files import outputs
 
 DIGITS = "0123456789abcdef"
@@ -106,3 +106,58 @@ def test_a_folder_that_was_moved_away_comes_back_where_the_new_one_never_came(tm
         (made / "weights").write_text("new")
     assert (tmp_path / "model" / "weights").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("names", [("a/b", "a//b"), ("a/./b", "a/b"), ("c", "c")])
+@pytest.mark.parametrize("existing", [False, True])
+def test_two_names_of_one_file_are_refused_and_nothing_is_lost(
+    tmp_path: Path, names: tuple[str, str], *, existing: bool
+) -> None:
+    folder = tmp_path / "out"
+    if existing:
+        folder.mkdir()
+    with pytest.raises(AffcliError, match="would be one file"):
+        outputs.write_folder(str(folder), [(name, name) for name in names], force=existing)
+    assert existing or list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    outputs.write_bytes(tmp_path / "link.txt", b"new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_bytes() == b"new"
+
+
+CLOSED = (
+    "import os, sys; [os.close(int(n)) for n in sys.argv[1]]; os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status", "last"),
+    [
+        ("1", ("smooth", "t.parquet", "-k", "1"), 1, "standard output: cannot be written: Bad file descriptor."),
+        ("1", ("info", "t.parquet"), 1, "standard output: cannot be written: Bad file descriptor."),
+        ("1", ("smooth", "t.parquet", "-k", "1", "-o", "o.parquet"), 0, ""),
+        ("0", ("smooth", "-k", "1", "-o", "o.parquet"), 2, "no input: name a table, or pipe one in."),
+        ("2", ("smooth", "t.parquet", "-k", "1", "-o", "o.parquet"), 0, ""),
+        ("2", ("smooth", "missing.parquet", "-k", "1", "-o", "o.parquet"), 1, ""),
+        ("012", ("smooth", "t.parquet", "-k", "1", "-o", "o.parquet"), 0, ""),
+    ],
+)
+def test_closed_streams_lose_nothing_and_never_end_in_the_output(
+    tmp_path: Path, closed: str, arguments: tuple[str, ...], status: int, last: str
+) -> None:
+    columns = {"video": ["a"] * 3, "frame": [1, 2, 3], "X": [0.5, 1.0, 2.0], "Y": [1.0, 0.0, 1.0]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    command = [sys.executable, "-c", CLOSED, closed, "-m", "affcli", *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert ended.returncode == status, ended.stderr
+    assert ended.stdout == ""
+    if "2" in closed:
+        assert ended.stderr == ""
+    elif last:
+        assert ended.stderr.splitlines()[-1].endswith(last)
+    if status == 0:
+        assert pq.read_table(tmp_path / "o.parquet").column("frame").to_pylist() == [1, 2, 3]

@@ -23,9 +23,8 @@ from affcli.jobs.claims import Claims
 from affcli.jobs.ends import Ends
 from affcli.jobs.job import Ended, Job, Summary, run
 from affcli.jobs.label_folder import LabelFolder
-from affcli.jobs.labelling import Labelling
+from affcli.jobs.labelling import Features, Labelling
 from affcli.jobs.parts import Parts
-from affcli.jobs.stream_features import PartFeatures
 from affcli.jobs.table_output import STREAM, TableOutput
 from affcli.schema import CLASSES, class_fields, feature_field
 
@@ -69,7 +68,7 @@ def extract(items: Iterable[MediaInput], parts: Parts, stream: str, step: Callab
 class FakeLabeller:
     """Sees and hears the same text. `Labelling` asks it as it asks the real one."""
 
-    visual_size = audio_size = 1
+    visual_sizes = audio_sizes = (1,)
 
     def __init__(self, step: Callable[[], None]) -> None:
         self._step = step
@@ -81,8 +80,8 @@ class FakeLabeller:
         [ended] = extract([item], parts, "audio", self._step)
         return ended
 
-    def name(self, visual: PartFeatures | None, audio: PartFeatures | None) -> Iterator[tuple[str, pa.Table]]:
-        assert visual is not None
+    def name(self, visuals: Features, audios: Features) -> Iterator[tuple[str, pa.Table]]:
+        [visual] = visuals
         for video in visual.videos:
             known = visual.read_columns(video, ["video", "frame", "time_s", "feature"])
             number = pa.array(known["feature"].combine_chunks().flatten().to_numpy().astype(np.float32))

@@ -70,7 +70,8 @@ def arguments_of_affcli(text: str) -> Iterator[list[str]]:
         for words in stages:
             if "affcli" in words:
                 after = words[words.index("affcli") + 1 :]
-                after = after[: after.index(">")] if ">" in after else after
+                for end in (">", ":::"):  # a redirection, or the arguments of GNU parallel
+                    after = after[: after.index(end)] if end in after else after
                 yield after[1:] if after[:1] == ["--"] else after
 
 

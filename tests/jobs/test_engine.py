@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from affcli.errors import ForeignError, NothingDoneError
 from affcli.jobs import workers
 from affcli.schema import metadata_of
+from affcli.tables.label_tables import label_tables
 from affcli.tables.reader import TableReader
 
 NAMES = ("a", "b", "c", "d")
@@ -34,8 +35,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def files(folder: Path) -> dict[str, bytes]:
     """Everything that stands under the output's name, but for unfinished work."""
     out, table = folder / "out", folder / "out.parquet"
-    found = [path for path in out.iterdir() if path.is_file() and path.name[0] != "."] if out.is_dir() else []
-    return {path.name: path.read_bytes() for path in [*found, *([table] if table.is_file() else [])]}
+    found = [path for path in out.rglob("*") if path.is_file() and path.name[0] != "." and ".parts" not in str(path)]
+    found += [table] if table.is_file() else []
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def told(folder: Path, kind: str) -> dict[str, dict[str, str]]:
@@ -87,6 +89,12 @@ class Engine(RuleBasedStateMachine):
     def name_no_more(self, name: str) -> None:
         if len(self.listed) > 1:
             self.listed.discard(name)
+
+    @rule()
+    def is_as_0_1_0_left_it(self) -> None:
+        for path in list(self.folder.glob("out/frames/*.parquet")):
+            path.replace(self.folder / "out" / path.name)
+        self.before = files(self.folder)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -167,6 +175,7 @@ class Engine(RuleBasedStateMachine):
             self.is_as_in_one_go(now, all_named=force or not update)
             assert not list(self.folder.rglob("*.parts"))
             assert not list(self.folder.rglob(".*.tmp"))
+            assert [path.name for path in self.folder.glob("out/*.parquet")] in ([], ["summary.parquet"])
         elif outcome == "OtherInputsError":
             assert not force
             assert not update
@@ -176,7 +185,7 @@ class Engine(RuleBasedStateMachine):
         else:
             assert outcome == "killed"
         if outcome not in FINISHED:
-            lost = {name.removesuffix(".parquet") for name in self.before.keys() - now.keys()}
+            lost = {Path(name).stem for name in self.before} - {Path(name).stem for name in now}
             assert not any(name in self.listed and self.is_good(name) for name in lost)
         self.before = now
 
@@ -212,9 +221,15 @@ class Engine(RuleBasedStateMachine):
 
     @invariant()
     def what_stands_there_can_be_read(self) -> None:
-        for path in [*self.folder.glob("out.parquet"), *self.folder.glob("out/*.parquet")]:
+        for path in [*self.folder.glob("out.parquet"), *self.folder.glob("out/**/*.parquet")]:
             with TableReader(str(path)) as table:
                 table.read(["video"])
+
+    @invariant()
+    def no_video_is_in_two_tables(self) -> None:
+        if (self.folder / "out" / "frames").is_dir():
+            names = [Path(name).name for name in label_tables(self.folder / "out")]
+            assert len(names) == len(set(names))
 
 
 Engine.TestCase.settings = settings(

@@ -23,10 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affcli.jobs import stream_part
-from affcli.jobs.label_folder import LabelFolder, table_name
+from affcli.jobs.label_folder import LabelFolder
 from affcli.jobs.stream_part import PartWriter
 from affcli.media.showing import Show
 from affcli.schema import BOX_COLUMNS, CLASSES, metadata_of
+from affcli.tables.label_tables import table_name
 from affcli.views.labelled_video import LabelledVideo
 from affcli.views.summary import summary_row
 
@@ -115,13 +116,13 @@ def label(here: Path, affcli: Affcli) -> Label:
 
 def tables(folder: Path) -> pa.Table:
     """All frame tables of a folder, in the order of their videos."""
-    paths = [path for path in folder.glob("*.parquet") if path.name != "summary.parquet"]
-    found = [pq.read_table(path) for path in paths]
+    found = [pq.read_table(path) for path in (folder / "frames").iterdir()]
     return pa.concat_tables(sorted(found, key=lambda table: table["video"][0].as_py()))
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """By path within the folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # --- the same as the separate commands -------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def test_tables_equal_the_chain_of_the_separate_commands(
     for name in ("score", *BOX_COLUMNS):
         assert ours[name].to_pylist() == visual[name].to_pylist()
     about = metadata_of(chain.schema)
-    facts = metadata_of(pq.read_schema(next((here / "out").glob("two*"))))
+    facts = metadata_of(pq.read_schema(next((here / "out" / "frames").glob("two*"))))
     assert {key: facts[key] for key in about} == about
 
 
@@ -194,7 +195,7 @@ def test_the_summary_counts_what_the_tables_hold(here: Path, label: Label) -> No
     with (here / "out" / "summary.csv").open() as stream:
         assert [row["video"] for row in csv.DictReader(stream)] == [row["video"] for row in summary]
     for row in summary:
-        frames = pq.read_table(here / "out" / f"{row['video']}.parquet").to_pylist()
+        frames = pq.read_table(here / "out" / "frames" / f"{row['video']}.parquet").to_pylist()
         assert row["frames"] == len(frames)
         assert row["duration_s"] == pytest.approx(len(frames) / 10)
         for name in CLASSES:
@@ -239,7 +240,7 @@ def test_a_video_without_times_has_labels_and_no_seconds() -> None:
 def test_frames_below_the_least_confidence_have_no_label_and_keep_their_logits(here: Path, label: Label) -> None:
     label("clips/pair.mkv", output="all")
     label("clips/pair.mkv", "--min-confidence", 1, output="none")
-    named, unsure = pq.read_table("all/pair.parquet"), pq.read_table("none/pair.parquet")
+    named, unsure = pq.read_table("all/frames/pair.parquet"), pq.read_table("none/frames/pair.parquet")
     assert named["label"].null_count == 0
     assert unsure["label"].null_count == 2
     assert unsure.select(CLASSES) == named.select(CLASSES)
@@ -281,7 +282,7 @@ def test_what_can_be_labelled_is_and_each_lack_is_one_line(here: Path, label: La
     assert (rows["speech"]["frames"], rows["speech"]["face_share"], rows["speech"]["sound_share"]) == (20, 0, 1)
     assert (rows["quiet"]["sound_share"], rows["nobody"]["face_share"], rows["pair"]["frames"]) == (0, 0, 2)
     assert rows["cut"]["problem"]
-    assert list(pq.read_table("out/speech.parquet")["box_x"].unique()) == [pa.scalar(None, pa.float32())]
+    assert list(pq.read_table("out/frames/speech.parquet")["box_x"].unique()) == [pa.scalar(None, pa.float32())]
 
 
 def test_a_folder_of_pictures_has_no_sound_and_nothing_is_said_of_it(here: Path, label: Label) -> None:
@@ -292,7 +293,7 @@ def test_a_folder_of_pictures_has_no_sound_and_nothing_is_said_of_it(here: Path,
         Image.fromarray(SMALL).save(here / "x" / f"{number:05}.jpg")
     said = label("x")
     assert "no sound" not in said
-    assert pq.read_table("out/x.parquet")["face"].to_pylist() == [True, True, False, True]
+    assert pq.read_table("out/frames/x.parquet")["face"].to_pylist() == [True, True, False, True]
     assert pq.read_table("out/summary.parquet")["duration_s"].to_pylist() == [None]
 
 
@@ -305,7 +306,7 @@ def test_nothing_but_bad_inputs_is_exit_1_and_leaves_no_folder(here: Path, label
 def test_fail_fast_stops_and_keeps_what_is_done(here: Path, label: Label) -> None:
     (here / "clips" / "o.mp4").write_text("no video")
     assert "--fail-fast" in label("clips", "--fail-fast", status=1)
-    assert [path.name for path in sorted((here / "out").glob("*.parquet"))] == ["both.parquet", "nobody.parquet"]
+    assert [path.name for path in sorted((here / "out").rglob("*.parquet"))] == ["both.parquet", "nobody.parquet"]
     assert "going on with unfinished work: 2 of 6 inputs are done." in label("clips", status=3)
 
 
@@ -323,7 +324,7 @@ def test_a_file_that_changes_while_it_is_read_has_failed(
 
     monkeypatch.setattr(Chain, "hear", touched)
     assert "clips/pair.mkv: the file changed while it was read" in label("clips", status=3)
-    assert not (here / "out" / "pair.parquet").exists()
+    assert not (here / "out" / "frames" / "pair.parquet").exists()
 
 
 # --- again, and more -------------------------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ def test_the_same_again_has_nothing_to_do_and_others_are_refused(here: Path, lab
     assert "other settings" in label("clips/both.mkv", "clips/pair.mkv", "-k", 3, status=1)
     assert files(here / "out") == before
     label("clips/both.mkv", "-k", 3, "--force")
-    assert sorted(files(here / "out")) == ["both.parquet", "summary.csv", "summary.parquet"]
+    assert sorted(files(here / "out")) == ["frames/both.parquet", "summary.csv", "summary.parquet"]
 
 
 def test_update_adds_what_is_new_changed_or_failed_before(here: Path, label: Label) -> None:
@@ -346,30 +347,30 @@ def test_update_adds_what_is_new_changed_or_failed_before(here: Path, label: Lab
     label("clips", "--face", "all", output="once", status=3)
     label("clips/two.mkv", "clips/bad.mkv", "--face", "all", status=3)
     assert "Try them again with --update" in label("clips/two.mkv", "clips/bad.mkv", "--face", "all", status=3)
-    before = (here / "out" / "two#1.parquet").stat().st_mtime_ns
+    before = (here / "out" / "frames" / "two#1.parquet").stat().st_mtime_ns
     label("clips", "--face", "all", "--update", status=3)
     assert files(here / "out") == files(here / "once")
-    assert (here / "out" / "two#1.parquet").stat().st_mtime_ns == before
+    assert (here / "out" / "frames" / "two#1.parquet").stat().st_mtime_ns == before
     write_frames(bad, [SMALL])
     write_clip(here / "clips" / "two.mkv", [np.hstack([PERSON, BLANK])] * 3)  # the second person has gone
     label("clips", "--face", "all", "--update")
-    assert "bad#1.parquet" in files(here / "out")
-    assert "two#2.parquet" not in files(here / "out")
+    assert "frames/bad#1.parquet" in files(here / "out")
+    assert "frames/two#2.parquet" not in files(here / "out")
 
 
 def test_a_table_that_was_removed_is_made_again(here: Path, label: Label) -> None:
     label("clips")
     before = files(here / "out")
-    (here / "out" / "two.parquet").unlink()
+    (here / "out" / "frames" / "two.parquet").unlink()
     label("clips")
     assert files(here / "out") == before
 
 
 def test_a_file_that_is_not_ours_is_left_alone(here: Path, label: Label) -> None:
-    (here / "out").mkdir()
-    (here / "out" / "pair.parquet").write_text("mine")
-    assert "out/pair.parquet: exists already, and affcli label has not made it." in label("clips", status=1)
-    assert (here / "out" / "pair.parquet").read_text() == "mine"
+    (here / "out" / "frames").mkdir(parents=True)
+    (here / "out" / "frames" / "pair.parquet").write_text("mine")
+    assert "out/frames: exists already, and affcli label has not made it." in label("clips", status=1)
+    assert (here / "out" / "frames" / "pair.parquet").read_text() == "mine"
     assert "is no folder" in label("clips", output="model.safetensors", status=1)
     assert "the folder no does not exist" in label("clips", output="no/out", status=1)
 
@@ -455,7 +456,7 @@ def test_tables_of_inputs_that_are_no_longer_named_go(
         patch.setattr(LabelFolder, "write", interrupted(LabelFolder.write, 3))
         label("clips", status=130)
     assert "removed the tables of inputs that are not named now: both." in label("clips/nobody.mkv")
-    assert sorted(files(here / "out")) == ["nobody.parquet", "summary.csv", "summary.parquet"]
+    assert sorted(files(here / "out")) == ["frames/nobody.parquet", "summary.csv", "summary.parquet"]
 
 
 # --- encoders and models ---------------------------------------------------------------------------------------------
@@ -474,7 +475,7 @@ def test_encoders_are_those_that_the_model_names(here: Path, label: Label, affcl
 def test_mini_names_a_photographed_smile_with_nothing_else_given(tmp_path: Path, affcli: Affcli) -> None:
     write_frames(tmp_path / "smile.mkv", [SMALL] * 6)
     assert "random" not in affcli("label", "smile.mkv", "-o", "out").stderr
-    frames = pq.read_table(tmp_path / "out" / "smile.parquet")
+    frames = pq.read_table(tmp_path / "out" / "frames" / "smile.parquet")
     assert frames["label"].to_pylist() == ["Happiness"] * 6
     affcli("extract-visual", "smile.mkv", "--model", "mini", "-o", "V.parquet", "-q")
     affcli("predict", "--model", "mini", "--visual", "V.parquet", "-o", "P.parquet", "-q")
@@ -491,7 +492,7 @@ def test_mini_names_a_photographed_smile_with_nothing_else_given(tmp_path: Path,
         (["no.mp4"], "no.mp4: no such file", 1),
         ([], "name at least one", 2),
         (["clips", "-k", 4], "--kernel 4", 2),
-        (["clips", "--window", 100], "--window 100", 2),
+        (["clips", "--window", 99_999], "--window 99999", 2),
     ],
 )
 def test_wrong_calls_are_one_line_and_make_no_folder(
@@ -513,7 +514,8 @@ def test_ids_that_are_paths_and_a_video_named_summary_have_their_tables(
         (here / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(here / "clips" / "pair.mkv", here / "set" / name)
     label("set", "--names", "path")
-    names = ["%73ummary.parquet", "50%25.parquet", "s1%2Fclip.parquet", "s2%2Fclip.parquet"]
+    tables = ["%73ummary.parquet", "50%25.parquet", "s1%2Fclip.parquet", "s2%2Fclip.parquet"]
+    names = [f"frames/{table}" for table in tables]
     assert sorted(files(here / "out")) == [*names, "summary.csv", "summary.parquet"]
     affcli("vote", "out", "-o", "v.parquet")
     assert sorted(set(pq.read_table("v.parquet")["video"].to_pylist())) == ["50%", "s1/clip", "s2/clip", "summary"]
@@ -525,7 +527,7 @@ def test_two_videos_never_share_a_table_and_no_name_leaves_the_folder(videos: li
     one, other = map(table_name, videos)
     assert one != other
     assert "/" not in one
-    assert not one.startswith(".")
+    assert not one.startswith((".", "_"))
     assert one != "summary.parquet"
     assert len(one.encode()) < 200
 

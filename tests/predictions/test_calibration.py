@@ -159,7 +159,9 @@ def test_offsets_for_other_classes_or_numbers_are_refused():
 )
 def test_another_file_is_refused(tmp_path, text):
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(AffcliError, match=r"c\.json: not a calibration; affcli calibrate writes one"):
+    with pytest.raises(
+        AffcliError, match=r"c\.json: .*(not a calibration|not JSON|no JSON object|not a JSON object|offsets)"
+    ):
         read_calibration(str(tmp_path / "c.json"))
 
 
@@ -266,3 +268,28 @@ def test_one_video_is_not_enough(tmp_path, affcli, biased):
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "only one recording" in err
     assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"offsets": {"A": 10**400}}, "offsets are not one number a class"),
+        ({"offsets": {"A": 1e9}}, "offsets are not one number a class"),
+        ({"offsets": {"A": float("nan")}}, "offsets are not one number a class"),
+        ({"offsets": {"A": True}}, "offsets are not one number a class"),
+        ({"offsets": {}}, "offsets are not one number a class"),
+        ({"offsets": [1, 2]}, "offsets are not one number a class"),
+        ({"space": "labels"}, "none of logits, probabilities, shares"),
+        ({"space": ["logits"]}, "none of logits, probabilities, shares"),
+        ({"kind": 3}, "not a calibration"),
+        ({"version": None}, "not a calibration"),
+    ],
+)
+def test_a_calibration_is_checked_at_the_door(tmp_path, change, said):
+    sound = {"kind": "calibration", "version": 1, "space": "logits", "offsets": {"A": 0.5, "B": -1}}
+    (tmp_path / "c.json").write_text(json.dumps(sound))
+    assert read_calibration(str(tmp_path / "c.json")).by_class == {"A": 0.5, "B": -1.0}
+    (tmp_path / "c.json").write_text(json.dumps({**sound, **change}))
+    with pytest.raises(AffcliError, match=said) as caught:
+        read_calibration(str(tmp_path / "c.json"))
+    assert str(caught.value).startswith(f"{tmp_path / 'c.json'}: ")

@@ -545,3 +545,16 @@ def test_tables_scored_on_different_frames_say_so(tmp_path, affcli):
     assert "scored on different frames" in err
     assert f"{tmp_path / 'q.parquet'}: 2 labelled frames without a prediction left out: coverage 50.00 %." in err
     assert [table["frames"] for table in json.loads(out)["tables"]] == [4, 2]
+
+
+def test_escapes_in_video_names_do_not_reach_the_terminal(tmp_path, capsys):
+    evil = "\x1b]0;title\x07\x1b[31mred\nnew line"
+    truth = pd.DataFrame({"video": [evil] * 2, "frame": [1, 2], "label": ["Anger", "Other"]})
+    truth.to_parquet(tmp_path / "truth.parquet")
+    truth.to_parquet(tmp_path / "p.parquet")
+    status, out, _ = call(
+        capsys, "score", tmp_path / "p.parquet", "--labels", tmp_path / "truth.parquet", "--per-video"
+    )
+    assert status == 0
+    assert all(one.isprintable() for line in out.splitlines() for one in line)
+    assert "\\x1b]0;title\\x07\\x1b[31mred\\nnew line" in out

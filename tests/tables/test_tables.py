@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.errors import AffcliError, UsageError
+from affcli.errors import AffcliError, UnknownFormatError, UsageError
 from affcli.files.outputs import refuse_existing
 from affcli.schema import feature_field
 from affcli.tables.delimited import csv_lines
@@ -240,7 +240,7 @@ def test_an_error_before_the_first_rows_leaves_nothing_on_standard_output(
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.xyz", "t.parquet.1"])
 def test_an_unknown_suffix_asks_for_a_format(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"is no suffix of tables \(\.parquet, .*--format"):
+    with pytest.raises(UnknownFormatError, match=r"is not a table format affcli knows \(\.parquet, "):
         written(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
     assert written(tmp_path / name, table_format="csv").read_text().startswith("video,")

@@ -214,3 +214,47 @@ def test_windowed_logits_point_to_vote(tmp_path, affcli):
     status, _, err = affcli("export", tmp_path / "W.parquet", "--to", "abaw")
     assert status == 1
     assert "affcli vote" in err
+
+
+# --- names and times that cannot be ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["vtt", "elan"])
+def test_videos_that_would_share_a_file_are_refused(tmp_path, affcli, form):
+    one = pd.DataFrame({"frame": [1, 2], "time_s": [0.0, 0.04], "A": [1.0, 2.0], "B": [0.0, 3.0]})
+    table = pd.concat([one.assign(video=name) for name in ("a/b", "a//b", "a/./b")])
+    table.to_parquet(tmp_path / "t.parquet")
+    status, _, err = affcli("export", tmp_path / "t.parquet", "--to", form, "-o", tmp_path / "out")
+    assert status == 1
+    assert "would be one file, a/b." in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([0.0, np.inf], "time_s of frame 2 is inf, which is no time"),
+        ([-np.inf, 0.0], "time_s of frame 1 is -inf, which is no time"),
+        ([0.0, 1e300], "time_s of frame 2 is 1e+300, which is no time"),
+        ([0.0, 0.0], "time_s is 0 in all 2 frames"),
+    ],
+)
+@pytest.mark.parametrize("form", ["vtt", "elan", "segments"])
+def test_times_that_are_none_are_named(tmp_path, affcli, times, said, form):
+    columns = {"video": ["v", "v"], "frame": [1, 2], "time_s": times, "A": [1.0, 0.0], "B": [0.0, 1.0]}
+    pd.DataFrame(columns).to_parquet(tmp_path / "t.parquet")
+    status, out, err = affcli("export", tmp_path / "t.parquet", "--to", form, "-o", "-")
+    assert (status, out) == (1, "")
+    assert said in err
+
+
+def test_a_sample_list_without_frames_or_in_another_encoding_is_named(tmp_path, affcli, table):
+    for content, said in (
+        (f"{HEADER}\n".encode(), "a header and no frames"),
+        (HEADER.encode() + b"\n\xe9/1.jpg,\n", "UTF-8"),
+    ):
+        (tmp_path / "s.txt").write_bytes(content)
+        status, _, err = affcli("export", table, "--to", "abaw", "--like", tmp_path / "s.txt", "-o", tmp_path / "o.txt")
+        assert status == 1
+        assert f"{tmp_path / 's.txt'}: " in err
+        assert said in err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +33,10 @@ class EncoderFolder:
             raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
         if path.exists() and not path.is_dir():
             raise AffcliError(f"{output}: is a file; name a folder.")
+        if Path(f"{path}.pictures").is_symlink():
+            raise AffcliError(
+                f"{path}.pictures: is a link; decoded pictures are kept there. Rename it, or use --cache."
+            )
         if not path.is_dir() or not any(path.iterdir()):
             return cls(str(path), None)
         before = read_encoder_card(path)["training"]
@@ -75,4 +78,6 @@ class EncoderFolder:
         Path(f"{self.name}.unfinished").unlink(missing_ok=True)
         remove_leftovers(Path(self.name).parent)
         if pictures:
-            shutil.rmtree(self.pictures, ignore_errors=True)
+            from affcli.facesets.pixel_file import remove_decoded
+
+            remove_decoded(self.pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,8 @@ from affcli.media.track_choice import TrackChoice
 
 if TYPE_CHECKING:
     from affcli.jobs import job
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,6 +72,35 @@ _AUDIO_TRACK = click.option(
     metavar="N|first|loudest",
     help="Audio track to use in files with several.",
 )
+
+
+class _LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    name = "layers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "all" or isinstance(value, int):
+            return value
+        if str(value).isdecimal() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"'{value}' is not a number from 1, or 'all'.", param, ctx)
+
+
+def layers(default: str) -> Callable[[Command], Command]:
+    """--layers; `default` is what an encoder gives without it."""
+    text = (
+        "Average the last N hidden layers; all keeps every one, the embeddings first, for train to learn their weights."
+    )
+    return click.option("--layers", type=_LayersType(), metavar="N|all", show_default=default, help=text)
+
+
+def note_size(size: int, layers: int | None) -> None:
+    """Says how much room a table of all hidden layers takes."""
+    if layers:
+        a_frame = 2 * size  # bytes: half precision
+        log.warning(
+            "%d hidden layers of %d numbers: %s bytes per frame, %.1f GB per hour at 30 frames/s, before compression",
+            layers, size // layers, f"{a_frame:,}", a_frame * 30 * 3600 / 1e9,
+        )  # fmt: skip
 
 
 def tracks(*, picture: bool = True, sound: bool = True) -> Callable[[Command], Command]:

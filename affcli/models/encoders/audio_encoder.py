@@ -6,7 +6,7 @@ An encoder's output never depends on what else it is given: sounds go through on
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from affcli.files.encoder_card import layers_of
 from affcli.media.audio import CONTEXT_S, PIECE_S
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.front_ends import Hidden, front_end_of
+from affcli.models.encoders.layer_choice import Layers, chosen_layers, refuse_too_many
 from affcli.models.encoders.loading import card_of, refuse_lacking
 from affcli.models.runtime import devices, host_to_device
 
@@ -26,9 +27,10 @@ _SAMPLE_STEPS: Final = 50  # of noise, to see what an encoder of speech makes of
 
 
 class AudioEncoder:
-    """Mono samples [n] float32 in [−1, 1] → features [steps, size] float32, the mean of the last hidden layers."""
+    """Mono samples [n] float32 in [−1, 1] → features [steps, size] float32, the mean of the last hidden layers; or all
+    hidden layers one after the other, the embeddings first."""
 
-    def __init__(self, model: str, run: devices.Runtime, *, layers: int | None = None) -> None:
+    def __init__(self, model: str, run: devices.Runtime, *, layers: Layers = None) -> None:
         """`layers` None: as many as the encoder's card asks for, else 4, or all of an encoder that has fewer."""
         self._run = run
         checkpoint = find_checkpoint.find(model, mini="audio")
@@ -37,8 +39,10 @@ class AudioEncoder:
         self.steps = self._front.steps
         self._layers = _chosen(layers, checkpoint, self._front.model.config.num_hidden_layers)
         self.piece_s = _piece_s(checkpoint, self._front.longest, self.steps.sample_rate_hz)
-        size, what = self._probe(model), f"mean of last {self._layers} hidden layers"
+        size, kept = self._probe(model), self._front.model.config.num_hidden_layers + 1
+        what = f"all {kept} hidden layers" if self._layers == "all" else f"mean of last {self._layers} hidden layers"
         card = card_of(checkpoint, self._front.model, but=self._front.unused, size=size, feature=what)
+        card = replace(card, layers=kept) if self._layers == "all" else card
         self.card = card if self.piece_s == PIECE_S else replace(card, piece_s=self.piece_s)
         _fold_weight_norms(self._front.model)  # after the card, whose fingerprint is of the weights as they are stored
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, _SAMPLE_STEPS * self.steps.hop).astype(np.float32)
@@ -62,7 +66,7 @@ class AudioEncoder:
         values = host_to_device.on_device(self._front.prepared(samples)[None], self._run.device)
         with self._run.inference():
             hidden: Hidden = self._front.hidden(values)
-            return torch.stack([layer.float() for layer in hidden[-self._layers :]]).mean(0)[0]
+            return chosen_layers(hidden, self._layers)[0]
 
     def encode(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """One vector for each step; no step, no vectors, for sound shorter than the encoder's receptive field."""
@@ -87,12 +91,9 @@ def _fold_weight_norms(model: torch.nn.Module) -> None:
         torch.set_num_threads(threads)
 
 
-def _chosen(layers: int | None, checkpoint: find_checkpoint.Checkpoint, there: int) -> int:
-    if layers is None:
-        return layers_of(checkpoint.folder) or min(_LAYERS, there)
-    if not 1 <= layers <= there:
-        raise AffcliError(f"--layers {layers}: {checkpoint.name} has {there} hidden layers.")
-    return layers
+def _chosen(layers: Layers, checkpoint: find_checkpoint.Checkpoint, there: int) -> int | Literal["all"]:
+    refuse_too_many(layers, there, checkpoint.name)
+    return layers or layers_of(checkpoint.folder) or min(_LAYERS, there)
 
 
 def _piece_s(checkpoint: find_checkpoint.Checkpoint, longest: int | None, rate: int) -> int:

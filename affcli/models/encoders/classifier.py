@@ -19,9 +19,10 @@ from affcli.files.encoder_card import ENCODER_CARD, VISUAL_ENCODER
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.find_checkpoint import CONFIG, PREPROCESSOR, Checkpoint
-from affcli.models.encoders.loading import SAFELY, hash_weights
+from affcli.models.encoders.loading import SAFELY, config_of, refuse_larger
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices
+from affcli.models.runtime.hash_weights import hash_weights
 from affcli.schema import CLASSES
 
 _WAY_ON = "Make one with affcli train-visual, or leave --logits out."
@@ -48,9 +49,7 @@ class Classifier:
         preprocessing = PicturePreprocessing.of(checkpoint)
         library = devices.transformers()
         try:
-            config = library.AutoConfig.from_pretrained(
-                checkpoint.folder, local_files_only=True, trust_remote_code=False
-            )
+            config = config_of(checkpoint)
             own_drop_path = getattr(config, "drop_path_rate", None)
             keeps_head = is_own_head(config)
             _give_head(config, drop_path)
@@ -99,7 +98,7 @@ class ClassHead:
 
     def __init__(self, checkpoint: Checkpoint, encoder: Any) -> None:
         library = devices.transformers()
-        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = config_of(checkpoint)
         outputs = head_outputs(config) if checkpoint.weights else None
         if outputs is None:
             raise AffcliError(
@@ -183,6 +182,7 @@ def _built(library: Any, checkpoint: Checkpoint, config: Any, *, whole: bool = F
     automatic = library.AutoModelForImageClassification
     if not checkpoint.weights:
         return automatic.from_config(config)
+    refuse_larger(automatic, checkpoint, config)
     network, about = automatic.from_pretrained(
         checkpoint.folder,
         config=config,

@@ -6,7 +6,6 @@ uncached hub name ever touches the network.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from affcli.errors import AffcliError
+from affcli.files.json_objects import read_json_object
 
 MINI = "mini"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -33,14 +33,15 @@ class Checkpoint:
     weights: bool = True
 
     def read(self, file: str) -> dict[str, Any]:
-        """A JSON file of the folder. Raises AffcliError where it cannot be read or holds no object."""
-        try:
-            found = json.loads((self.folder / file).read_text())
-        except (OSError, ValueError) as error:
-            raise AffcliError(f"{self.folder / file}: cannot be read ({error}).") from error
-        if not isinstance(found, dict):
-            raise AffcliError(f"{self.folder / file}: is not a JSON object.")
-        return found
+        """A JSON file of the folder. Raises JsonError where it cannot be read or holds no object."""
+        return read_json_object(self.folder / file)
+
+    def weight_files(self) -> list[Path]:
+        """The files that hold its weights. Raises AffcliError for an index that names others than its neighbours."""
+        named = next((self.folder / file for file in _WEIGHTS if (self.folder / file).is_file()), None)
+        if named is None:
+            return []
+        return [self.folder / shard for shard in sorted(shards_of(named))] if named.suffix == ".json" else [named]
 
     def preprocessing(self) -> dict[str, Any]:
         """What the checkpoint says of its input, from where transformers takes it too."""
@@ -91,18 +92,31 @@ def _missing(has: Callable[[str], bool]) -> str | None:
 
 def _cached(name: str, revision: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     def path(file: str) -> str | None:
-        found = try_to_load_from_cache(name, file, revision=revision)
+        try:
+            found = try_to_load_from_cache(name, file, revision=revision)
+        except HFValidationError:
+            raise AffcliError(f"--model {name}: no such folder, and no name that the hub gives.") from None
         return found if isinstance(found, str) else None
 
     config = path(CONFIG)
     if config is None or _missing(lambda file: path(file) is not None):
         return None
     folder = Path(config).parent
-    indices = list(folder.glob("*.index.json"))
-    shards = {shard for index in indices for shard in json.loads(index.read_text())["weight_map"].values()}
+    shards = {shard for index in folder.glob("*.index.json") for shard in shards_of(index)}
     return folder if all((folder / shard).exists() for shard in shards) else None
+
+
+def shards_of(index: Path) -> set[str]:
+    """The files beside an index of weights that it names. Raises AffcliError for one that leads out of its folder."""
+    names = read_json_object(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise AffcliError(f"{index}: has no weight_map of file names.")
+    if outside := [name for name in names.values() if Path(name).name != name]:
+        raise AffcliError(f"{index}: names {outside[0]!r}, which is no file of this folder.")
+    return set(names.values())
 
 
 def _downloaded(name: str, revision: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import torch
 from affcli.errors import AffcliError, listed
 from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
 from affcli.models.runtime import devices
+from affcli.models.runtime.hash_weights import hash_weights
 
 # How every checkpoint is loaded: from this machine, running no code of its own; what was lacking is told.
 SAFELY: Final[dict[str, Any]] = {
@@ -25,6 +27,15 @@ SAFELY: Final[dict[str, Any]] = {
 }
 
 
+# Whole numbers of a configuration, by their names, and the most that any network has.
+_LARGEST: Final = {
+    re.compile(r"layers?$|^depths?$|^num_.*(blocks|stages)$"): 1_000,
+    re.compile(r"size|dim|hidden|width|channel|heads|positions"): 1_000_000,
+}
+_LARGEST_NUMBER: Final = 2**31 - 1
+_HEAD_NUMBERS: Final = 50_000_000
+
+
 @dataclass(frozen=True)
 class EncoderCard:
     """What a feature table and a model's card know of an encoder."""
@@ -34,6 +45,7 @@ class EncoderCard:
     size: int  # numbers in a feature
     feature: str  # which vector it is, such as "pooled" or "mean of last 4 hidden layers"
 
+    layers: int | None = None  # hidden layers that a feature holds one after the other; None: a single vector
     piece_s: int | None = None  # seconds of sound that are encoded at a time, for encoders that take less than 30 s
 
     def as_json(self) -> dict[str, Any]:
@@ -49,13 +61,63 @@ def load(checkpoint: Checkpoint, device: torch.device, *, kind: Any = None, **lo
     """
     library = devices.transformers()
     try:
-        config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = config_of(checkpoint)
         config = getattr(config, "vision_config", None) or config
+        refuse_larger(kind or library.AutoModel, checkpoint, config)
         model, lacking = _pretrained(kind or library.AutoModel, checkpoint, config, **loading)
+    except AffcliError:
+        raise
     except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(f"--model {checkpoint.name}: transformers cannot load it: {reason}") from error
     return model.eval().to(device), lacking
+
+
+def config_of(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's configuration, checked before anything is built from it: sizes that no network has are refused.
+
+    Attention is computed by torch: a kernel that a configuration names would be fetched from a hub and run.
+    """
+    _refuse_sizes(checkpoint, checkpoint.read(CONFIG))
+    library = devices.transformers()
+    config = library.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    config._attn_implementation = None  # also of the configurations in it: each class's own choice
+    config._experts_implementation = None
+    return config
+
+
+def _refuse_sizes(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> None:
+    for name, value in _numbers_in(facts):
+        most = next((most for names, most in _LARGEST.items() if names.search(name)), _LARGEST_NUMBER)
+        if abs(value) > most:
+            raise AffcliError(
+                f"--model {checkpoint.name}: {CONFIG} states {name} {value:,}; no encoder has over {most:,}."
+            )
+
+
+def _numbers_in(facts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Names and values of all whole numbers, those of lists and of configurations inside too."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _numbers_in(value)
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, int):
+                    yield name, one
+
+
+def refuse_larger(kind: Any, checkpoint: Checkpoint, config: Any) -> None:
+    """Raises AffcliError where a configuration asks for a network that the checkpoint's files cannot fill.
+
+    Nothing of its size is allocated for that. What a checkpoint may lack is a head or a pooler.
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        wanted = sum(tensor.numel() for tensor in getattr(kind, "from_config", kind)(config).parameters())
+    stored = sum(file.stat().st_size for file in checkpoint.weight_files()) // 2  # of two bytes each, at most so many
+    if wanted > 2 * stored + _HEAD_NUMBERS:
+        raise AffcliError(
+            f"--model {checkpoint.name}: {CONFIG} asks for {wanted:,} numbers, its files hold {stored:,} at most."
+        )
 
 
 def _pretrained(kind: Any, checkpoint: Checkpoint, config: Any, **building: Any) -> tuple[Any, list[str]]:
@@ -101,10 +163,3 @@ def _fingerprint(checkpoint: Checkpoint, model: Any, *, but: Sequence[str]) -> s
         digest.update(json.dumps(lasting, sort_keys=True).encode())
     hash_weights(digest, {name: tensor for name, tensor in model.state_dict().items() if name not in but})
     return digest.hexdigest()
-
-
-def hash_weights(digest: hashlib.blake2b, weights: Mapping[str, torch.Tensor]) -> None:
-    """Takes names and bytes of all tensors, in order of their names, into a digest."""
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

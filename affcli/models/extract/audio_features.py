@@ -6,7 +6,7 @@ Works through a sound track piece by piece; what is held does not grow with its 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +36,8 @@ _FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE: Final = 4096
 SPEECH_CONTEXT_S: Final = 0.5  # speech is averaged over this much either side of a frame's centre
 _AHEAD: Final = 4  # pieces decoded before they are encoded
-_NAME: Final = re.compile(r"mean of last (\d+) hidden layers, mean of ±([\d.e+-]+) s")
+_CONTEXT: Final = re.compile(r"hidden layers, mean of ±([\d.e+-]+) s")
+_NUMBERS_AT_ONCE: Final = 4096 * 1024  # of features; longer ones are made into rows fewer at a time
 
 
 def named_with_context(card: EncoderCard, context_s: float) -> dict[str, Any]:
@@ -44,10 +45,10 @@ def named_with_context(card: EncoderCard, context_s: float) -> dict[str, Any]:
     return {**card.as_json(), "feature": f"{card.feature}, mean of ±{context_s:g} s"}
 
 
-def layers_and_context(feature: str) -> tuple[int, float] | None:
-    """How many layers, and how many seconds either side, a feature so named is the mean of; None for other names."""
-    found = _NAME.fullmatch(feature)
-    return None if found is None else (int(found[1]), float(found[2]))
+def context_of_card(card: Mapping[str, Any]) -> float | None:
+    """How many seconds either side the features of a card are the mean of; None where it does not tell."""
+    found = _CONTEXT.search(str(card.get("feature")))
+    return None if found is None else float(found[1])
 
 
 class StepMeans:
@@ -61,6 +62,11 @@ class StepMeans:
         self.reach_s = max(context_s, NEAREST_S) + _TOLERANCE_S
         self._times_s: Floats = np.empty(0)
         self._steps: Features = np.empty((0, size), np.float32)
+
+    @property
+    def size(self) -> int:
+        """Numbers in a vector."""
+        return int(self._steps.shape[1])
 
     def add(self, times_s: Floats, steps: Features) -> None:
         """Appends steps [k, size] at their times [k], later than all before."""
@@ -216,8 +222,9 @@ def _tables(
     video: str, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
 ) -> Iterator[pa.Table]:
     """The rows of frames `start` to `stop`, a few thousand at a time."""
-    for first in range(start, stop, _ROWS_AT_ONCE):
-        last = min(first + _ROWS_AT_ONCE, stop)
+    at_once = max(1, min(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // means.size))
+    for first in range(start, stop, at_once):
+        last = min(first + at_once, stop)
         centres = frames.centres_s(first, last)
         features, heard = means.means(centres)
         half = features.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)

@@ -33,6 +33,7 @@ class LabelledFrames:
 
     frames: Frames
     labels: Tensor  # [N] int64
+    weights: Tensor | None = None  # [N] float32, of the frames in the loss; None: all count the same
 
     @classmethod
     def load(
@@ -41,19 +42,26 @@ class LabelledFrames:
         """Features and labels of some videos."""
         frames = Frames.load(joined, videos, storage)
         numbers = torch.full((len(frames.visual_valid),), NOT_ANNOTATED, dtype=torch.int64)
+        weighted = any(labels[video].weights is not None for video in videos)
+        weights = torch.ones(len(numbers)) if weighted else None
         for video, start, stop in zip(videos, frames.offsets[:-1], frames.offsets[1:], strict=True):
             # Label files may run a line or two past the last frame: nothing to learn from. (See ValidationSet.)
             known = labels[video].labels[: stop - start]
             numbers[start : start + len(known)] = torch.from_numpy(known.astype(np.int64))
-        return cls(frames, numbers)
+            if weights is not None and (own := labels[video].weights) is not None:
+                weights[start : start + len(known)] = torch.from_numpy(own[: len(known)])
+        return cls(frames, numbers, weights)
 
     def to(self, device: torch.device) -> LabelledFrames:
         """The same on a device."""
-        return LabelledFrames(self.frames.to(device), self.labels.to(device))
+        weights = None if self.weights is None else self.weights.to(device)
+        return LabelledFrames(self.frames.to(device), self.labels.to(device), weights)
 
     def digest(self) -> str:
         """A fingerprint of names, features and labels."""
         labels = blake2b(np.ascontiguousarray(self.labels.cpu().numpy()).data, digest_size=16)
+        if self.weights is not None:
+            labels.update(self.weights.cpu().numpy().tobytes())
         return self.frames.digest() + labels.hexdigest()
 
 
@@ -112,6 +120,14 @@ class TrainingSet:
         labels = torch.where(teaches, self.labelled.labels[rows], NOT_ANNOTATED)
         visual, audio = frames.gather(rows)
         return visual, visual_valid, audio, audio_valid, labels
+
+    def frame_weights(self, chosen: Tensor, device: torch.device) -> Tensor | None:
+        """Weights [B, T] of the frames of some windows; None where all count the same."""
+        weights = self.labelled.weights
+        if weights is None:
+            return None
+        rows, _ = self.windows[chosen.to(self.windows.starts.device)].rows()
+        return weights[rows].to(device, non_blocking=True)
 
 
 def _teaching(labelled: LabelledFrames, windows: Windows) -> Tensor:

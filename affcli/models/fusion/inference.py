@@ -33,12 +33,18 @@ def windowed_logits(
 ) -> WindowedLogits:
     """Runs the network, which is on the runtime's device and in eval mode, over all windows of one video."""
     frames = Frames.of(video)
+    window = _enough(network, window, video.frames)
     windows = Windows.over(frames.offsets, length=window, stride=stride)
     parts = list(run_windows(network, frames, windows, run, batch_size=batch_size))
     rows, exists = (part.numpy() for part in windows.rows())
     logits = torch.cat([part for _, part in parts]).numpy()
     first = np.broadcast_to(windows.starts.numpy()[:, None], rows.shape)
     return WindowedLogits((first[exists] + 1).astype(np.int32), (rows[exists] + 1).astype(np.int32), logits[exists])
+
+
+def _enough(network: FusionNetwork, window: int, longest: int) -> int:
+    """The window length, but no more padding than training knows where videos are shorter."""
+    return min(window, max(longest, network.config.window))
 
 
 def run_windows(
@@ -72,6 +78,7 @@ def voted(
 def _voted(
     network: FusionNetwork, frames: Frames, run: Runtime, *, window: int, stride: int, batch_size: int
 ) -> NDArray[np.float64]:
+    window = _enough(network, window, int(np.diff(frames.offsets).max()))
     windows = Windows.over(frames.offsets, length=window, stride=stride)
     sums = FrameSums(network.config.classes, len(frames.visual_valid))
     for batch, logits in run_windows(network, frames, windows, run, batch_size=batch_size):

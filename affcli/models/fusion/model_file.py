@@ -17,21 +17,23 @@ from affcli import __version__
 from affcli.errors import AffcliError, UsageError, listed
 from affcli.files.outputs import write_bytes
 from affcli.models.encoders.find_checkpoint import MINI
-from affcli.models.fusion.network import FusionConfig, FusionNetwork
+from affcli.models.fusion.network import JOINS, FusionConfig, FusionNetwork, Tables
+from affcli.models.training.stated import stated
 from affcli.schema import CLASSES, METADATA_KEY
 
 KIND = "fusion model"
 STREAMS = ("visual", "audio")
 # Beyond these no network was ever trained; a card that asks for more would take the memory before it is found wrong.
 LARGEST = {
-    "visual_size": 65_536,
-    "audio_size": 65_536,
+    "visual_size": 262_144,  # several tables of all layers of large encoders
+    "audio_size": 262_144,
     "classes": 1_000,
     "window": 16_384,
     "dim": 8_192,
     "layers": 100,
     "heads": 1_024,
 }
+_MOST_TABLES = 100
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class ModelCard:
 
     config: FusionConfig
     stride: int
-    encoders: Mapping[str, Mapping[str, Any]]  # "visual" and "audio" → encoder card; {"size": D} for foreign features
+    # "visual" and "audio" → encoder card; {"size": D} for foreign features; {"size": D, "tables": cards} for several
+    encoders: Mapping[str, Mapping[str, Any]]
     alignment: Mapping[str, Any] | None = None  # of the face crops behind the visual features
     training: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] | None = None
@@ -49,13 +52,17 @@ class ModelCard:
 
     def as_json(self) -> str:
         """The card as JSON text."""
-        return json.dumps({"kind": KIND, "version": __version__, **asdict(self)}, ensure_ascii=False)
+        facts = {**asdict(self), "config": stated(self.config)}
+        return json.dumps({"kind": KIND, "version": __version__, **facts}, ensure_ascii=False)
 
     def sliding(self, window: int | None = None, stride: int | None = None) -> dict[str, int]:
-        """Frames in a window and from window to window: as asked for, else the model's. Raises UsageError."""
+        """Frames in a window and from window to window: as asked for, else the model's. Raises UsageError.
+
+        Positions are computed, not learnt, so a window may be longer than those of training.
+        """
         window = window or self.config.window
-        if window > self.config.window:
-            raise UsageError(f"--window {window}: the model was trained with windows of {self.config.window} frames.")
+        if window > LARGEST["window"]:
+            raise UsageError(f"--window {window}: a window has at most {LARGEST['window']:,} frames.")
         stride = stride or min(self.stride, window)
         if stride > window:
             left_out = "frames would be left out"
@@ -93,20 +100,39 @@ def _checked_config(found: object) -> FusionConfig:
     kinds = {one.name: type(one.default) for one in fields(FusionConfig) if one.default is not MISSING}
     for name, value in found.items():
         kind = kinds.get(name, int)
-        if name in LARGEST and not (_is_count(value) and value <= LARGEST[name]):
-            raise ValueError(f"its card's {name} is {value!r}, not a number from 1 to {LARGEST[name]:,}")
+        least = 0 if name == "layers" else 1  # without layers, a branch is its projection
+        if name in LARGEST and not (_is_count(value, least) and value <= LARGEST[name]):
+            raise ValueError(f"its card's {name} is {value!r}, not a number from {least} to {LARGEST[name]:,}")
         if kind is bool and not isinstance(value, bool):
             raise ValueError(f"its card's {name} is {value!r}, not true or false")
+        if kind is tuple:
+            found = {**found, name: _checked_tables(name, value)}
+        if name == "join" and value not in JOINS:
+            raise ValueError(f"its card's join is {value!r}, not one of {listed(list(JOINS))}")
         if kind is float and not (isinstance(value, int | float) and 0 <= value < 1):
             raise ValueError(f"its card's {name} is {value!r}, not a rate from 0 to 1")
     config = FusionConfig(**found)
+    for stream in STREAMS:
+        tables, size = getattr(config, f"{stream}_tables"), getattr(config, f"{stream}_size")
+        if tables and sum(layers * numbers for layers, numbers in tables) != size:
+            raise ValueError(f"its card's {stream}_tables do not make {size} numbers")
     if config.dim % config.heads:
         raise ValueError(f"its card's dim {config.dim} is no multiple of its {config.heads} heads")
     return config
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _checked_tables(name: str, value: object) -> Tables:
+    """The shapes of a stream's tables; raises ValueError for anything else."""
+    if not isinstance(value, list | tuple) or len(value) > _MOST_TABLES:
+        raise ValueError(f"its card's {name} is {value!r}, not a list of tables")
+    for one in value:
+        if not (isinstance(one, list | tuple) and len(one) == 2 and all(map(_is_count, one))):
+            raise ValueError(f"its card's {name} holds {one!r}, not layers and numbers per layer")
+    return tuple((one[0], one[1]) for one in value)
+
+
+def _is_count(value: object, least: int = 1) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _is_text(value: object) -> bool:

@@ -6,17 +6,23 @@
 
 B windows of T frames. Every stream comes with a boolean mask [B, T], true where the frame has a face (or sound). What
 is stored where the mask is false cannot reach a logit or a gradient: it is replaced before anything is computed.
+The features of a stream may come from several tables, side by side in Dv numbers: each is projected by itself, then
+they are joined. A table that lacks a frame holds NaN there, and is missing by itself.
 Paper: "A Dual-Branch Transformer for Affective Computing", "Multimodal Attention Network" and "Safe Attention".
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from affcli.models.training.stated import LATER
+
+Tables = tuple[tuple[int, int], ...]  # (hidden layers, numbers in a layer) of each feature table
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,10 @@ class FusionConfig:
     dropout: float = 0.1
     cross_attention: bool = True
     gates: bool = True  # nothing to gate without cross-attention
+    # Of several tables, or of one that holds hidden layers; else one table of one layer, visual_size numbers long.
+    visual_tables: Tables = field(default=(), metadata=LATER)
+    audio_tables: Tables = field(default=(), metadata=LATER)
+    join: str = field(default="concat", metadata=LATER)  # of tables: concat, gate
 
 
 class SafeAttention(nn.Module):
@@ -97,48 +107,125 @@ class AttentionBlock(nn.Module):
 
 
 class Projection(nn.Module):
-    """Features of one stream → width d, plus positions; a missing frame's feature is a learned vector.
+    """Features of one table → width d; a missing frame's feature is a learned vector.
 
     Features are normalised first (LayerNorm over the feature): encoders differ in scale by orders of magnitude.
     """
 
-    positions: Tensor
-
-    def __init__(self, size: int, dim: int, window: int, dropout: float) -> None:
+    def __init__(self, size: int, dim: int, layers: int = 1) -> None:
         super().__init__()
         self.missing = nn.Parameter(torch.zeros(size))
         self.norm = nn.LayerNorm(size)
         self.linear = nn.Linear(size, dim)
-        self.dropout = nn.Dropout(dropout)
-        self.register_buffer("positions", sinusoidal_positions(window, dim), persistent=False)
+        self.mix = MixLayers(layers) if layers > 1 else None
 
     def frames(self, features: Tensor, valid: Tensor) -> Tensor:
-        """features [..., size], valid [...] → [..., d], before positions: the same in every window a frame is in."""
-        features = torch.where(valid[..., None], features.to(self.missing.dtype), self.missing)
+        """features [..., layers · size], valid [...] → [..., d]: the same in every window a frame is in."""
+        features = features.to(self.missing.dtype)
+        if self.mix is not None:
+            features = self.mix(torch.where(valid[..., None], features, 0.0))
+        features = torch.where(valid[..., None], features, self.missing)
         projected: Tensor = self.linear(self.norm(features))
         return projected
 
-    def place(self, projected: Tensor) -> Tensor:
-        """Projected frames of windows [B, T, d] with their positions, 0 at the window's first frame."""
-        placed: Tensor = self.dropout(projected + self.positions[: projected.shape[1]])
-        return placed
+
+class MixLayers(nn.Module):
+    """Σ_l w_l h_l over an encoder's hidden layers, w = softmax of learned numbers (SUPERB: Yang et al. 2021, 3.2)."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., layers · size], layer after layer → [..., size]."""
+        layers = features.reshape(*features.shape[:-1], len(self.scores), -1)
+        return torch.einsum("l,...ls->...s", self.scores.softmax(0).to(layers.dtype), layers)
+
+
+class Concatenate(nn.Module):
+    """Joins the projections of several tables: W [p_1 ; … ; p_k] + b. What is missing counts as its learned vector."""
+
+    def __init__(self, tables: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(tables * dim, dim)
+
+    def forward(self, projected: Tensor, there: Tensor) -> Tensor:
+        """projected [..., tables, d], there [..., tables] bool → [..., d]."""
+        joined: Tensor = self.linear(projected.flatten(-2))
+        return joined
+
+
+class WeighTables(nn.Module):
+    """Joins by a weight for each table and frame: Σ_k w_k p_k, w = softmax(W [p_1 ; … ; p_k] + b) over those there."""
+
+    def __init__(self, tables: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(tables * dim, tables)
+
+    def forward(self, projected: Tensor, there: Tensor) -> Tensor:
+        """projected [..., tables, d], there [..., tables] bool → [..., d]; where none is there, all count."""
+        weighed = there | ~there.any(dim=-1, keepdim=True)
+        weights = self.linear(projected.flatten(-2)).masked_fill(~weighed, -torch.inf).softmax(-1)
+        joined: Tensor = (weights[..., None].to(projected.dtype) * projected).sum(-2)
+        return joined
+
+
+JOINS = {"concat": Concatenate, "gate": WeighTables}
+
+
+class JoinedProjections(nn.Module):
+    """In place of one projection: features of several tables → width d, each projected by itself, then joined."""
+
+    def __init__(self, tables: Tables, dim: int, join: str) -> None:
+        super().__init__()
+        self.sizes = [layers * size for layers, size in tables]
+        self.tables = nn.ModuleList([Projection(size, dim, layers) for layers, size in tables])
+        self.join = JOINS[join](len(tables), dim)
+
+    def frames(self, features: Tensor, valid: Tensor) -> Tensor:
+        """features [..., numbers of all tables], valid [...] → [..., d]."""
+        parts = torch.split(features, self.sizes, dim=-1)
+        there = torch.stack([valid & ~part[..., 0].isnan() for part in parts], dim=-1)
+        projected = [
+            table.frames(part, there[..., number])  # type: ignore[operator]  # a module list knows no types
+            for number, (table, part) in enumerate(zip(self.tables, parts, strict=True))
+        ]
+        joined: Tensor = self.join(torch.stack(projected, dim=-2), there)
+        return joined
+
+
+def _projection(size: int, tables: Tables, config: FusionConfig) -> Projection | JoinedProjections:
+    if len(tables) > 1:
+        return JoinedProjections(tables, config.dim, config.join)
+    [(layers, size)] = tables or ((1, size),)
+    return Projection(size, config.dim, layers)
 
 
 class Branch(nn.Module):
-    """One stream by itself: projection and l self-attention layers → H."""
+    """One stream by itself: projection, positions and l self-attention layers → H."""
 
-    def __init__(self, size: int, config: FusionConfig) -> None:
+    positions: Tensor
+
+    def __init__(self, size: int, tables: Tables, config: FusionConfig) -> None:
         super().__init__()
-        self.project = Projection(size, config.dim, config.window, config.dropout)
+        self.project = _projection(size, tables, config)
         blocks = [AttentionBlock(config.dim, config.heads, config.dropout) for _ in range(config.layers)]
         self.blocks = nn.ModuleList(blocks)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("positions", sinusoidal_positions(config.window, config.dim), persistent=False)
 
     def forward(self, projected: Tensor, valid: Tensor) -> Tensor:
         """Projected frames of windows [B, T, d], valid [B, T] → H [B, T, d]."""
-        hidden: Tensor = self.project.place(projected)
+        hidden: Tensor = self.dropout(projected + self._positions(projected.shape[1]))
         for block in self.blocks:
             hidden = block(hidden, hidden, valid)
         return hidden
+
+    def _positions(self, length: int) -> Tensor:
+        """[length, d], 0 at a window's first frame; windows may be longer than those of training."""
+        if length > len(self.positions):
+            self.positions = sinusoidal_positions(length, self.positions.shape[1]).to(self.positions)
+        return self.positions[:length]
 
 
 class Gate(nn.Module):
@@ -177,8 +264,8 @@ class FusionNetwork(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.visual = Branch(config.visual_size, config)
-        self.audio = Branch(config.audio_size, config)
+        self.visual = Branch(config.visual_size, config.visual_tables, config)
+        self.audio = Branch(config.audio_size, config.audio_tables, config)
         self.visual_to_audio = _crossing(config)
         self.audio_to_visual = _crossing(config)
         self.visual_gate = _gate(config)

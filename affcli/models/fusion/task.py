@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from affcli.models.runtime.ranks import Ranks
 from affcli.models.training import loop
 from affcli.models.training.loop import Outcome
 from affcli.models.training.saved_state import EpochReport, Progress, fingerprint
+from affcli.models.training.stated import stated
 
 Labels = Mapping[str, VideoLabels]
 
@@ -88,7 +89,7 @@ class TrainingTask:
         return (self.fold.number, self.fold.parts) if self.fold else None
 
     def _card(self, trained: Outcome) -> ModelCard:
-        facts = {**asdict(self.options), "fold": self._parts, "held_out": self.held_out, "made_from": self.made_from}
+        facts = {**stated(self.options), "fold": self._parts, "held_out": self.held_out, "made_from": self.made_from}
         known = self.joined.encoders, self.joined.alignment
         return ModelCard(self.config, self.options.stride, *known, facts, trained.validation)
 

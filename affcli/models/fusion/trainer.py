@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from affcli.models.fusion.network import FusionConfig, FusionNetwork, hide_strea
 from affcli.models.runtime.devices import Runtime
 from affcli.models.runtime.ranks import Ranks
 from affcli.models.training.loop import LARGEST_GRADIENT, learning_rate
-from affcli.models.training.losses import focal_loss
+from affcli.models.training.losses import focal_loss, labelled, log_priors, soft_labels
+from affcli.models.training.optimizers import Average
 from affcli.models.training.saved_state import EpochReport, State, Tensors, fingerprint
+from affcli.models.training.stated import LATER, stated
 from affcli.scoring import metrics
 
 Tell = Callable[[float, int], None]  # epochs done, fractions included; windows since it was last told
@@ -40,6 +42,10 @@ class TrainingOptions:
     weight_decay: float
     batch_size: int
     seed: int
+    loss: str = field(default="focal", metadata=LATER)  # focal, cross-entropy, logit-adjusted
+    label_smoothing: float = field(default=0.0, metadata=LATER)
+    ema: float = field(default=0.0, metadata=LATER)  # decay of the average of the weights; 0: the weights themselves
+    frame_weights: str | None = field(default=None, metadata=LATER)  # column of the labels
 
 
 def made_from(
@@ -47,7 +53,7 @@ def made_from(
 ) -> str:
     """Fingerprint of everything a network's weights depend on, but for the machine."""
     judged = validation.digest() if validation else None
-    return fingerprint(asdict(config), asdict(options), data.labelled.digest(), judged, run.precision)
+    return fingerprint(stated(config), stated(options), data.labelled.digest(), judged, run.precision)
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> Tensor:
@@ -55,6 +61,25 @@ def balanced_weights(counts: NDArray[np.int64]) -> Tensor:
     present = counts > 0
     weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
     return torch.from_numpy(weights.astype(np.float32))
+
+
+class Loss:
+    """What `--loss` and the options beside it ask for: class numbers, or smoothed labels, against logits."""
+
+    def __init__(self, options: TrainingOptions, counts: NDArray[np.int64], device: torch.device) -> None:
+        self._gamma = options.gamma if options.loss == "focal" else 0.0
+        self._smoothing = options.label_smoothing
+        self._class_weights = balanced_weights(counts).to(device) if options.class_weights == "balanced" else None
+        adjusted = options.loss == "logit-adjusted"
+        self._priors = log_priors(torch.from_numpy(counts)).to(device) if adjusted else None
+
+    def __call__(self, logits: Tensor, labels: Tensor, frame_weights: Tensor | None, count: Tensor) -> Tensor:
+        """logits [B, T, C], labels [B, T], -1 for none, weights [B, T] → the sum of losses divided by `count`."""
+        if self._priors is not None:
+            logits = logits + self._priors
+        targets = soft_labels(labels, logits.shape[-1], self._smoothing) if self._smoothing else labels
+        weights = {"class_weights": self._class_weights, "frame_weights": frame_weights}
+        return focal_loss(logits, targets, gamma=self._gamma, **weights, count=count)
 
 
 class Trainer:
@@ -80,8 +105,8 @@ class Trainer:
         self.network = FusionNetwork(config).to(run.device)
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
         self._batches = math.ceil(len(data.windows) / options.batch_size)
-        weights = balanced_weights(data.class_counts()).to(run.device) if options.class_weights == "balanced" else None
-        self._class_weights = weights
+        self._loss = Loss(options, data.class_counts(), run.device)
+        self._average = Average(self.network, options.ema) if options.ema else None
 
     def epoch(self, number: int) -> EpochReport:
         """One pass over all windows in a new order; `number` counts from 1."""
@@ -93,9 +118,12 @@ class Trainer:
         self.network.train()
         losses, rate = [], 0.0
         for index, windows in enumerate(torch.split(order, self.options.batch_size)):
-            rate = self._set_rate((number - 1) * self._batches + index)
+            step = (number - 1) * self._batches + index
+            rate = self._set_rate(step)
             draw = torch.rand(len(windows), generator=drawing)
             losses.append(self._step(self._ranks.share(windows), self._ranks.share(draw)) * len(windows))
+            if self._average is not None:
+                self._average.update(step)
             self._tell(number - 1 + (index + 1) / self._batches, len(windows))
         # Read once an epoch: to read a loss after each step would make a GPU wait for it.
         loss = float(self._ranks.total(torch.stack(losses).sum())) / len(order)
@@ -115,10 +143,11 @@ class Trainer:
         visual, visual_valid, audio, audio_valid, labels = self._on_device(windows)
         rates = {"visual_rate": self.options.modality_dropout, "audio_rate": self.options.audio_dropout}
         visual_valid, audio_valid = hide_streams(visual_valid, audio_valid, draw.to(self._run.device), **rates)
-        count = self._ranks.total((labels >= 0).sum())
+        weights = self._data.frame_weights(windows, self._run.device)
+        count = self._ranks.total(labelled(labels >= 0, weights))
         with self._run.autocast():
             logits = self.network(visual, visual_valid, audio, audio_valid)
-        loss = focal_loss(logits, labels, gamma=self.options.gamma, class_weights=self._class_weights, count=count)
+        loss = self._loss(logits, labels, weights, count)
         loss.backward()  # type: ignore[no-untyped-call]
         self._ranks.total_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -134,22 +163,30 @@ class Trainer:
             return report
         options = self.options
         pooled = self._validation.confusion(
-            self.network, self._run, stride=options.stride, batch_size=options.batch_size
+            self._judged_network, self._run, stride=options.stride, batch_size=options.batch_size
         )
         macro_f1, accuracy = float(metrics.macro_f1(pooled)), float(metrics.accuracy(pooled))
         return replace(report, val_macro_f1=macro_f1, val_accuracy=accuracy)
 
+    @property
+    def _judged_network(self) -> FusionNetwork:
+        """The network with the average of its weights, where one is kept."""
+        return self.network if self._average is None else self._average.network
+
     def weights(self) -> Tensors:
-        """Copies of the weights as they are now."""
-        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        """Copies of the weights that are judged, as they are now."""
+        return {name: tensor.detach().clone() for name, tensor in self._judged_network.state_dict().items()}
 
     def state(self, reports: tuple[EpochReport, ...], kept: int, best: Tensors) -> State:
         """All that the epochs to come depend on."""
         moments = self._optimizer.state_dict()["state"]
-        return State(reports, kept, self.network.state_dict(), best, moments)
+        average = self._average.weights if self._average else {}
+        return State(reports, kept, self.network.state_dict(), best, moments, average)
 
     def restore(self, state: State) -> None:
         """Continues where `state` was taken."""
         self.network.load_state_dict(state.network)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+        if self._average is not None:
+            self._average.restore(state.average)

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import torch
 
-from affcli.errors import AffcliError, UsageError
+from affcli.errors import InstallationError, UsageError, not_installed
 from affcli.models.runtime.cast_weights import cast_once
 from affcli.models.runtime.pack_weights import pack_once
 
@@ -124,7 +124,7 @@ def transformers() -> ModuleType:
         # Now, not lazily somewhere inside a loader: this is where a broken torchaudio shows.
         importlib.import_module("transformers.audio_utils")
     except Exception as error:
-        raise AffcliError(_why_transformers_fails(error)) from error
+        raise InstallationError(_why_transformers_fails(error)) from error
     module.utils.logging.disable_progress_bar()
     if os.environ["TRANSFORMERS_VERBOSITY"] == "error":  # read at import only, which may have been before
         module.utils.logging.set_verbosity_error()
@@ -145,6 +145,8 @@ def _why_transformers_fails(error: Exception) -> str:
                 f"the installed torchaudio {version} cannot be imported beside torch {torch.__version__} "
                 f"({_first_line(reason)}). affcli does not need it: pip uninstall torchaudio"
             )
+    if isinstance(error, ModuleNotFoundError) and error.name not in (None, "transformers"):
+        return str(not_installed(error))
     return f"the transformers library cannot be imported ({_first_line(error)}). Try: pip install --upgrade affcli"
 
 

@@ -139,6 +139,11 @@ class Average:
         self._averaged.n_averaged.fill_(1)  # at 0 it would copy the first step's weights instead of averaging them
 
     @property
+    def network(self) -> Any:
+        """A copy of the network, with the averaged weights."""
+        return self._averaged.module
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """The averaged `state_dict`; its tensors are those that `update` changes."""
         return self._averaged.module.state_dict()

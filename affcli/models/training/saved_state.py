@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from affcli.errors import AffcliError
+from affcli.files.json_objects import json_object
 from affcli.files.outputs import write_bytes
+from affcli.models.runtime.hash_weights import hash_weights
 from affcli.schema import METADATA_KEY
 
 log = logging.getLogger(__name__)
@@ -66,10 +70,13 @@ class Progress:
             return None
         try:
             with safe_open(self._path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {})[METADATA_KEY.decode()])
+                facts = json_object((file.metadata() or {})[METADATA_KEY.decode()], self._path)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        except (SafetensorError, OSError, KeyError, ValueError):
-            facts, tensors = {}, {}
+            if facts.get("made_from") == self._made_from and facts["digest"] != _digest(tensors, facts):
+                raise ValueError
+        except (SafetensorError, OSError, KeyError, ValueError, AffcliError):
+            log.warning("%s is damaged; training starts afresh.", self._path)
+            return None
         if facts.get("made_from") != self._made_from:
             log.warning("%s was made with other settings or data; training starts afresh.", self._path)
             return None
@@ -88,11 +95,20 @@ class Progress:
         }
         reports = [asdict(report) for report in state.reports]
         facts = {"made_from": self._made_from, "reports": reports, "kept": state.kept}
+        facts["digest"] = _digest(tensors, facts)
         write_bytes(self._path, save(tensors, metadata={METADATA_KEY.decode(): json.dumps(facts)}))
 
     def remove(self) -> None:
         """Removes the file; harmless where there is none."""
         self._path.unlink(missing_ok=True)
+
+
+def _digest(tensors: Tensors, facts: Mapping[str, Any]) -> str:
+    """Of all that is kept, so that nothing goes on from weights that have changed on the disk."""
+    known = {name: fact for name, fact in facts.items() if name != "digest"}
+    digest = blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8)
+    hash_weights(digest, tensors)
+    return digest.hexdigest()
 
 
 def _named(tensors: Tensors, part: str) -> Tensors:
@@ -109,6 +125,4 @@ def _numbered(tensors: Tensors) -> dict[int, Tensors]:
 
 def fingerprint(*facts: Any) -> str:
     """A short name for data and settings."""
-    from hashlib import blake2b
-
     return blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from affcli.errors import AffcliError, PartialError, listed
+from affcli.files.outputs import inside, refuse_shared
 from affcli.schema import base_names
 from affcli.views.labelled_video import LabelledTable
 from affcli.views.overlay.run import overlay, people_in
-from affcli.views.report_folder import VideoFiles
+from affcli.views.video_files import VideoFiles
 
 SUFFIX: Final = ".mp4"  # played everywhere
 
@@ -37,7 +38,8 @@ def planned(ids: Sequence[str], videos: str, output: str, *, force: bool) -> lis
     if folder.exists() and not folder.is_dir():
         raise AffcliError(f"{folder}: is a file, and a folder is to be written.")
     names = dict.fromkeys(_recording(video, files) for video in ids)
-    plan = [Drawing(name, files.of(name), _inside(folder, name)) for name in names]
+    refuse_shared(f"{name}{SUFFIX}" for name in names)
+    plan = [Drawing(name, files.of(name), inside(folder, f"{name}{SUFFIX}")) for name in names]
     there = [] if force else [one.output.name for one in plan if one.output.exists()]
     if there:
         log.warning("%s: drawn already, and kept: %s. Replace with --force.", folder, listed(there))
@@ -69,10 +71,3 @@ def _recording(video: str, files: VideoFiles) -> str:
     """The name of the file that a person is in, or the video's own."""
     own = files.of(video)
     return next((name for name in reversed(base_names(video)) if own is not None and files.of(name) == own), video)
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.name:
-        raise AffcliError(f"video '{name}': its name leads out of the output folder.")
-    return folder / f"{name}{SUFFIX}"

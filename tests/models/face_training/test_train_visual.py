@@ -387,3 +387,14 @@ def test_a_loss_that_is_not_finite_ends_training(faces: Path, train) -> None:  #
     said = train("--lr", 1e30, "--epochs", 3, status=1)
     assert "the loss is not finite in epoch" in said
     assert not (faces / "out").exists()
+
+
+def test_pictures_of_others_beside_the_encoder_are_left_alone(faces: Path, train) -> None:  # type: ignore[no-untyped-def]
+    (faces / "out.pictures").mkdir()
+    (faces / "out.pictures" / "mine.jpg").write_bytes(b"mine")
+    train("--epochs", 1)
+    assert [path.name for path in (faces / "out.pictures").iterdir()] == ["mine.jpg"]
+    (faces / "other.pictures").symlink_to(faces / "out.pictures")
+    said = train("--epochs", 1, output="other", status=1)
+    assert "other.pictures: is a link" in said
+    assert [path.name for path in (faces / "out.pictures").iterdir()] == ["mine.jpg"]

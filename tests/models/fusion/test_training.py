@@ -293,8 +293,8 @@ def test_wrong_calls_are_one_line_and_nothing_is_overwritten(tables: Path, affcl
     assert not (tables / "w").exists()
     train(affcli, "--epochs", 1, "-q")
     model = ("predict", "--model", "m.safetensors")
-    [line] = affcli(*model, *given, "--window", 99, "-o", "w", status=2).stderr.splitlines()
-    assert "windows of 16 frames" in line
+    [line] = affcli(*model, *given, "--window", 99_999, "-o", "w", status=2).stderr.splitlines()
+    assert "at most 16,384 frames" in line
     [line] = affcli(*model, *given, "--stride", 17, "-o", "w", status=2).stderr.splitlines()
     assert "--stride 17" in line
 
@@ -370,6 +370,22 @@ def test_interrupted_training_of_other_settings_or_data_starts_afresh_and_says_s
 def interrupt(epoch: int) -> None:
     if epoch == 2:
         raise KeyboardInterrupt
+
+
+def test_a_flipped_bit_in_unfinished_weights_starts_afresh_and_says_so(
+    tables: Path, affcli: Affcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        save = Progress.save
+        patch.setattr(Progress, "save", lambda progress, state: (save(progress, state), interrupt(len(state.reports))))
+        train(affcli, status=130)
+    file = tables / "m.safetensors.unfinished"
+    content = bytearray(file.read_bytes())
+    content[-50] ^= 1
+    file.write_bytes(content)
+    assert "m.safetensors.unfinished is damaged; training starts afresh." in train(affcli)
+    train(affcli, output="uninterrupted")
+    assert (tables / "m.safetensors").read_bytes() == (tables / "uninterrupted").read_bytes()
 
 
 def test_unfinished_training_that_cannot_be_read_starts_afresh_and_says_so(tables: Path, affcli: Affcli) -> None:
@@ -478,3 +494,12 @@ def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], atol=1e-4, rtol=1e-3)
     assert torchrun.said.count("kept epoch") == 1
+
+
+@pytest.mark.parametrize("log", ["visual.parquet", "audio.parquet", "labels/a.txt", "m.safetensors"])
+def test_a_log_never_replaces_what_is_read_or_written(tables: Path, affcli: Affcli, log: str) -> None:
+    before = (tables / log).read_bytes() if (tables / log).exists() else None
+    given = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL)
+    said = affcli("train", *given, "--epochs", 1, "--log", log, "-o", "m.safetensors", status=2).stderr
+    assert f"{log}: is read or written as" in said
+    assert ((tables / log).read_bytes() if before is not None else None) == before
