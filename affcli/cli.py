@@ -40,6 +40,7 @@ COMMANDS = {
     "extract-visual": Entry("affcli.commands.extract_visual", "Extract visual features from the faces in videos."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
     "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
+    "train-audio": Entry("affcli.commands.train_audio", "Train a speech encoder on labelled utterances."),
     "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),
     "predict": Entry("affcli.commands.predict", "Run a trained network over feature tables."),
     "vote": Entry("affcli.commands.vote", "Average overlapping windows, or several tables, into one row per frame."),
@@ -49,7 +50,7 @@ COMMANDS = {
     "export": Entry(
         "affcli.commands.export", "Convert frame tables to captions, segments, ELAN, CSV or challenge files."
     ),
-    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG or SVG."),
+    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG, SVG or PDF."),
     "overlay": Entry("affcli.commands.overlay", "Draw face boxes, labels and probabilities into a video."),
     "report": Entry("affcli.commands.report", "Build an HTML page for browsing labelled videos."),
     "info": Entry("affcli.commands.info", "Describe a model, encoder, table or calibration file."),
@@ -117,6 +118,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli")
+    terminal.take_warnings()
     outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()

@@ -40,6 +40,7 @@ DEFAULT_MODEL = "microsoft/wavlm-base-plus"
     "--fps", type=extracting.POSITIVE, help="Frame rate for audio files and raw video, which carry no frame times."
 )
 @extracting.tracks()
+@click.option("--logits", is_flag=True, help="Add the class logits of the encoder's own head (see train-audio).")
 @extracting.work
 @options.device
 @options.precision
@@ -52,6 +53,7 @@ def command(
     context: float,
     frames_from: str | None,
     fps: float | None,
+    logits: bool,
     device: str,
     precision: str,
     **given: Any,
@@ -70,10 +72,14 @@ def command(
     (limit 10.24 s) and mini (limit 10 s). Whisper clamps its log-mel spectrogram relative to the loudest moment of the
     piece.
 
+    With --logits, the classification head that train-audio trained, or that a public checkpoint of the wav2vec2 family
+    or Whisper has, adds its logits, averaged like the vector, which vote, smooth and score can read.
+
     \b
       affcli extract-audio clips/ -o A.parquet
       affcli extract-audio clips/ --frames-from V.parquet -o A.parquet
       affcli extract-audio speech.wav --fps 30 --model mini -o A.parquet
+      affcli extract-audio clips/ --model mini --logits -o A.parquet
     """
     inputs = extracting.find(given, pictures=False, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES)
 
@@ -86,7 +92,7 @@ def command(
     from affcli.schema import AUDIO, audio_schema
 
     run = devices.choose(device, precision)
-    encoder = AudioEncoder(model, run, layers=layers)
+    encoder = AudioEncoder(model, run, layers=layers, logits=logits)
     choice = extracting.chosen_tracks(given, fps)
     source = FrameSource(fps=fps, table=frames_from, choice=choice)
     # A model trained with another context refuses the table.
@@ -94,7 +100,9 @@ def command(
     extracting.note_size(encoder.card.size, encoder.card.layers)
     kept = {"layers": encoder.card.layers} if encoder.card.layers else {}
     facts = {"encoder": card, **kept, "precision": run.precision, "context_s": context, **source.facts, **choice.facts}
-    table = TableOutput(output, AUDIO, audio_schema(encoder.card.size), facts)
+    if logits:
+        facts["logits"] = list(encoder.classes)
+    table = TableOutput(output, AUDIO, audio_schema(encoder.card.size, encoder.classes), facts)
 
     def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
         return audio_features.extract(

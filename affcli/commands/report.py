@@ -13,7 +13,7 @@ from affcli.errors import AffcliError, PartialError, UsageError, counted
 
 if TYPE_CHECKING:
     from affcli.predictions.columns import ColumnNames
-    from affcli.views.report_folder import VideoFiles
+    from affcli.views.video_files import VideoFiles
 
 _log = logging.getLogger(__name__)
 
@@ -82,13 +82,11 @@ def command(
 
 def _video_files(source: str, folder: str | None) -> VideoFiles:
     """Those of the named folder; without one, those that lie beside the tables, if any do."""
-    from affcli.views.report_folder import VideoFiles
+    from affcli.views.video_files import VideoFiles, files_beside
 
     if folder is not None:
-        return VideoFiles(folder)
-    beside = source if Path(source).is_dir() else str(Path(source).absolute().parent)
-    try:
-        return VideoFiles(beside)
-    except AffcliError:
+        return VideoFiles(folder, sound=True)
+    found = files_beside(source)
+    if not found:
         _log.warning("no videos found beside the tables; name their folder with --videos.")
-        return VideoFiles(None)
+    return found

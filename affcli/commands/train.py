@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from affcli.commands.shared.epoch_lines import EpochLines, already_made, figures, log_option
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted, listed
-from affcli.files.outputs import refuse_existing
+from affcli.files.outputs import refuse_existing, refuse_inputs
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -203,6 +203,7 @@ def command(
     from affcli.schema import AUDIO, VISUAL
 
     _check(given, max(len(visuals), len(audios)))
+    refuse_inputs((output, log_file), (*visuals, *audios, labels, val_labels))
     for written in (output, log_file):
         if written is not None:
             refuse_existing(written, force=True)

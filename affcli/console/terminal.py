@@ -51,14 +51,21 @@ def start(program: str) -> None:
     logger = logging.getLogger("affcli")
     logger.propagate = False
     logger.handlers[:] = [_terminal]
+    logging.getLogger("py.warnings").handlers[:] = [_terminal]
     _terminal.program = program
     set_verbosity(0)
+
+
+def take_warnings() -> None:
+    """Print what libraries warn of (numpy of numbers that overflow, say) with -vv only: it is about their code."""
+    logging.captureWarnings(True)
 
 
 def set_verbosity(verbosity: int) -> None:
     """Set what is printed: -1 errors only, 0 errors and notes, 1 more, 2 everything, with tracebacks."""
     _terminal.verbosity = max(-1, min(2, verbosity))
     logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if _terminal.verbosity >= 2 else logging.CRITICAL)
 
 
 def mute_notes() -> None:

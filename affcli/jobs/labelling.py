@@ -82,7 +82,7 @@ class Labelling:
         if (visual is None and audio is None) or parts.has_changed(item):
             return Ended(item, failure=_both(unseen, unheard) or CHANGED)
         problem = _problem(visual, audio, unseen, unheard)
-        found = self._write(item, visuals, audios, parts.mark(item).fingerprint, problem)
+        found = self._write(item, visuals, audios, parts, problem)
         if not (found.face or found.sound):
             return Ended(item, failure=_both(problem, "neither a face nor sound in it: there is nothing to label"))
         _tell(item, visual, found, problem)
@@ -101,12 +101,12 @@ class Labelling:
         item: MediaInput,
         visual: Features,
         audio: Features,
-        fingerprint: str,
+        parts: Parts,
         problem: str | None,
     ) -> _Found:
         """Writes the tables if there is a face or sound in any of them; what there is."""
         videos = visual[0].videos if visual else [item.video]
-        origin = Origin(item.video, fingerprint, tuple(videos), problem)
+        origin = Origin(item.video, parts.mark(item).fingerprint, tuple(videos), problem)
         starts_s = next((stream.starts_s for stream in (*visual, *audio)), 0.0)
         face = sound = named = False
         waiting: list[tuple[str, pa.Table]] = []
@@ -116,6 +116,7 @@ class Labelling:
             named |= rows["label"].null_count < rows.num_rows
             waiting.append((video, rows))
             if face or sound:
+                parts.refuse_lost()
                 for name, table in waiting:
                     self.folder.write(origin, name, table, starts_s=starts_s)
                 waiting.clear()

@@ -139,6 +139,9 @@ def submission_text(locations: Locations, predictions: Mapping[str, VideoLabels]
     """The submission for these frames, in their order; says in a note how many had to be filled, and how."""
     filled = fill(locations, predictions)
     _note_filled(filled, len(locations.text))
+    odd = locations.text.filter(pc.match_substring_regex(locations.text, "[\\r\\n,]"))
+    if len(odd):
+        raise AffcliError(f"{odd[0].as_py()!r} cannot stand in a submission, whose fields end at a comma or line end.")
     digits = pa.array([str(number) for number in range(len(CLASSES))]).take(pa.array(filled.numbers))
     lines = pc.binary_join_element_wise(locations.text, digits, ",")
     return "\n".join([HEADER, *lines.to_pylist(), ""])

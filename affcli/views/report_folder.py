@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import numpy as np
 
 from affcli.errors import AffcliError, counted, listed
-from affcli.files.inputs import VIDEO_SUFFIXES
-from affcli.files.shown_name import shown_name
 from affcli.predictions.columns import ColumnNames
-from affcli.schema import AUDIO, VISUAL, WINDOWED, base_names
+from affcli.schema import AUDIO, VISUAL, WINDOWED
 from affcli.tables.reader import TableReader, tables_in
 from affcli.views.labelled_video import NO_LABEL, LabelledTable, LabelledVideo
 from affcli.views.report_page import MOST_SEGMENTS, PageVideo
 from affcli.views.segments import confidences, segments_of
 from affcli.views.timeline import timeline
 from affcli.views.uncertainty import unsure_frames, why_unsure
+from affcli.views.video_files import address
 
 # No screen is wider than the timeline at this many columns, two pixels each, and two hours take 20 kB.
 COLUMNS: Final = 720
 STRIP_COLUMNS: Final = 120
 SUMMARY: Final = "summary"  # the name of the table with a row a video that `affcli label` writes
-
-PLAYED: Final = (".mp4", ".m4v", ".webm", ".mov", ".ogv")  # by browsers, the surest first
 
 log = logging.getLogger(__name__)
 
@@ -102,43 +97,6 @@ def _named_in(file: str) -> list[str]:
         return [str(name) for name in table.read(["video"])["video"].to_pylist()]
 
 
-class VideoFiles:
-    """Media files by video id: by path within the folder, else by name where only one has it.
-
-    Of files that differ in nothing but the suffix the first that browsers play counts.
-    """
-
-    def __init__(self, folder: str | None) -> None:
-        """None: no files. Raises AffcliError for a folder that is not there or holds no videos."""
-        self._by_id: dict[str, Path] = {} if folder is None else _media_in(folder)
-        by_name: dict[str, list[Path]] = {}
-        for video, path in self._by_id.items():
-            by_name.setdefault(PurePosixPath(video).name, []).append(path)
-        self._by_name: Mapping[str, Path] = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}
-
-    def of(self, video: str) -> Path | None:
-        """The file of a video, or of the recording that a person is in."""
-        for name in (video, *base_names(video)):
-            found = self._by_id.get(name) or self._by_name.get(name)
-            if found is not None:
-                return found
-        return None
-
-
-def _media_in(folder: str) -> dict[str, Path]:
-    if not Path(folder).is_dir():
-        raise AffcliError(f"{folder}: is no folder of videos.")
-    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
-    media = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
-    if not media:
-        raise AffcliError(f"{folder}: no videos in this folder.")
-    media.sort(key=lambda path: (path.suffix.lower() not in PLAYED, path))
-    by_id: dict[str, Path] = {}
-    for path in media:
-        by_id.setdefault(shown_name(path.relative_to(folder).with_suffix("").as_posix()), path)
-    return by_id
-
-
 def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> PageVideo:
     """What the page shows of a video; its file's address is relative to the page's folder."""
     found = timeline(video, COLUMNS)
@@ -194,12 +152,6 @@ def _mean_confidence(video: LabelledVideo) -> float | None:
     largest = np.fmax.reduce(video.probability, axis=1)
     known = largest[~np.isnan(largest)]
     return float(known.mean()) if known.size else None
-
-
-def address(file: Path, page_folder: Path) -> str:
-    """The relative address of a file, from the folder that the page lies in; every odd character is escaped."""
-    relative = os.path.relpath(file.absolute(), page_folder.absolute())
-    return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def sentences(folder: Folder, videos: Sequence[PageVideo]) -> list[str]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from affcli import __version__
 from affcli.errors import counted
 from affcli.palette import EMPTY, colours_of, text_on
+from affcli.views.plain_text import plain_text
 from affcli.views.timeline import Timeline, bands, gap_bands
 from affcli.views.uncertainty import UNSURE
 
@@ -63,21 +64,16 @@ def page(title: str, videos: Sequence[PageVideo], notes: Sequence[str] = ()) -> 
     )
     return _PAGE.format(
         policy=escape(policy),
-        title=escape(one_line(title)),
+        title=escape(plain_text(title)),
         style=style,
         script=script,
         summary=escape(_summary(videos)),
-        notes="".join(f'<p class="message">{escape(one_line(note))}</p>\n' for note in notes),
+        notes="".join(f'<p class="message">{escape(plain_text(note))}</p>\n' for note in notes),
         legend=_legend(sets, unsure=any(video.unsure for video in videos)),
         rows="\n".join(_row(number, video) for number, video in enumerate(videos)),
         data=_json(data),
         version=escape(__version__),
     )
-
-
-def one_line(text: str) -> str:
-    """The text on one line; a dash where there is none."""
-    return " ".join(text.split()) or "–"
 
 
 def _asset(name: str) -> str:
@@ -124,7 +120,7 @@ def _commonest(video: PageVideo) -> str:
     order = sorted(range(len(video.shares)), key=lambda index: -video.shares[index])[:3]
     named = [(video.timeline.classes[index], video.shares[index]) for index in order if video.shares[index] >= 0.005]
     named += [(UNSURE, video.unsure)] if video.unsure >= 0.005 else []
-    items = [f'<span class="item">{escape(one_line(name))} {_percent(share)}</span>' for name, share in named]
+    items = [f'<span class="item">{escape(plain_text(name))} {_percent(share)}</span>' for name, share in named]
     return ", ".join(items) or "no label"
 
 
@@ -144,7 +140,7 @@ def _legend(sets: Sequence[Sequence[str]], *, unsure: bool) -> str:
     colour_of = {name: colour for names in sets for name, colour in zip(names, colours_of(names), strict=True)}
     return "\n".join(
         f'<li><svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{colour}"/></svg>'
-        f"{escape(one_line(name))}</li>"
+        f"{escape(plain_text(name))}</li>"
         for name, colour in {**colour_of, **({UNSURE: EMPTY} if unsure else {})}.items()
     )
 
@@ -152,7 +148,7 @@ def _legend(sets: Sequence[Sequence[str]], *, unsure: bool) -> str:
 def _row(number: int, video: PageVideo) -> str:
     return (
         f'<tr data-video="{number}"><th scope="row"><a href="#video={number}">'
-        f"{escape(one_line(video.timeline.video))}</a>{_strip(video.strip)}</th>"
+        f"{escape(plain_text(video.timeline.video))}</a>{_strip(video.strip)}</th>"
         f'<td class="number">{escape(_length(video.timeline))}</td><td>{_commonest(video)}</td>'
         f'<td class="number minor">{_percent(video.confidence)}</td>'
         f'<td class="number minor">{_percent(video.face)}</td>'
@@ -180,7 +176,7 @@ def _strip(found: Timeline) -> str:
 def _class_set(names: Sequence[str]) -> dict[str, Any]:
     colours = colours_of(names)
     return {
-        "names": [one_line(name) for name in names],
+        "names": [plain_text(name) for name in names],
         "colours": colours,
         "inks": [text_on(colour) for colour in colours],
     }
@@ -190,7 +186,7 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
     found = video.timeline
     peaks = None if np.array_equal(found.peak, found.mean, equal_nan=True) else _base64(_eighths(found.peak))
     return {
-        "name": one_line(found.video),
+        "name": plain_text(found.video),
         "facts": _facts(video),
         "source": video.source,
         "set": sets.index(found.classes),

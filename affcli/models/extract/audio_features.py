@@ -121,7 +121,7 @@ def extract(
     With a `detector` of speech, which takes the encoder's sampling rate, rows have a column `speech`.
     """
     hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
-    schema = audio_schema(encoder.card.size, speech=detector is not None)
+    schema = audio_schema(encoder.card.size, encoder.classes, speech=detector is not None)
     loop = EventLoop(parts, stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector))
     events = in_background(lambda: loop.open_all(items, lambda item, states: hear(item, _known(states))), ahead=_AHEAD)
     try:
@@ -148,7 +148,8 @@ class _Track:
         detector: SpeechDetector | None,
     ) -> None:
         self._item, self._frames, self._part, self._encoder = opened.item, opened.frames, part, encoder
-        self._means = StepMeans(encoder.card.size, context_s)
+        self._schema = audio_schema(encoder.card.size, encoder.classes, speech=detector is not None)
+        self._means = StepMeans(encoder.card.size + len(encoder.classes), context_s)
         self._detector = detector
         self._speech = None if detector is None else StepMeans(1, SPEECH_CONTEXT_S)
         self._reach_s = max(means.reach_s for means in (self._means, self._speech) if means is not None)
@@ -188,7 +189,8 @@ class _Track:
 
     def _write(self, stop: int) -> int:
         """Writes the rows up to frame `stop`."""
-        for rows in _tables(self._item.video, self._frames, self._means, self._speech, self.row, stop):
+        made_of = (self._schema, self._frames, self._means, self._speech)
+        for rows in _tables(self._item.video, *made_of, self.row, stop):
             self._part.write(self._item.video, rows)
         made, self.row = stop - self.row, stop
         return made
@@ -219,22 +221,23 @@ def _speech_steps(detector: SpeechDetector, piece: SoundPiece, rate_hz: int) -> 
 
 
 def _tables(
-    video: str, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
+    video: str, schema: pa.Schema, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
 ) -> Iterator[pa.Table]:
     """The rows of frames `start` to `stop`, a few thousand at a time."""
+    size = schema.field("feature").type.list_size
     at_once = max(1, min(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // means.size))
     for first in range(start, stop, at_once):
         last = min(first + at_once, stop)
         centres = frames.centres_s(first, last)
-        features, heard = means.means(centres)
-        half = features.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
-        size = half.shape[1]
+        found, heard = means.means(centres)
+        half = found[:, :size].clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
         columns = [
             pa.repeat(pa.scalar(video, pa.string()), last - first),
             pa.array(np.arange(first + 1, last + 1, dtype=np.int32)),
             pa.array(frames.times_s(first, last)),
             pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), size, mask=pa.array(~heard)),
+            *(pa.array(np.ascontiguousarray(logits), mask=~heard) for logits in found[:, size:].T),
         ]
         if speech is not None:
             columns.append(pa.array(speech.means(centres)[0][:, 0], mask=~heard))
-        yield pa.Table.from_arrays(columns, schema=audio_schema(size, speech=speech is not None))
+        yield pa.Table.from_arrays(columns, schema=schema)
