@@ -64,7 +64,8 @@ def command(
     files need --fps or --frames-from. A frame's vector is the mean of the encoder's output around it. Running the same
     command again continues interrupted work.
 
-    --model takes WavLM and its kind (wav2vec2, HuBERT, …), Whisper's encoder, and the Audio Spectrogram Transformer.
+    --model takes WavLM and its kind (wav2vec2, HuBERT, …), Whisper's encoder, w2v-BERT, and the Audio Spectrogram
+    Transformer.
 
     Audio longer than 30 s is encoded in fixed pieces of 30 s, each with 2 s of the audio on either side as context.
     Encoders with a length limit use shorter pieces with the same context: 26 s for Whisper (limit 30 s), 6 s for AST

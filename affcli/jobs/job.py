@@ -23,6 +23,7 @@ from affcli.errors import NothingDoneError, StoppedError, StorageError, counted
 from affcli.files.inputs import MediaInput
 from affcli.files.outputs import remove_leftovers
 from affcli.jobs.about import About, about_unfinished
+from affcli.jobs.claims import LostError
 from affcli.jobs.ends import End
 from affcli.jobs.fingerprints import Fingerprints
 from affcli.jobs.parts import Parts
@@ -149,8 +150,8 @@ def _take_part(
         this = _Run(job, inputs, fingerprints, parts, advance)
         try:
             return this.run(work)
-        except StorageError:
-            if not parts.workers.lost:
+        except StorageError as error:
+            if not (isinstance(error, LostError) or parts.workers.lost):
                 raise
             if parts.was_removed():
                 return Summary(outcome="left to others") if this.has_begun else None

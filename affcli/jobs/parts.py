@@ -32,8 +32,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from affcli.errors import BusyError, StorageError
+from affcli.errors import BusyError, StorageError, listed
 from affcli.files.inputs import MediaInput
+from affcli.files.outputs import leftover_name
 from affcli.jobs.about import ABOUT, FOLDERS, About, about_unfinished
 from affcli.jobs.claims import Claims, LostError
 from affcli.jobs.ends import End, Ends, Entry
@@ -104,7 +105,7 @@ class Parts:
 
     def was_removed(self) -> bool:
         """Whether another process has removed the folder, since the output is complete."""
-        return self.workers.lost and not (self.path / ABOUT).exists()
+        return not (self.path / ABOUT).exists()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -113,7 +114,8 @@ class Parts:
             self._claims.wait_for(_GATE)
         try:
             self.refuse_lost()
-            self._ends.refresh()
+            with storage(self.path):
+                self._ends.refresh()
             yield
         finally:
             with storage(self.path):
@@ -161,10 +163,10 @@ class Parts:
         return False
 
     def _has_work(self) -> bool:
-        return bool(self._inputs()) or any(True for _ in self._ends.all())
+        return bool(self._inputs(self.path)) or any(True for _ in self._ends.all())
 
     def _drop_work(self) -> None:
-        for folder in self._inputs():
+        for folder in self._inputs(self.path):
             _wipe(folder)
         _wipe(self.path / _ENDS, _OURS_IN[_ENDS])
         self._ends = Ends(self.path / _ENDS, self.workers.token)
@@ -172,23 +174,32 @@ class Parts:
             (self.path / _ENDS).mkdir(exist_ok=True)
 
     def remove(self) -> None:
-        """Removes the work, and the folder where nothing else lies in it."""
-        for folder in self._inputs():
-            _wipe(folder)
-        for name in (_ENDS, _CLAIMS):
-            _wipe(self.path / name, _OURS_IN[name])
-        (self.path / ABOUT).unlink(missing_ok=True)
-        for left in self.path.glob(f".{ABOUT}.*.tmp"):
-            left.unlink(missing_ok=True)
-        _wipe(self.path / _WORKERS, _OURS_IN[_WORKERS])
-        try:
-            self.path.rmdir()
-        except OSError as error:
-            if set(os.listdir(self.path)) - set(FOLDERS):  # noqa: PTH208 - those are of a process that came just now
-                log.warning("%s: holds what affcli has not made, so it stays (%s).", self.path, error.strerror)
-
-    def _inputs(self) -> list[Path]:
+        """Removes the work, and the folder where nothing else lies in it: for other processes, at one moment."""
         with os.scandir(self.path) as entries:
+            foreign = [entry.name for entry in entries if not self._is_ours(entry.name)]
+        folder = self.path
+        if not foreign:
+            folder = leftover_name(self.path)
+            self.path.rename(folder)
+        for path in self._inputs(folder):
+            _wipe(path)
+        for name in FOLDERS:
+            _wipe(folder / name, _OURS_IN[name])
+        for path in (folder / ABOUT, *folder.glob(f".{ABOUT}.*.tmp")):
+            path.unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError as error:
+            with suppress(OSError):
+                folder.rename(self.path)
+            what = listed(foreign) or error.strerror
+            log.warning("%s: holds what affcli has not made (%s), so it stays.", self.path, what)
+
+    def _is_ours(self, name: str) -> bool:
+        return name in (ABOUT, *FOLDERS) or bool(_INPUT.fullmatch(name)) or name.startswith(f".{ABOUT}.")
+
+    def _inputs(self, folder: Path) -> list[Path]:
+        with os.scandir(folder) as entries:
             return [Path(e.path) for e in entries if _INPUT.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
 
     # --- one input ---------------------------------------------------------------------------------------------------

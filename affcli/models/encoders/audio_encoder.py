@@ -1,4 +1,4 @@
-"""Encoders of speech (WavLM, Whisper, AST and their kinds), one code path for every checkpoint.
+"""Encoders of speech (WavLM, Whisper, w2v-BERT, AST and their kinds), one code path for every checkpoint.
 
 An encoder's output never depends on what else it is given: sounds go through one by one.
 """

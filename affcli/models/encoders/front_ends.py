@@ -54,6 +54,8 @@ def front_end_of(checkpoint: Checkpoint, device: torch.device, model: Any = None
         return WhisperFrontEnd(checkpoint, device, model)
     if kind == "audio-spectrogram-transformer":
         return SpectrogramTransformerFrontEnd(checkpoint, device, model)
+    if kind == "wav2vec2-bert":
+        return Wav2Vec2BertFrontEnd(checkpoint, device, model)
     return WaveformFrontEnd(checkpoint, device, model)
 
 
@@ -69,7 +71,7 @@ class WaveformFrontEnd:
         if not hasattr(config, "conv_stride"):
             raise AffcliError(
                 f"--model {checkpoint.name}: a {config.model_type} model is no speech encoder that affcli knows "
-                "(the wav2vec2 family, Whisper, the Audio Spectrogram Transformer)."
+                "(the wav2vec2 family, Whisper, w2v-BERT, the Audio Spectrogram Transformer)."
             )
         self.unused = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, for training only
         self.lacking = [name for name in lacking if name not in self.unused]
@@ -183,6 +185,37 @@ class SpectrogramTransformerFrontEnd:
             yield
         finally:
             slots["position_embeddings"] = whole
+
+
+class Wav2Vec2BertFrontEnd:
+    """w2v-BERT 2.0: a step is two frames of the log-mel spectrogram, 25 ms every 10 ms, one after the other.
+
+    Each mel band is normalised over the pass. The last samples that fill no step are left out: nothing is padded.
+    """
+
+    longest: int | None = None
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, model: Any = None) -> None:
+        self._extractor = _feature_extractor(checkpoint, "SeamlessM4TFeatureExtractor")
+        frame, width, together = 160, 400, self._extractor.stride  # frame and width are fixed in the extractor
+        if self._extractor.sampling_rate != 16_000:
+            raise AffcliError(
+                f"--model {checkpoint.name}: {self._extractor.sampling_rate} Hz; w2v-BERT takes 16000 Hz."
+            )
+        self.model, lacking = (model, []) if model is not None else load(checkpoint, device)
+        self.unused = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, for training only
+        self.lacking = [name for name in lacking if name not in self.unused]
+        self.steps = StepGrid(together * frame, width + (together - 1) * frame, self._extractor.sampling_rate)
+
+    def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        """The frames of each step [steps, stride · mels] of the samples that fill whole steps."""
+        whole = samples[: self.steps.field + (self.steps.count(len(samples)) - 1) * self.steps.hop]
+        made = self._extractor(whole, sampling_rate=self.steps.sample_rate_hz, return_tensors="np")
+        return np.ascontiguousarray(made["input_features"][0], np.float32)
+
+    def hidden(self, values: torch.Tensor) -> Hidden:
+        """Hidden states of all layers, [1, steps, size] each, the embeddings first."""
+        return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
 
 
 def _feature_extractor(checkpoint: Checkpoint, kind: str) -> Any:
