@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.files.inputs import MediaInput
-from affcli.media.audio import PIECE_S, SoundPiece, open_sound
+from affcli.media.audio import PIECE_S, SoundPiece, SoundPieces, open_sound
 from affcli.media.failures import failure_of
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
@@ -203,10 +203,13 @@ class GivenFrames:
 
 @dataclass(frozen=True)
 class Opened:
-    """The pieces of an input follow; `frames` are as far as they were known before."""
+    """The pieces of an input follow; `frames` are as far as they were known before, `expected` about how many there
+    will be, None where nothing tells.
+    """
 
     item: MediaInput
     frames: Frames
+    expected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,14 @@ class Hear:
             frames, opened = self.source.open(item, known)
             with opened as reader:
                 take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)
-                yield Opened(item, frames)
+                yield Opened(item, frames, _expected(frames, sound))
                 for piece in sound:
                     yield Heard(piece, sound.end_s, take(sound.end_s))
                 yield Closed(item, take(np.inf), sound.end_s, sound.problem, starts_s=sound.starts_s)
+
+
+def _expected(frames: Frames, sound: SoundPieces) -> int | None:
+    """At a regular rate as many as the sound's stated length holds; those of a picture as the file states."""
+    if isinstance(frames, RegularFrames):
+        return None if sound.stated_s is None else frames.total(sound.stated_s)
+    return sound.pictures_expected
