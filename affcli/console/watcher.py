@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from affcli.console.live_line import Shown, clock
+from affcli.errors import counted
 from affcli.files.inputs import MediaInput
 
 _LEAST_S: Final = 1.0  # of work, before a rate means anything
@@ -77,7 +78,7 @@ class Watcher:
         if self._name in self._open:
             self._open[self._name].frames += frames
 
-    def ended(self, item: MediaInput, failure: str | None) -> None:
+    def ended(self, item: MediaInput, problem: str | None, failure: str | None) -> None:
         """An input is done."""
         self.done += 1
         self._waiting_size -= self._waiting.pop(item.video, 0.0)
@@ -85,13 +86,14 @@ class Watcher:
         self._ended_size += ended.size
         self._ended_frames += ended.frames
         if self._say is not None and failure is None:
-            self._say(self._line_of(item.video, ended.frames))
+            how = "done" if problem is None else "incomplete"
+            self._say(f"{item.path}: {how}, {counted(ended.frames, 'frame')} ({self._so_far()})")
 
-    def _line_of(self, video: str, frames: int) -> str:
+    def _so_far(self) -> str:
         shown = self.shown()
         left = "" if shown.left_s is None or self.done == self.total else f", {clock(shown.left_s)} left"
         rate = "" if shown.rate is None else f", {shown.rate:.1f} frames/s"
-        return f"{video}: done, {frames:,} frames ({self.done:,} of {self.total:,}{rate}{left})"
+        return f"{self.done:,} of {self.total:,}{rate}{left}"
 
     def shown(self) -> Shown:
         """What there is to tell now."""

@@ -30,6 +30,7 @@ from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
 from affcli.jobs.progress import Progress
 from affcli.jobs.workers import SILENT_BEATS, State
+from affcli.tables.pandas_kept_out import keep_pandas_out
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, progress: Progress) 
     Raises OutputExistsError where what is there may not be replaced, BusyError where another process makes something
     else of it, NothingDoneError where no input could be used.
     """
+    keep_pandas_out()
     fingerprints = Fingerprints(job.beside)
     while True:
         plan = _planned(job, inputs, fingerprints)
@@ -317,7 +319,7 @@ class _Run:
         self._parts.end(item, problem=ended.problem, failure=failure, rows=self._job.output.gathers_rows)
         self._checked.add(item.video)
         self._parts.release(item)
-        self._progress.ended(item, failure)
+        self._progress.ended(item, ended.problem, failure)
         if failure is not None and self._job.fail_fast:
             raise StoppedError("stopped at the first failure (--fail-fast); what is done is kept for the next run.")
 

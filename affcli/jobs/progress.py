@@ -20,8 +20,8 @@ class Progress(Protocol):
     def __call__(self, frames: int) -> None:
         """So many more frames of the input that was opened last are done."""
 
-    def ended(self, item: MediaInput, failure: str | None) -> None:
-        """An input is done; `failure` says why it gives nothing."""
+    def ended(self, item: MediaInput, problem: str | None, failure: str | None) -> None:
+        """An input is done; `failure` says why it gives nothing, `problem` what it may lack."""
 
 
 class Silent:
@@ -36,7 +36,7 @@ class Silent:
     def __call__(self, frames: int) -> None:
         """Nothing happens."""
 
-    def ended(self, item: MediaInput, failure: str | None) -> None:
+    def ended(self, item: MediaInput, problem: str | None, failure: str | None) -> None:
         """Nothing happens."""
 
 

@@ -96,6 +96,11 @@ class SoundPieces:
             self._pieces = self._pieces_of(first)
 
     @property
+    def has_picture(self) -> bool:
+        """Whether the file has a picture track beside the sound, if only a cover."""
+        return bool(self._track.decoder.description.of_kind("Video"))
+
+    @property
     def stated_s(self) -> float | None:
         """How long the file says it is; None where it does not."""
         stated = self._track.decoder.description.duration_s

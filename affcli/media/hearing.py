@@ -185,8 +185,13 @@ class FrameReader:
 class Source(Protocol):
     """Whoever knows the frames of inputs."""
 
-    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
-        """The item's frames, as far as they are known, and the reader that will tell the others."""
+    def open(
+        self, item: MediaInput, known: MoreFrames, *, has_picture: bool = True
+    ) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
+        """The item's frames, as far as they are known, and the reader that will tell the others.
+
+        `has_picture` False: it is known that the item has no picture track, so that none is looked for.
+        """
         ...
 
 
@@ -196,7 +201,9 @@ class GivenFrames:
 
     frames: Frames
 
-    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[None]]:
+    def open(
+        self, item: MediaInput, known: MoreFrames, *, has_picture: bool = True
+    ) -> tuple[Frames, AbstractContextManager[None]]:
         """The frames that were given, whatever the input."""
         return self.frames, nullcontext()
 
@@ -259,7 +266,7 @@ class Hear:
         with open_sound(
             item.path, sample_rate_hz=self.sample_rate_hz, piece_s=self.piece_s, choice=self.choice
         ) as sound:
-            frames, opened = self.source.open(item, known)
+            frames, opened = self.source.open(item, known, has_picture=sound.has_picture)
             with opened as reader:
                 take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)
                 yield Opened(item, frames, _expected(frames, sound))

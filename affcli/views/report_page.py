@@ -154,7 +154,7 @@ def _facts(video: PageVideo) -> str:
 def _legend_of(sets: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
     """The colours of each class, light and dark."""
     both = ((names, colours_of(names), colours_of(names, dark=True)) for names in sets)
-    return {name: colours for names, *pair in both for name, *colours in zip(names, *pair, strict=True)}
+    return {name: (light, dark) for names, *pair in both for name, light, dark in zip(names, *pair, strict=True)}
 
 
 def _legend_style(sets: Sequence[Sequence[str]]) -> str:
