@@ -7,7 +7,6 @@ and `no sound` where those are missing (only where the table tells, and only whe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from xml.etree import ElementTree as Xml
 
 from affcli.files.inputs import SOUND_SUFFIXES
 from affcli.views.labelled_video import LabelledVideo, players_times
+from affcli.views.plain_text import allowed, plain_text
 from affcli.views.segments import Segments, gaps_of
 from affcli.views.uncertainty import UNSURE, unsure_frames
 from affcli.views.webvtt import clock, milliseconds
@@ -38,7 +38,6 @@ _MIME_TYPES: Final = {
     ".mov": "video/quicktime",
     ".wav": "audio/x-wav",
 }
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def tab_delimited(videos: Iterable[tuple[LabelledVideo, Segments]], source: str)
 
 def _field(text: str) -> str:
     """Text without what would end a field or a line."""
-    return " ".join(text.split()).replace('"', "'")
+    return plain_text(text).replace('"', "'")
 
 
 def document(
@@ -111,7 +110,7 @@ def document(
         identity = {"ANNOTATION_ID": f"a{number}", **between}
         outer = Xml.SubElement(tiers[one.tier], "ANNOTATION")
         inner = Xml.SubElement(outer, "ALIGNABLE_ANNOTATION", identity)
-        Xml.SubElement(inner, "ANNOTATION_VALUE").text = _NOT_XML.sub("\ufffd", one.value)
+        Xml.SubElement(inner, "ANNOTATION_VALUE").text = allowed(one.value)
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": _LINGUISTIC_TYPE, "TIME_ALIGNABLE": "true"}
     Xml.SubElement(root, "LINGUISTIC_TYPE", kind)
     Xml.indent(root)
@@ -129,7 +128,7 @@ def _link(media: Path, folder: Path) -> dict[str, str]:
         "MIME_TYPE": _MIME_TYPES.get(suffix, other),
         "RELATIVE_MEDIA_URL": way if way.startswith("../") else f"./{way}",
     }
-    return {name: _NOT_XML.sub("\ufffd", text) for name, text in found.items()}
+    return {name: allowed(text) for name, text in found.items()}
 
 
 def _time_slots(root: Xml.Element, found: list[Annotation]) -> dict[int, str]:

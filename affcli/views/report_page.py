@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from affcli import __version__
 from affcli.errors import counted
 from affcli.palette import colours_of
+from affcli.views.plain_text import plain_text
 from affcli.views.strip import data_address, strip_png
 from affcli.views.timeline import Timeline, gap_bands
 from affcli.views.uncertainty import UNSURE
@@ -77,11 +78,11 @@ def page(
     )
     return _asset("report.html").format(
         policy=escape(policy),
-        title=escape(one_line(title)),
+        title=escape(plain_text(title)),
         style=style,
         script=script,
         summary=escape(_summary(videos) + (f"; {len(failed):,} not labelled" if failed else "")),
-        notes="".join(f'<p class="message">{escape(one_line(note))}</p>\n' for note in notes),
+        notes="".join(f'<p class="message">{escape(plain_text(note))}</p>\n' for note in notes),
         legend=_legend(sets, unsure=unsure),
         count=len(rows),
         rows="\n".join(rows[:ROWS_AT_ONCE]),
@@ -90,11 +91,6 @@ def page(
         blocks="\n".join(blocks),
         version=escape(__version__),
     )
-
-
-def one_line(text: str) -> str:
-    """The text on one line; a dash where there is none."""
-    return " ".join(text.split()) or "–"
 
 
 def _asset(name: str) -> str:
@@ -141,7 +137,7 @@ def _commonest(video: PageVideo) -> str:
     order = sorted(range(len(video.shares)), key=lambda index: -video.shares[index])[:3]
     named = [(video.timeline.classes[index], video.shares[index]) for index in order if video.shares[index] >= 0.005]
     named += [(UNSURE, video.unsure)] if video.unsure >= 0.005 else []
-    items = [f'<span class="item">{escape(one_line(name))} {_percent(share)}</span>' for name, share in named]
+    items = [f'<span class="item">{escape(plain_text(name))} {_percent(share)}</span>' for name, share in named]
     return ", ".join(items) or "no label"
 
 
@@ -158,7 +154,7 @@ def _facts(video: PageVideo) -> str:
 def _legend_of(sets: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
     """The colours of each class, light and dark."""
     both = ((names, colours_of(names), colours_of(names, dark=True)) for names in sets)
-    return {name: colours for names, *pair in both for name, *colours in zip(names, *pair, strict=True)}
+    return {name: (light, dark) for names, *pair in both for name, light, dark in zip(names, *pair, strict=True)}
 
 
 def _legend_style(sets: Sequence[Sequence[str]]) -> str:
@@ -172,14 +168,14 @@ def _legend(sets: Sequence[Sequence[str]], *, unsure: bool) -> str:
     kinds = [(name, f"k{number}") for number, name in enumerate(_legend_of(sets))]
     return "\n".join(
         f'<li><svg viewBox="0 0 1 1" aria-hidden="true"><rect class="{kind}" width="1" height="1"/></svg>'
-        f"{escape(one_line(name))}</li>"
+        f"{escape(plain_text(name))}</li>"
         for name, kind in [*kinds, *([(UNSURE, UNSURE)] if unsure else [])]
     )
 
 
 def _row(number: int, video: PageVideo) -> str:
-    name = one_line(video.timeline.video)
-    problem = one_line(video.problem) if video.problem else ""
+    name = plain_text(video.timeline.video)
+    problem = plain_text(video.problem) if video.problem else ""
     why = f'<span class="why" title="{escape(problem)}">{escape(problem)}</span>' if problem else ""
     return (
         f'<tr data-video="{number}" data-name="{escape(name)}">'
@@ -193,7 +189,7 @@ def _row(number: int, video: PageVideo) -> str:
 
 
 def _failed_row(video: str, reason: str | None) -> str:
-    name, why = one_line(video), f": {one_line(reason)}" if reason else ""
+    name, why = plain_text(video), f": {plain_text(reason)}" if reason else ""
     none = '<td class="number">–</td><td class="number minor">–</td><td class="number minor">–</td>'
     return (
         f'<tr class="failed" data-name="{escape(name)}"><th scope="row">{escape(name)}</th>'
@@ -216,16 +212,16 @@ def _strip(found: Timeline) -> str:
 
 def _class_set(names: Sequence[str]) -> dict[str, Any]:
     light, dark = colours_of(names), colours_of(names, dark=True)
-    return {"names": [one_line(name) for name in names], "light": light, "dark": dark}
+    return {"names": [plain_text(name) for name in names], "light": light, "dark": dark}
 
 
 def _listed(video: PageVideo) -> list[Any]:
     """What the list is sorted by: name, length, the most frequent label and its share, confidence, face, audio."""
     most = max(range(len(video.shares)), key=lambda index: video.shares[index], default=-1)
     share = video.shares[most] if most >= 0 else 0.0
-    label = one_line(video.timeline.classes[most]) if share > 0 else None
+    label = plain_text(video.timeline.classes[most]) if share > 0 else None
     numbers = (None if one is None else round(one, 4) for one in (video.confidence, video.face, video.audio))
-    return [one_line(video.timeline.video), round(video.timeline.length, 3), label, round(share, 4), *numbers]
+    return [plain_text(video.timeline.video), round(video.timeline.length, 3), label, round(share, 4), *numbers]
 
 
 def _block(number: int, packed: dict[str, Any]) -> str:
@@ -236,7 +232,7 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
     found = video.timeline
     peaks = None if np.array_equal(found.peak, found.mean, equal_nan=True) else _base64(_eighths(found.peak))
     return {
-        "name": one_line(found.video),
+        "name": plain_text(found.video),
         "facts": _facts(video),
         "problem": video.problem,
         "source": video.source,

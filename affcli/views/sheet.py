@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from affcli.errors import AffcliError, UsageError
 from affcli.palette import INK
+from affcli.views.plain_text import plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ class Sheet:
     def text(self, x: float, y_mm: float, text: str, **how: Any) -> None:
         """Text as it is written: a $ begins no formula."""
         style: dict[str, Any] = {"fontsize": TEXT_PT, "color": INK, "va": "center", "clip_on": False} | how
-        self.axes.text(x, y_mm, " ".join(text.split()), parse_math=False, **style)
+        self.axes.text(x, y_mm, plain_text(text), parse_math=False, **style)
 
     def name(self, middle_mm: float, text: str, **how: Any) -> None:
         """The name of a row, left of it."""

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from affcli.views.labelled_video import LabelledVideo, players_times
+from affcli.views.plain_text import plain_text
 from affcli.views.segments import Segments, confidences
 from affcli.views.uncertainty import UNSURE, unsure_stretches
 
@@ -81,4 +82,4 @@ def escaped(text: str) -> str:
 
 
 def _plain(text: str, escapes: dict[int, str]) -> str:
-    return " ".join(text.replace("\0", "\ufffd").split()).translate(escapes) or "\u2013"
+    return plain_text(text).translate(escapes)
