@@ -12,8 +12,9 @@ from affcli.console import options
 from affcli.files.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, MediaInput
 
 if TYPE_CHECKING:
-    from affcli.jobs.job import CountFrames, Ended
+    from affcli.jobs.job import Ended
     from affcli.jobs.parts import Parts
+    from affcli.jobs.progress import Progress
     from affcli.models.encoders.layer_choice import Layers
 
 DEFAULT_MODEL = "microsoft/wavlm-base-plus"
@@ -104,9 +105,9 @@ def command(
         facts["logits"] = list(encoder.classes)
     table = TableOutput(output, AUDIO, audio_schema(encoder.card.size, encoder.classes), facts)
 
-    def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def extract(items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         return audio_features.extract(
-            encoder, source, items, parts, stream=STREAM, context_s=context, advance=advance, choice=choice
+            encoder, source, items, parts, stream=STREAM, context_s=context, progress=progress, choice=choice
         )
 
     job = Job(table, beside=source.beside, **given)

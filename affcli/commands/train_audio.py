@@ -163,7 +163,7 @@ def _train_on(
     if data.held_out is None:
         log.warning("there are no held-out utterances to choose the best epoch by, so the last epoch is kept.")
     progress = Progress(folder.name, prints["made_from"])
-    with EpochLines(log_file, task.options.epochs, title="train-audio", counted="utterances") as lines:
+    with EpochLines(log_file, task.options.epochs, title="train-audio", what="utterances") as lines:
         trained = task.train(data, progress, tell=lines.went_on, report=lines)
     with folder.filled(inventory) as made:
         task.save(made, trained, prints)

@@ -143,6 +143,7 @@ def _train(
     from affcli.models.runtime import devices
 
     refuse_inputs((output, log_file), (given["labels"], given["val_labels"]))
+    terminal.watch("loading networks", shown=Share.given_by().rank == 0)
     if log_file is not None:
         refuse_existing(log_file, force=True)
     folder = EncoderFolder.named(output, force=given["force"], kind=VISUAL_ENCODER, examples="pictures")
@@ -184,7 +185,7 @@ def _train_on(
             log.warning("there are no held-out images to choose the best epoch by, so the last epoch is kept.")
         progress = Progress(folder.name, prints["made_from"])
         log_file = log_file if ranks.first else None
-        with EpochLines(log_file, task.options.epochs, title="train-visual", counted="pictures") as lines:
+        with EpochLines(log_file, task.options.epochs, title="train-visual", what="pictures") as lines:
             trained = task.train(data, progress, ranks, tell=lines.went_on, report=lines)
         if not ranks.first:
             return

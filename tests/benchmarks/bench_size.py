@@ -141,7 +141,8 @@ def main() -> None:
     parser.add_argument("--folder")
     given = parser.parse_args()
     print(
-        "| videos | command | wall s | CPU s | peak MB | CPU per doubling | MB per doubling |\n|---|---|---|---|---|---|---|"
+        "| videos | command | wall s | CPU s | peak MB | CPU per doubling | MB per doubling |\n"
+        "|---|---|---|---|---|---|---|"
     )
     before: dict[str, tuple[int, float, int]] = {}
     for videos in map(int, given.videos.split(",")):

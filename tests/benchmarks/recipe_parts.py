@@ -308,18 +308,20 @@ def spread(values: NDArray[np.float64], *, sign: str = "") -> str:
 
 
 def show(files: list[str]) -> None:
+    """Means over the draws that have a line ± their standard deviation; all but first lines as differences to it."""
     draws = [json.loads(Path(name).read_text()) for name in files]
-    for group in GROUPS:
-        own = [draw["found"] for draw in draws if draw["group"] == group]
-        if not own:
-            continue
-        first, *others = own[0]
-        print(f"| | macro F1 | {'calibration error' if group == 'after' else 'rare classes only'} |\n|---|---|---|")
-        whole = np.array([draw[first] for draw in own], float)
-        print(f"| {first} | " + " | ".join(spread(column) for column in whole.T) + " |")
-        for name in others:
-            rows = np.array([draw[name] for draw in own], float) - whole
-            print(f"| {name} | " + " | ".join(spread(column, sign="+") for column in rows.T) + " |")
+    for group in dict.fromkeys(draw["group"] for draw in draws):
+        own = [draw["found"] for draw in draws if draw["group"] == group and draw["found"]]
+        first = next(iter(own[0]))
+        print(f"| | macro F1 | {'calibration error' if group == 'after' else 'rare classes only'} | draws |")
+        print("|---|---|---|---|")
+        for name in own[0]:
+            having = [draw for draw in own if name in draw]
+            rows = np.array([draw[name] for draw in having], float)
+            if name != first:
+                rows -= np.array([draw[first] for draw in having], float)
+            cells = [spread(column, sign="" if name == first else "+") for column in rows.T]
+            print(f"| {name} | " + " | ".join(cells) + f" | {len(having)} |")
         print()
 
 

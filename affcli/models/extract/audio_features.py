@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, counted
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.job import Ended
 from affcli.jobs.parts import Parts
+from affcli.jobs.progress import Progress
 from affcli.jobs.stream_part import PartWriter
 from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
@@ -112,7 +113,7 @@ def extract(
     *,
     stream: str,
     context_s: float,
-    advance: CountFrames,
+    progress: Progress,
     detector: SpeechDetector | None = None,
     choice: TrackChoice = FILES_OWN,
 ) -> Generator[Ended]:
@@ -122,10 +123,12 @@ def extract(
     """
     hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
     schema = audio_schema(encoder.card.size, encoder.classes, speech=detector is not None)
-    loop = EventLoop(parts, stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector))
+    loop = EventLoop(
+        parts, "audio", stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector)
+    )
     events = in_background(lambda: loop.open_all(items, lambda item, states: hear(item, _known(states))), ahead=_AHEAD)
     try:
-        yield from loop.make_rows(((event, None) for event in events), advance)
+        yield from loop.make_rows(((event, None) for event in events), progress)
     finally:
         events.close()
 
@@ -156,6 +159,7 @@ class _Track:
         self.row = part.states[-1]["rows"] if part.states else 0
         self._unkept: list[float] = []  # times of frames that became known since rows were kept
         self._needed_from_s = self._reached_from_s()
+        self._end_s = 0.0
 
     def add(self, heard: Heard, encoded: None) -> int:
         """Encodes a piece; how many rows could be made then."""
@@ -179,9 +183,14 @@ class _Track:
         """The rows of all frames that are left; how many. Raises AffcliError for sound without a single frame."""
         self._know(closed.more)
         made = self._write(self._frames.total(closed.end_s))
+        self._end_s = closed.end_s
         if self.row == 0:
             raise AffcliError(f"{self._item.path}: has not a single frame of sound.")
         return made
+
+    def told(self) -> str:
+        """Until when there is sound, and how many frames have rows."""
+        return f"{self._end_s:.1f} s, {counted(self.row, 'frame')}"
 
     def _know(self, more: MoreFrames) -> None:
         self._frames.add(more)
