@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +13,7 @@ import click
 from affcli.console import terminal
 from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
+from affcli.jobs.shards import Shard
 from affcli.jobs.shares import Share
 from affcli.media.track_choice import TrackChoice
 
@@ -24,6 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 POSITIVE = click.FloatRange(0, min_open=True)
 
+_SHARD = "affcli.shard"  # what the output says of the shard that it is
 _BEGAN = "affcli.began"  # when the command began, in seconds of the clock that the last line reads
 
 _INPUTS = (
@@ -38,6 +41,11 @@ _INPUTS = (
         default="stem",
         show_default=True,
         help="Video ids: file names, or paths relative to the given folder.",
+    ),
+    click.option(
+        "--shard",
+        metavar="K/N|auto",
+        help="Take every Nth input, from number K (0 to N-1); auto: as SLURM's job array says (see affcli gather).",
     ),
 )
 _WORK = (
@@ -144,7 +152,21 @@ def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
         raise UsageError("name at least one video, audio file or folder, or give --from-file LIST.")
-    return find_inputs(names, ids=given.pop("names"), **how)
+    wanted = given.pop("shard", None)
+    shard = None if wanted is None else Shard.of_text(wanted)
+    inputs = find_inputs(names, ids=given.pop("names"), **how)
+    return inputs if shard is None else _part(shard, inputs)
+
+
+def _part(shard: Shard, inputs: list[MediaInput]) -> list[MediaInput]:
+    """The inputs of a shard, which the output will name. Ends the command where there are none."""
+    context = click.get_current_context()
+    part = shard.part(inputs)
+    context.meta[_SHARD] = {"shard": {"number": shard.number, "of": shard.of, "inputs": len(inputs)}}
+    if not part:
+        terminal.say(f"nothing to do: shard {shard} has none of the {counted(len(inputs), 'input')}.")
+        context.exit(0)
+    return part
 
 
 def _listed(from_file: str | None, *, nul: bool) -> list[str]:
@@ -159,6 +181,7 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
     from affcli.jobs import job
 
     share, frames = Share.given_by(), 0
+    to_do = replace(to_do, shard=click.get_current_context().meta.get(_SHARD, {}))
     if to_do.force and share.size > 1:
         raise UsageError(
             "--force cannot be used with several processes, which could not tell a new output from the old one. "
