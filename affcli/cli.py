@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
@@ -41,6 +42,7 @@ COMMANDS = {
     "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
     "gather": Entry("affcli.commands.gather", "Merge outputs of label or extract that several machines made apart."),
     "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
+    "train-audio": Entry("affcli.commands.train_audio", "Train a speech encoder on labelled utterances."),
     "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),
     "predict": Entry("affcli.commands.predict", "Run a trained network over feature tables."),
     "vote": Entry("affcli.commands.vote", "Average overlapping windows, or several tables, into one row per frame."),
@@ -117,7 +119,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
-    terminal.start("affcli")
+    terminal.start("affcli", ran_s=_running_s())
     terminal.take_warnings()
     outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
@@ -148,8 +150,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         terminal.error(_one_line(error.format_message()))
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        terminal.error("interrupted")
+    except (KeyboardInterrupt, click.Abort) as error:
+        terminal.error(str(error) or "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return BROKEN_PIPE
@@ -178,6 +180,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         where = "" if terminal.verbosity() >= 2 else " Please report it, with the output of -vv."
         terminal.error(f"internal error, a bug in affcli: {type(error).__name__}: {error}.{where}")
         return 1
+
+
+def _running_s() -> float:
+    """For how long this process has been running, as Linux says; elsewhere 0."""
+    try:
+        began_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began_ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return 0.0
 
 
 def _invoke(arguments: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ def command(
     \b
       affcli vote W_val.parquet | affcli calibrate --labels Validation_Set -o calibration.json
       affcli vote W_test.parquet --calibration calibration.json | affcli smooth -o S.parquet
-      affcli calibrate F_val.parquet --labels Validation_Set --temperature --thresholds -o calibration.json
+      affcli calibrate S.parquet --labels Validation_Set --temperature -o temperature.json
     """
     from affcli.console.printing import show
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing, write_text

@@ -13,8 +13,9 @@ from affcli.errors import UsageError
 from affcli.files.inputs import MediaInput
 
 if TYPE_CHECKING:
-    from affcli.jobs.job import CountFrames, Ended
+    from affcli.jobs.job import Ended
     from affcli.jobs.parts import Parts
+    from affcli.jobs.progress import Progress
     from affcli.models.encoders.layer_choice import Layers
 
 DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
@@ -137,9 +138,9 @@ def command(
         facts["logits"] = list(encoder.classes)
     table = TableOutput(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts)
 
-    def extract(items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def extract(items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         return visual_features.extract(
-            encoder, show, items, parts, stream=STREAM, tracks=face == "all", advance=advance
+            encoder, show, items, parts, stream=STREAM, tracks=face == "all", progress=progress
         )
 
     job = Job(table, beside=times.beside, **given)

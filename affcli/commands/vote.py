@@ -86,7 +86,7 @@ def command(
     \b
       affcli predict --model model.safetensors --visual V.parquet | affcli vote -o F.parquet
       affcli vote a.parquet b.parquet c.csv --weights 2,1,1 -o ensemble.parquet
-      affcli vote backbone.parquet fused.parquet --trust 0.9 -o F.parquet
+      affcli vote a.parquet b.parquet --trust 0.9 -o F.parquet
     """
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
     from affcli.predictions.logit_table import LogitTable

@@ -28,15 +28,14 @@ from affcli.jobs.ends import End
 from affcli.jobs.fingerprints import Fingerprints
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
+from affcli.jobs.progress import Progress
 from affcli.jobs.status import StatusFile
 from affcli.jobs.workers import SILENT_BEATS, State
+from affcli.tables.pandas_kept_out import keep_pandas_out
 
 log = logging.getLogger(__name__)
 
 CHANGED = "the file changed while it was read"
-
-Advance = Callable[[int, int], None]  # inputs and frames that are done
-CountFrames = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ class Ended:
 class Work(Protocol):
     """Does inputs one after the other, leaving rows in the parts, and tells of each as it ends.
 
-    Takes an input only when it gets to it, since it is claimed from then on. `advance` counts frames.
+    Takes an input only when it gets to it, since it is claimed from then on. `progress` is told of frames.
     """
 
-    def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def __call__(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Works on the items in their order."""
 
 
@@ -127,12 +126,13 @@ class Summary:
     left: int = 0  # inputs that other processes are working on
 
 
-def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) -> Summary:
+def run(job: Job, inputs: Sequence[MediaInput], work: Work, progress: Progress) -> Summary:
     """Does what is not done yet, and gathers it once nothing is left.
 
     Raises OutputExistsError where what is there may not be replaced, BusyError where another process makes something
     else of it, NothingDoneError where no input could be used.
     """
+    keep_pandas_out()
     fingerprints = Fingerprints(job.beside)
     while True:
         plan = _planned(job, inputs, fingerprints)
@@ -141,7 +141,7 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) ->
             return _summed_up(job.output.look(), plan, outcome="nothing to do")
         job.output.prepare()
         try:
-            summary = _take_part(job, inputs, fingerprints, work, advance)
+            summary = _take_part(job, inputs, fingerprints, work, progress)
         finally:
             job.output.leave()
         if summary is not None:
@@ -149,11 +149,11 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, advance: Advance) ->
 
 
 def _take_part(
-    job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, work: Work, advance: Advance
+    job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, work: Work, progress: Progress
 ) -> Summary | None:
     """None where what is to be done must be looked at again, since others have done it or have taken this over."""
     with Parts(job.output.parts, fingerprints) as parts:
-        this = _Run(job, inputs, fingerprints, parts, advance)
+        this = _Run(job, inputs, fingerprints, parts, progress)
         try:
             return this.run(work)
         except StorageError as error:
@@ -209,10 +209,10 @@ class _Run:
     """One process's part in the job."""
 
     def __init__(
-        self, job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, parts: Parts, advance: Advance
+        self, job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, parts: Parts, progress: Progress
     ) -> None:
         self._job, self._inputs, self._fingerprints = job, inputs, fingerprints
-        self._parts, self._advance = parts, advance
+        self._parts, self._progress = parts, progress
         self._plan = Plan(inputs)
         self._checked: set[str] = set()  # inputs whose end was found to be true
         self._status = StatusFile(job.output.status, len(inputs))
@@ -231,6 +231,7 @@ class _Run:
                 left = self._left()
                 if not left:
                     return self._gather()
+                self._status.tell(self._plan, self._parts, at_once=True)
             if not self._may_be_had(left):
                 return Summary(outcome="left to others", left=len(left))
 
@@ -266,8 +267,9 @@ class _Run:
         return True
 
     def _tell(self, begun: bool) -> None:
-        left = len(self._left())
-        self._advance(len(self._inputs) - left, 0)
+        todo = self._left()
+        left = len(todo)
+        self._progress.begins(todo, of=len(self._inputs))
         if self._parts.first and (begun or self._plan.continues):
             done = len(self._inputs) - left
             log.warning("going on with unfinished work: %d of %d inputs are done.", done, len(self._inputs))
@@ -288,7 +290,7 @@ class _Run:
 
     def _do(self, work: Work) -> None:
         """Works on what no other process works on, until nothing of that is left."""
-        with closing(work(self._taken(), self._parts, lambda frames: self._advance(0, frames))) as working:
+        with closing(work(self._taken(), self._parts, self._progress)) as working:
             for ended in working:
                 self._end(ended)
 
@@ -328,7 +330,7 @@ class _Run:
         self._parts.end(item, problem=ended.problem, failure=failure, rows=self._job.output.gathers_rows)
         self._checked.add(item.video)
         self._parts.release(item)
-        self._advance(1, 0)
+        self._progress.ended(item, ended.problem, failure)
         if failure is not None and self._job.fail_fast:
             raise StoppedError("stopped at the first failure (--fail-fast); what is done is kept for the next run.")
 

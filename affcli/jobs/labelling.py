@@ -8,6 +8,7 @@ sound is encoded, both are joined, and its tables are written. Until then its fe
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import CHANGED, CountFrames, Ended
+from affcli.jobs.job import CHANGED, Ended
 from affcli.jobs.label_folder import LabelFolder
 from affcli.jobs.parts import Parts
+from affcli.jobs.progress import Progress, Uncounted
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.picture_track import NO_PICTURE
 from affcli.tables.label_tables import Origin
+from affcli.views.uncertainty import UNSURE
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +50,10 @@ class Labeller(Protocol):
     def audio_sizes(self) -> Sequence[int]:
         """Numbers in the audio features of each encoder, the first of which tells of speech."""
 
-    def see(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
 
-    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, advance: CountFrames) -> Ended:
+    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, progress: Progress) -> Ended:
         """Leaves audio features of one input, for frames at these times [n]; at a fixed rate where times are None."""
 
     def name(self, visual: Features, audio: Features) -> Iterator[tuple[str, pa.Table]]:
@@ -64,18 +67,18 @@ class Labelling:
     folder: LabelFolder
     labeller: Labeller
 
-    def __call__(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def __call__(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Labels the items in their order."""
-        with closing(self.labeller.see(items, parts, advance)) as seeing:
+        with closing(self.labeller.see(items, parts, progress)) as seeing:
             for seen in seeing:
-                yield self._labelled(seen, parts, advance)
+                yield self._labelled(seen, parts, progress)
 
-    def _labelled(self, seen: Ended, parts: Parts, advance: CountFrames) -> Ended:
+    def _labelled(self, seen: Ended, parts: Parts, progress: Progress) -> Ended:
         """What becomes of an input whose pictures are done, or which has none."""
         item = seen.item
         visuals = _features(item, parts, VISUAL_STREAM, self.labeller.visual_sizes)
         visual = visuals[0] if visuals else None
-        heard = self._heard(item, visual, parts, advance)
+        heard = self._heard(item, visual, parts, progress)
         audios = () if heard is None else _features(item, parts, AUDIO_STREAM, self.labeller.audio_sizes)
         audio = audios[0] if audios else None
         unseen, unheard = _reason(seen), None if heard is None else _reason(heard)
@@ -86,15 +89,16 @@ class Labelling:
         if not (found.face or found.sound):
             return Ended(item, failure=_both(problem, "neither a face nor sound in it: there is nothing to label"))
         _tell(item, visual, found, problem)
+        log.info("%s: labels: %s", item.path, found.told)
         return Ended(item, problem)
 
-    def _heard(self, item: MediaInput, visual: PartFeatures | None, parts: Parts, advance: CountFrames) -> Ended | None:
+    def _heard(self, item: MediaInput, visual: PartFeatures | None, parts: Parts, progress: Progress) -> Ended | None:
         """What became of the input's sound. A folder of pictures has none, and nothing is to be said of it."""
         if item.kind == "pictures":
             return None
         if visual is None:
-            return self.labeller.hear(item, parts, None, advance)
-        return self.labeller.hear(item, parts, visual.read_times(visual.videos[0]), _frames_were_counted)
+            return self.labeller.hear(item, parts, None, progress)
+        return self.labeller.hear(item, parts, visual.read_times(visual.videos[0]), Uncounted(progress))
 
     def _write(
         self,
@@ -109,18 +113,22 @@ class Labelling:
         origin = Origin(item.video, parts.mark(item).fingerprint, tuple(videos), problem)
         starts_s = next((stream.starts_s for stream in (*visual, *audio)), 0.0)
         face = sound = named = False
+        counts: Counter[str] = Counter()
         waiting: list[tuple[str, pa.Table]] = []
         for video, rows in self.labeller.name(visual, audio):
             face |= pc.any(rows["face"]).as_py()
             sound |= pc.any(rows["audio"]).as_py()
             named |= rows["label"].null_count < rows.num_rows
+            if log.isEnabledFor(logging.INFO):
+                counts.update(label or UNSURE for label in rows["label"].to_pylist())
             waiting.append((video, rows))
             if face or sound:
                 parts.refuse_lost()
                 for name, table in waiting:
                     self.folder.write(origin, name, table, starts_s=starts_s)
                 waiting.clear()
-        return _Found(face, sound, named)
+        told = ", ".join(f"{label} {frames:,}" for label, frames in counts.most_common())
+        return _Found(face, sound, named, told)
 
 
 def streams_of(stream: str, count: int) -> list[str]:
@@ -136,11 +144,12 @@ def _features(item: MediaInput, parts: Parts, stream: str, sizes: Sequence[int])
 
 
 class _Found(NamedTuple):
-    """Whether any frame of an input has a face, sound, or a label."""
+    """Whether any frame of an input has a face, sound, or a label; `told` are the labels and their frames, for `-v`."""
 
     face: bool
     sound: bool
     named: bool
+    told: str
 
 
 def _tell(item: MediaInput, visual: PartFeatures | None, found: _Found, problem: str | None) -> None:
@@ -155,10 +164,6 @@ def _tell(item: MediaInput, visual: PartFeatures | None, found: _Found, problem:
         log.warning("%s: no face in any frame; its sound alone is labelled.", item.path)
     elif not found.sound and item.kind == "file":
         log.warning("%s: no sound in it; its picture alone is labelled.", item.path)
-
-
-def _frames_were_counted(frames: int) -> None:
-    """Of sound beside pictures."""
 
 
 def _reason(ended: Ended) -> str | None:

@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Opened:
-    """The frames of an input follow."""
+    """The frames of an input follow, about so many as `expected` says; None where nothing tells."""
 
     item: MediaInput
+    expected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,14 @@ class Show:
         with open_video(
             item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE, choice=self.choice
         ) as frames:
-            yield Opened(item)
+            yield Opened(item, frames.expected)
             yield from _counting_turned(item.path, self._watching(self._faces, item)(frames, after))
             yield Closed(item, frames.problem, starts_s=frames.starts_s)
 
     def _pictures_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
         times = self.times.of(item, self.choice)
         with open_pictures(item.path, fps=self.times.fps) as frames:
-            yield Opened(item)
+            yield Opened(item, frames.expected)
             timed = frames if times is None else times_from(frames, times.times_s)
             # All are read again, which costs little, since those that cannot be read are named at the end.
             later = islice(timed, after.frame if after else 0, None)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from affcli.schema import CLASSES
 
-SETS = {"Train_Set": 8, "Validation_Set": 4}  # videos
+SETS = {"Train_Set": 6, "Validation_Set": 3}  # videos
 FRAMES, FPS, EDGE, RATE_HZ = 32, 25, 32, 16_000
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 

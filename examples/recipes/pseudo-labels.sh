@@ -23,8 +23,8 @@ elif [ $# -eq 0 ]; then
   visual=$out/visual.parquet audio=$out/audio.parquet labels=$data/labels/Train_Set
   affcli extract-visual "$data/cropped_aligned" --fps 25 --model "$data/beit" -o "$visual"
   affcli extract-audio "$data/sound" --model "$data/wav2vec2" --frames-from "$visual" -o "$audio"
-  options=(--dim 16 --heads 2 --layers 1 --window 16 --epochs 2 --lr 3e-3)
-  FOLDS=${FOLDS:-2} CONFIDENCE=${CONFIDENCE:-0.2}
+  options=(--dim 16 --heads 2 --layers 1 --window 16 --epochs 6 --lr 1e-2)
+  FOLDS=${FOLDS:-2} CONFIDENCE=${CONFIDENCE:-0.15}
 else
   sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
   exit 2

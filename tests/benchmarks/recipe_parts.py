@@ -3,10 +3,10 @@
 python tests/benchmarks/recipe_parts.py draw SEED GROUP OUT.json     GROUP: tables, losses, windows, after, pseudo
 python tests/benchmarks/recipe_parts.py table OUT.json …             the table of all draws; figures: RESULTS.md
 
-A draw is data, networks and scores of one seed, about 3 minutes of one core a group. Lines of a group are compared with
-its first line, seed by seed. To the data of synthetic.py come what other encoders would add: a second visual table that
-sees the classes along other directions, at 0.7 of the strength, and lacks other frames; and four hidden layers of the
-audio, of which the third holds what the audio table holds, the others less of it.
+A draw is data, networks and scores of one seed, some minutes of one core a group; one that was interrupted goes on.
+Lines of a group are compared with its first line, seed by seed. To the data of synthetic.py come what other encoders
+would add: a second visual table that sees the classes along other directions, at 0.7 of the strength, and lacks other
+frames; and four hidden layers of the audio, of which the third holds what the audio table holds, the others less of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from experiments import CPU, SETS, Figures, network_of, predicted, trained
+from experiments import CPU, Figures, network_of, predicted, trained
 from numpy.typing import NDArray
 from parts import KERNEL, OPTIONS, STRIDE
 from synthetic import MEAN_RUN, MISSING_FACES, SIZE, Video, World, write
@@ -40,8 +40,9 @@ from affcli.scoring.fit_temperature import judged_temperature
 from affcli.scoring.metrics import confusion, macro_f1
 
 LAYERS = np.array([0.0, 0.4, 1.0, 0.6])  # how much of the sound each hidden layer holds
-STEP = 16  # frames between windows of prediction
-SIZES = {"Train_Set": SETS["Train_Set"], "Test_Set": {"count": 40, "frames": 20_000}}
+STEP = 32  # frames between windows of prediction
+# Half of what parts.py trains on: many lines, in minutes.
+SIZES = {"Train_Set": {"count": 40, "frames": 18_000}, "Test_Set": {"count": 40, "frames": 14_000}}
 SECOND = 0.7  # strength of the second visual table
 NETWORK = network_of(dim=32, layers=1, heads=2)
 Labels = dict[str, VideoLabels]
@@ -220,7 +221,7 @@ def windows(draw: Draw, options: TrainingOptions) -> Lines:
     yield "windows of 64 frames", lambda: scored(draw.sets(), NETWORK, options)
     for length in (16, 256):
         config = replace(NETWORK, window=length)
-        chosen = replace(options, batch_size=max(4, 32 * 64 // length))
+        chosen = replace(options, batch_size=max(4, 16 * 64 // length))
         yield f"train --window {length}", lambda c=config, o=chosen: scored(draw.sets(window=c.window), c, o)
     for length in (16, 256):
         yield f"predict --window {length}", lambda n=length: scored(draw.sets(), NETWORK, options, window=n)
@@ -291,7 +292,9 @@ def drawn(seed: int, group: str, out: str) -> None:
     torch.set_num_threads(1)
     found = json.loads(Path(out).read_text())["found"] if Path(out).exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, figures in GROUPS[group](Draw.of(seed, Path(folder)), replace(OPTIONS, seed=seed, epochs=8)):
+        for name, figures in GROUPS[group](
+            Draw.of(seed, Path(folder)), replace(OPTIONS, seed=seed, epochs=10, batch_size=16)
+        ):
             if name not in found:
                 found[name] = figures()
                 print(f"seed {seed}: {name}: {found[name]}, {time.process_time():.0f} s", file=sys.stderr, flush=True)
@@ -305,18 +308,20 @@ def spread(values: NDArray[np.float64], *, sign: str = "") -> str:
 
 
 def show(files: list[str]) -> None:
+    """Means over the draws that have a line ± their standard deviation; all but first lines as differences to it."""
     draws = [json.loads(Path(name).read_text()) for name in files]
-    for group in GROUPS:
-        own = [draw["found"] for draw in draws if draw["group"] == group]
-        if not own:
-            continue
-        first, *others = own[0]
-        print(f"| | macro F1 | {'calibration error' if group == 'after' else 'rare classes only'} |\n|---|---|---|")
-        whole = np.array([draw[first] for draw in own], float)
-        print(f"| {first} | " + " | ".join(spread(column) for column in whole.T) + " |")
-        for name in others:
-            rows = np.array([draw[name] for draw in own], float) - whole
-            print(f"| {name} | " + " | ".join(spread(column, sign="+") for column in rows.T) + " |")
+    for group in dict.fromkeys(draw["group"] for draw in draws):
+        own = [draw["found"] for draw in draws if draw["group"] == group and draw["found"]]
+        first = next(iter(own[0]))
+        print(f"| | macro F1 | {'calibration error' if group == 'after' else 'rare classes only'} | draws |")
+        print("|---|---|---|---|")
+        for name in own[0]:
+            having = [draw for draw in own if name in draw]
+            rows = np.array([draw[name] for draw in having], float)
+            if name != first:
+                rows -= np.array([draw[first] for draw in having], float)
+            cells = [spread(column, sign="" if name == first else "+") for column in rows.T]
+            print(f"| {name} | " + " | ".join(cells) + f" | {len(having)} |")
         print()
 
 

@@ -25,6 +25,7 @@ from affcli.jobs.job import Ended, Job, Summary, run
 from affcli.jobs.label_folder import LabelFolder
 from affcli.jobs.labelling import Features, Labelling
 from affcli.jobs.parts import Parts
+from affcli.jobs.progress import Progress, Silent
 from affcli.jobs.table_output import STREAM, TableOutput
 from affcli.schema import CLASSES, class_fields, feature_field
 
@@ -73,10 +74,10 @@ class FakeLabeller:
     def __init__(self, step: Callable[[], None]) -> None:
         self._step = step
 
-    def see(self, items: Iterable[MediaInput], parts: Parts, advance: Callable[[int], None]) -> Generator[Ended]:
+    def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         yield from extract(items, parts, "visual", self._step)
 
-    def hear(self, item: MediaInput, parts: Parts, times_s: object, advance: Callable[[int], None]) -> Ended:
+    def hear(self, item: MediaInput, parts: Parts, times_s: object, progress: Progress) -> Ended:
         [ended] = extract([item], parts, "audio", self._step)
         return ended
 
@@ -103,19 +104,15 @@ def make(
     inputs = [MediaInput(name, folder / name, "file") for name in sorted(names)]
     if kind == "table":
         table = TableOutput(str(folder / "out.parquet"), "x", SCHEMA, {"factor": factor})
-        return run(Job(table, **how), inputs, lambda items, parts, _: _extracted(items, parts, step), _nobody)
+        return run(Job(table, **how), inputs, lambda items, parts, _: _extracted(items, parts, step), Silent())
     tables = LabelFolder(str(folder / "out"), {"classes": list(CLASSES), "factor": factor})
-    return run(Job(tables, **how), inputs, Labelling(tables, FakeLabeller(step)), _nobody)
+    return run(Job(tables, **how), inputs, Labelling(tables, FakeLabeller(step)), Silent())
 
 
 def _extracted(items: Iterable[MediaInput], parts: Parts, step: Callable[[], None]) -> Generator[Ended]:
     for ended in extract(items, parts, STREAM, step):
         part = parts.find(ended.item, STREAM)
         yield Ended(ended.item, None if part is None else part.problem, ended.failure)
-
-
-def _nobody(videos: int, frames: int) -> None:
-    """Nobody watches."""
 
 
 class Process:

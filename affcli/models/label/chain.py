@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from affcli.features.joined import JoinedFeatures, note_alignment
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.job import Ended
 from affcli.jobs.labelling import AUDIO_STREAM, DEFAULT_FPS, VISUAL_STREAM, Features, streams_of
 from affcli.jobs.parts import Parts
+from affcli.jobs.progress import Progress, Silent
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.person_tracking import Rule
 from affcli.media.showing import PictureTimes, Show
@@ -122,18 +123,18 @@ class Chain:
         """Says so where faces are cut otherwise than the model has seen them in training."""
         note_alignment(self._eyes[0].show.alignment(inputs), self._card.alignment)
 
-    def see(self, items: Iterable[MediaInput], parts: Parts, advance: CountFrames) -> Generator[Ended]:
+    def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
         tracks, items = self._chosen.face == "all", list(items)
         works = [
-            visual_features.extract(eye.encoder, eye.show, items, parts, stream=stream, tracks=tracks, advance=counted)
+            visual_features.extract(eye.encoder, eye.show, items, parts, stream=stream, tracks=tracks, progress=counted)
             for eye, stream, counted in zip(
-                self._eyes, streams_of(VISUAL_STREAM, len(self._eyes)), _once(advance), strict=False
+                self._eyes, streams_of(VISUAL_STREAM, len(self._eyes)), _once(progress), strict=False
             )
         ]
         return senses.in_step(works)
 
-    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, advance: CountFrames) -> Ended:
+    def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, progress: Progress) -> Ended:
         """Leaves audio features of one input, for frames at these times [n]; at a fixed rate where times are None."""
         at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
         frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
@@ -145,14 +146,14 @@ class Chain:
                 parts,
                 stream=stream,
                 context_s=ear.context_s,
-                advance=counted,
+                progress=counted,
                 detector=detector,
                 choice=self._chosen.tracks,
             )
             for ear, stream, counted, detector in zip(
                 self._ears,
                 streams_of(AUDIO_STREAM, len(self._ears)),
-                _once(advance),
+                _once(progress),
                 chain([self._speech], repeat(None)),
                 strict=False,
             )
@@ -170,9 +171,9 @@ class Chain:
                 yield features.video, self._namer.frames_of(features, faces, speech)
 
 
-def _once(advance: CountFrames) -> Iterator[CountFrames]:
+def _once(progress: Progress) -> Iterator[Progress]:
     """For several encoders of one stream: the frames of the first are counted."""
-    return chain([advance], repeat(lambda frames: None))
+    return chain([progress], repeat(Silent()))
 
 
 def _naming(chosen: ChainOptions, card: ModelCard) -> Naming:
