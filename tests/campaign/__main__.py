@@ -11,7 +11,6 @@ from pathlib import Path
 from campaign.campaign import KINDS, run
 from campaign.judge import Book
 
-
 PROGRESS = 500  # inputs, after which the table so far is printed
 
 
