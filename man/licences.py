@@ -1,7 +1,7 @@
 """Writes LICENCES.md: `python man/licences.py`, in an environment where affcli is installed.
 
-It names every package that `pip install affcli` brings, found by following what installed packages say they require, with
-the licence that each states of itself.
+It names every package that `pip install affcli` brings, found by following what installed packages require, with the
+licence that each states of itself.
 """
 
 from __future__ import annotations
