@@ -285,6 +285,7 @@ def label(
 
     from affcli.files.inputs import find_inputs
     from affcli.jobs.job import run
+    from affcli.jobs.progress import Silent
     from affcli.media.track_choice import TrackChoice
     from affcli.models.label.chain import ChainOptions
     from affcli.models.label.job import label_job, summary_of
@@ -315,7 +316,7 @@ def label(
         tracks=TrackChoice(video_track, audio_track, fps),
     )
     job, labelling = label_job(inputs, os.fspath(output), chosen, force=force, update=update, fail_fast=fail_fast)
-    return summary_of(os.fspath(output), run(job, inputs, labelling, lambda videos, frames: None))
+    return summary_of(os.fspath(output), run(job, inputs, labelling, Silent()))
 
 
 def _numbers(weights: Sequence[float] | None) -> list[float] | None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
@@ -40,6 +41,7 @@ COMMANDS = {
     "extract-visual": Entry("affcli.commands.extract_visual", "Extract visual features from the faces in videos."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
     "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
+    "train-audio": Entry("affcli.commands.train_audio", "Train a speech encoder on labelled utterances."),
     "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),
     "predict": Entry("affcli.commands.predict", "Run a trained network over feature tables."),
     "vote": Entry("affcli.commands.vote", "Average overlapping windows, or several tables, into one row per frame."),
@@ -49,7 +51,7 @@ COMMANDS = {
     "export": Entry(
         "affcli.commands.export", "Convert frame tables to captions, segments, ELAN, CSV or challenge files."
     ),
-    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG or SVG."),
+    "plot": Entry("affcli.commands.plot", "Plot timelines or a confusion matrix as PNG, SVG or PDF."),
     "overlay": Entry("affcli.commands.overlay", "Draw face boxes, labels and probabilities into a video."),
     "report": Entry("affcli.commands.report", "Build an HTML page for browsing labelled videos."),
     "info": Entry("affcli.commands.info", "Describe a model, encoder, table or calibration file."),
@@ -116,7 +118,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
-    terminal.start("affcli")
+    terminal.start("affcli", ran_s=_running_s())
     terminal.take_warnings()
     outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
@@ -147,8 +149,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         terminal.error(_one_line(error.format_message()))
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        terminal.error("interrupted")
+    except (KeyboardInterrupt, click.Abort) as error:
+        terminal.error(str(error) or "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return BROKEN_PIPE
@@ -177,6 +179,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         where = "" if terminal.verbosity() >= 2 else " Please report it, with the output of -vv."
         terminal.error(f"internal error, a bug in affcli: {type(error).__name__}: {error}.{where}")
         return 1
+
+
+def _running_s() -> float:
+    """For how long this process has been running, as Linux says; elsewhere 0."""
+    try:
+        began_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began_ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return 0.0
 
 
 def _invoke(arguments: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ from helpers.tiny_encoders import save_tiny_beit, save_tiny_wavlm
 # Before torch is imported: no test reaches the network, and tiny networks are slower on many threads than on one.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Connections are refused here and in every process that a test starts, so that a test which needs one fails.
+_NO_NETWORK = str(Path(__file__).parent / "helpers" / "no_network")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_NO_NETWORK, os.environ.get("PYTHONPATH"))))
+runpy.run_path(f"{_NO_NETWORK}/sitecustomize.py")
 
 
 @pytest.fixture(scope="session")

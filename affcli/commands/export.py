@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,20 +11,25 @@ from typing import TYPE_CHECKING
 import click
 
 from affcli.console import options
-from affcli.errors import AffcliError, UsageError
+from affcli.errors import AffcliError, UsageError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     import pyarrow as pa
 
     from affcli.labels.reader import VideoLabels
     from affcli.predictions.columns import ColumnNames
     from affcli.views.export import Text
-    from affcli.views.labelled_video import LabelledTable
+    from affcli.views.labelled_video import LabelledTable, LabelledVideo
+    from affcli.views.segments import Segments
+    from affcli.views.video_files import VideoFiles
 
-FORMS = ("abaw", "labels", "csv", "segments", "vtt", "elan")
-_OF_SEGMENTS = ("segments", "vtt", "elan")
+_log = logging.getLogger(__name__)
+
+FORMS = ("abaw", "labels", "csv", "segments", "vtt", "srt", "elan")
+_CAPTIONS = ("vtt", "srt")
+_OF_SEGMENTS = ("segments", *_CAPTIONS, "elan")
 
 
 @click.command("export")
@@ -35,7 +41,7 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     default="-",
     metavar="FILE|DIR",
     show_default=True,
-    help="Output file; a folder for labels, for vtt and elan with several videos, and for csv if it ends in /.",
+    help="Output file; a folder for labels, for vtt, srt and elan with several videos, and for csv if it ends in /.",
 )
 @click.option(
     "--probabilities",
@@ -48,9 +54,23 @@ _OF_SEGMENTS = ("segments", "vtt", "elan")
     type=click.FloatRange(0),
     default=0,
     show_default=True,
-    help="With segments, vtt, elan: merge shorter segments into a neighbour.",
+    help="With segments, vtt, srt, elan: merge shorter segments into a neighbour.",
 )
-@click.option("--confidence", is_flag=True, help="With vtt: write each segment's mean probability after its label.")
+@click.option(
+    "--confidence", is_flag=True, help="With vtt, srt: write each segment's mean probability after its label."
+)
+@click.option(
+    "--videos",
+    "media",
+    metavar="DIR",
+    help="With elan: folder with the videos, which are found by name and linked.  [default: the folder of the tables]",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="With --to labels: lowest probability of a label; frames below it get -1, videos without any no file.",
+)
 @options.frame_rate
 @options.label_column
 @options.logit_columns
@@ -64,7 +84,9 @@ def command(
     probabilities: bool,
     like: str | None,
     min_seconds: float,
+    min_confidence: float | None,
     confidence: bool,
+    media: str | None,
     fps: float | None,
     label_column: str | None,
     columns: ColumnNames,
@@ -91,17 +113,21 @@ def command(
               end_s, label, confidence (mean probability of the label).
     vtt       WebVTT captions, one cue per segment: -o FILE.vtt for one video,
               -o DIR for one VIDEO.vtt per video.
+    srt       The same as SubRip captions (.srt).
     elan      tiers for ELAN (expression, unsure, no face, no sound): text to
               import, tab-delimited, or an ELAN document with -o FILE.eaf; -o DIR
-              writes one VIDEO.eaf per video.
+              writes one VIDEO.eaf per video. Documents link their videos, which
+              ELAN finds as long as both keep their places.
 
     With --min-seconds, the shortest segment is merged into the longer of the adjacent segments (the earlier one if
     they are equally long) and takes its label, until no segment is too short. Frames without a label belong to no
     segment, and segments are never merged across them.
 
     \b
+      affcli export F.parquet --to labels --min-confidence 0.9 -o pseudo/
       affcli export S.parquet --to abaw --like CVPR_EXPR_test_set_sample.txt -o predictions.txt
       affcli export S.parquet --to vtt --min-seconds 0.5 -o captions/
+      affcli export S.parquet --to elan --videos clips/ -o elan/
     """
     from affcli.files.outputs import refuse_existing
 
@@ -109,12 +135,18 @@ def command(
         raise UsageError("--like SAMPLE goes with --to abaw.")
     if probabilities and form != "csv":
         raise UsageError("--probabilities goes with --to csv.")
-    if confidence and form != "vtt":
-        raise UsageError("--confidence goes with --to vtt; the segments table and --to csv have the probabilities.")
+    if confidence and form not in _CAPTIONS:
+        raise UsageError(
+            "--confidence goes with --to vtt, srt; the segments table and --to csv have the probabilities."
+        )
+    if media is not None and (form != "elan" or _is_text(output)):
+        raise UsageError("--videos goes with --to elan -o FILE.eaf or DIR: only ELAN documents link their videos.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
+    if min_confidence is not None and form != "labels":
+        raise UsageError("--min-confidence goes with --to labels.")
     if form == "labels":
-        _write_labels(source, columns, label_column, output, force=force)
+        _write_labels(source, columns, label_column, output, min_confidence, force=force)
     elif form == "csv":
         _write_csv(source, columns, label_column, output, probabilities=probabilities, force=force)
     elif form == "abaw":
@@ -123,20 +155,31 @@ def command(
     else:
         from affcli.views.labelled_video import LabelledTable
 
-        writers: dict[str, Callable[..., None]]
-        writers = {"segments": _write_segments, "vtt": _write_captions, "elan": _write_tiers}
-        more = {"confidence": confidence} if form == "vtt" else {}
         with LabelledTable(source, columns=columns, label_column=label_column, fps=fps) as table:
-            writers[form](table, output, min_seconds, force=force, **more)
+            if form == "segments":
+                _write_segments(table, output, min_seconds, force=force)
+            elif form == "elan":
+                _write_tiers(table, output, min_seconds, _media(source, media), force=force)
+            else:
+                _write_captions(table, form, output, min_seconds, force=force, confidence=confidence)
 
 
-def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:
+def _write_labels(
+    source: str,
+    columns: ColumnNames,
+    label_column: str | None,
+    output: str,
+    min_confidence: float | None,
+    *,
+    force: bool,
+) -> None:
     from affcli.files.outputs import STANDARD_STREAM
     from affcli.views.export import write_label_folder
 
     if output == STANDARD_STREAM:
         raise UsageError("--to labels writes a folder: name it with -o DIR.")
-    write_label_folder(output, _predictions(source, columns, label_column), force=force)
+    found = _predictions(source, columns, label_column, min_confidence=min_confidence)
+    write_label_folder(output, found, force=force)
 
 
 def _write_submission(
@@ -152,13 +195,21 @@ def _write_submission(
 
 
 def _predictions(
-    source: str, columns: ColumnNames, label_column: str | None, *, guess: bool = False
+    source: str,
+    columns: ColumnNames,
+    label_column: str | None,
+    *,
+    guess: bool = False,
+    min_confidence: float | None = None,
 ) -> dict[str, VideoLabels]:
     from affcli.predictions.logit_table import LogitTable
-    from affcli.views.export import predicted_labels
+    from affcli.views.export import confident_labels, predicted_labels
 
     columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
-    with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
+    suffice = min_confidence is None
+    with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=suffice) as table:
+        if min_confidence is not None:
+            return confident_labels(table, label_column, min_confidence=min_confidence)
         found = predicted_labels(table, label_column, guess=guess)
         if not found:
             raise AffcliError(f"{table.name}: has no rows, so there is nothing to export.")
@@ -227,19 +278,50 @@ def _write_segments(table: LabelledTable, output: str, min_seconds: float, *, fo
             writer.write(segment_rows(video, segments))
 
 
-def _write_captions(table: LabelledTable, output: str, min_seconds: float, *, force: bool, confidence: bool) -> None:
-    from affcli.views.webvtt import captions
+def _write_captions(
+    table: LabelledTable, form: str, output: str, min_seconds: float, *, force: bool, confidence: bool
+) -> None:
+    from affcli.views.webvtt import captions, subrip
 
-    _write_file_or_folder(table, partial(captions, confidence=confidence), ".vtt", output, min_seconds, force=force)
+    text = partial(subrip if form == "srt" else captions, confidence=confidence)
+    _write_file_or_folder(table, text, f".{form}", output, min_seconds, force=force)
 
 
-def _write_tiers(table: LabelledTable, output: str, min_seconds: float, *, force: bool) -> None:
-    from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, write_text
+def _media(source: str, folder: str | None) -> VideoFiles:
+    """Those of the named folder; without one, those that lie beside the tables, if any do."""
+    from affcli.files.outputs import STANDARD_STREAM
+    from affcli.views.video_files import VideoFiles, files_beside
+
+    if folder is not None:
+        return VideoFiles(folder, sound=True)
+    return VideoFiles(None) if source == STANDARD_STREAM else files_beside(source)
+
+
+def _is_text(output: str) -> bool:
+    """Whether tiers are written as tab-delimited text."""
+    from affcli.files.outputs import STANDARD_OUTPUT
+
+    return output in STANDARD_OUTPUT or Path(output).suffix.lower() in (".txt", ".tsv")
+
+
+def _write_tiers(table: LabelledTable, output: str, min_seconds: float, media: VideoFiles, *, force: bool) -> None:
+    from affcli.files.outputs import refuse_existing, write_text
     from affcli.views.elan import document, tab_delimited
     from affcli.views.export import segmented
 
-    if output not in STANDARD_OUTPUT and Path(output).suffix.lower() not in (".txt", ".tsv"):
-        _write_file_or_folder(table, document, ".eaf", output, min_seconds, force=force)
+    if not _is_text(output):
+        missing: list[str] = []
+
+        def linked(video: LabelledVideo, segments: Segments, source: str) -> str:
+            place = Path(output) if Path(output).suffix.lower() == ".eaf" else Path(output) / f"{video.video}.eaf"
+            found = media.of(video.video)
+            if found is None:
+                missing.append(video.video)
+            return document(video, segments, source, media=found, folder=place.parent)
+
+        _write_file_or_folder(table, linked, ".eaf", output, min_seconds, force=force)
+        if media and missing:
+            _log.warning("no video file was found for %s; ELAN asks for it.", listed(missing))
         return
     refuse_existing(output, force=force)
     write_text(output, tab_delimited(segmented(table, min_seconds), table.name), force=force)

@@ -13,7 +13,7 @@ from affcli.errors import AffcliError, PartialError, UsageError, counted
 
 if TYPE_CHECKING:
     from affcli.predictions.columns import ColumnNames
-    from affcli.views.report_folder import VideoFiles
+    from affcli.views.video_files import VideoFiles
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +48,11 @@ def command(
 
     Clicking the timeline moves the video, and so do the arrow keys, Page Up and Page Down. The page opens from disk,
     needs no network, and links to the videos where they are, relative to the page. Browsers play .mp4 and .webm; for
-    .avi, .flv and others, affcli overlay writes an .mp4. If DIR has a summary, the page also names the videos in it
-    that have no frame table.
+    .avi, .flv and others, affcli overlay writes an .mp4. If DIR has a summary, the page also lists the videos in it
+    that have no frame table, and why.
+
+    The list can be searched, and sorted by its headings. report.html#VIDEO opens the page at a video. On a dark screen
+    the page is dark.
 
     \b
       affcli report out/ --videos videos/ -o report.html
@@ -70,25 +73,24 @@ def command(
     with counting("report", 0) as progress:
         videos = []
         for video in tables.videos():
-            videos.append(page_video(video, files.of(video.video), page_folder))
+            problem = tables.problems.get(video.video)
+            videos.append(page_video(video, files.of(video.video), page_folder, problem=problem))
             progress.advance(1, frames=len(video.frame))
     if not videos:
         raise AffcliError(f"{source}: no frame table could be read; make them with affcli vote or smooth.")
     named = title or Path(source).resolve().name
-    write_text(output, page(named, videos, sentences(tables, videos)), force=force)
+    write_text(output, page(named, videos, sentences(tables, videos), tables.unlabelled), force=force)
     if tables.failed:
         raise PartialError(f"{output}: without {counted(len(tables.failed), 'table')} that could not be read.")
 
 
 def _video_files(source: str, folder: str | None) -> VideoFiles:
     """Those of the named folder; without one, those that lie beside the tables, if any do."""
-    from affcli.views.report_folder import VideoFiles
+    from affcli.views.video_files import VideoFiles, files_beside
 
     if folder is not None:
-        return VideoFiles(folder)
-    beside = source if Path(source).is_dir() else str(Path(source).absolute().parent)
-    try:
-        return VideoFiles(beside)
-    except AffcliError:
+        return VideoFiles(folder, sound=True)
+    found = files_beside(source)
+    if not found:
         _log.warning("no videos found beside the tables; name their folder with --videos.")
-        return VideoFiles(None)
+    return found

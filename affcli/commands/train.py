@@ -13,7 +13,8 @@ from click.core import ParameterSource
 from affcli.commands.shared.epoch_lines import EpochLines, already_made, figures, log_option
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted, listed
-from affcli.files.outputs import refuse_existing
+from affcli.files.outputs import refuse_existing, refuse_inputs
+from affcli.jobs.shares import Share
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -192,6 +193,8 @@ def command(
     \b
       affcli train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
+      affcli train --visual V.parquet --visual V2.parquet --join gate --audio A.parquet \\
+        --labels Train_Set/ --loss logit-adjusted -o model.safetensors
       torchrun --nproc-per-node 4 -m affcli -- train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
     """
@@ -203,6 +206,8 @@ def command(
     from affcli.schema import AUDIO, VISUAL
 
     _check(given, max(len(visuals), len(audios)))
+    terminal.watch("reading labels and features", shown=Share.given_by().rank == 0)
+    refuse_inputs((output, log_file), (*visuals, *audios, labels, val_labels))
     for written in (output, log_file):
         if written is not None:
             refuse_existing(written, force=True)
@@ -234,7 +239,7 @@ def command(
         joined.note_incomplete()
         if already_made(output, before, task.made_from):
             return
-        with EpochLines(log_file if ranks.first else None, chosen.epochs, title="train", counted="windows") as lines:
+        with EpochLines(log_file if ranks.first else None, chosen.epochs, title="train", what="windows") as lines:
             trained = task.train(lines, ranks, tell=lines.went_on)
     counts_of = {"video": task.data.videos, "window": len(task.data.windows), "epoch": len(trained.reports)}
     counts = ", ".join(counted(number, what) for what, number in counts_of.items())

@@ -1,4 +1,4 @@
-"""Messages on standard error: errors, notes, and a live progress line. The only module that imports rich.progress.
+"""Messages on standard error: errors, notes, and what the command is at.
 
 Libraries log through `logging` (loggers below "affcli"): `error` names an input that failed, `warning` is a note,
 `info` is shown with `-v`, `debug` with `-vv`. Nothing here writes to standard output.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+import click
+
+from affcli.console.display import Display, Source
+from affcli.console.live_line import Shown, clock
 from affcli.console.printing import harmless
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
@@ -27,7 +28,8 @@ class _Terminal(logging.Handler):
         super().__init__()
         self.program = "affcli"
         self.verbosity = 0
-        self.progress: Progress | None = None
+        self.began_s = time.perf_counter()
+        self.display: Display | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         mark = "note: " if record.levelno == logging.WARNING else ""
@@ -37,8 +39,9 @@ class _Terminal(logging.Handler):
         shown = harmless(text, lines=False)  # a file name may hold a newline or an escape sequence
         # Names that are not valid UTF-8 (surrogates) are escaped instead of raising UnicodeEncodeError.
         line = f"{self.program}: {shown}".encode("utf-8", "backslashreplace").decode()
-        if self.progress is not None:
-            self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        live = None if self.display is None else self.display.console
+        if live is not None:
+            live.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             sys.stderr.write(line + "\n")
 
@@ -46,19 +49,33 @@ class _Terminal(logging.Handler):
 _terminal = _Terminal()
 
 
-def start(program: str) -> None:
-    """Send the libraries' log to standard error, each line prefixed with `program` (such as `affcli vote`)."""
+def start(program: str, *, ran_s: float = 0.0) -> None:
+    """Send the libraries' log to standard error, each line prefixed with `program` (such as `affcli vote`).
+
+    `ran_s` is for how long the program has been running.
+    """
     logger = logging.getLogger("affcli")
     logger.propagate = False
     logger.handlers[:] = [_terminal]
     logging.getLogger("py.warnings").handlers[:] = [_terminal]
     _terminal.program = program
+    _terminal.began_s = time.perf_counter() - ran_s
     set_verbosity(0)
 
 
 def take_warnings() -> None:
     """Print what libraries warn of (numpy of numbers that overflow, say) with -vv only: it is about their code."""
     logging.captureWarnings(True)
+
+
+def since_start_s() -> float:
+    """Seconds since the program, or a command run inside another program, began."""
+    return time.perf_counter() - _terminal.began_s
+
+
+def elapsed(seconds: float) -> str:
+    """`12.3 s`, from two minutes on `2:05`."""
+    return f"{seconds:.1f} s" if seconds < 120 else clock(seconds)
 
 
 def set_verbosity(verbosity: int) -> None:
@@ -96,39 +113,84 @@ def say(text: str) -> None:
 
 
 class Counter:
-    """Counts finished items and frames: shown live on a terminal, silent elsewhere."""
+    """Counts finished items and frames: shown live on a terminal, else once a minute."""
 
-    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, title: str, total: float, unit: str, counted: str) -> None:
+        self._title, self._unit, self._counted, self._total = title, unit, counted, total
+        self._began_s = time.monotonic()
+        self._done, self._frames, self._note = 0.0, 0, ""
 
     def advance(self, items: float = 0, *, frames: int = 0, note: str | None = None) -> None:
         """Add finished items and frames; `note` replaces the text at the end of the line."""
-        if self._progress is None or self._task is None:
-            return
-        task = next(t for t in self._progress.tasks if t.id == self._task)
-        frames_done = task.fields["frames"] + frames
-        shown = task.fields["note"] if note is None else note
-        rate = frames_done / task.elapsed if task.elapsed else 0.0
-        self._progress.update(self._task, advance=items, frames=frames_done, rate=f"{rate:.1f}", note=shown)
+        self._done += items
+        self._frames += frames
+        self._note = self._note if note is None else note
+
+    def shown(self) -> Shown:
+        """What there is to tell now."""
+        elapsed_s = time.monotonic() - self._began_s
+        return Shown(
+            self._title,
+            stage="reading" if not self._total else "",
+            elapsed_s=elapsed_s,
+            done=int(self._done + 1e-6),
+            total=int(self._total),
+            unit=self._unit,
+            counted=self._counted,
+            share=self._done / self._total if self._total else None,
+            rate=self._frames / elapsed_s if elapsed_s > 0 and self._frames else None,
+            left_s=elapsed_s / self._done * (self._total - self._done) if self._done else None,
+            note=self._note,
+        )
 
 
 @contextmanager
 def counting(
     title: str, total: int, *, unit: str = "videos", counted: str = "frames", shown: bool = True
 ) -> Iterator[Counter]:
-    """Show `title ━━━ 3/6 videos · 412 frames · 23.1/s · 0:00:12` while the block runs: on a terminal, without -q."""
-    if not shown or _terminal.verbosity < 0 or not sys.stderr.isatty():
-        yield Counter(None, None)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Show `title ━━━ 50 % · 3/6 videos · 23.1 frames/s · 0:12 left` while the block runs, unless -q was given."""
+    counter = Counter(title, total, unit, counted)
+    with showing(title, counter.shown, shown=shown):
+        yield counter
 
-    counts = TextColumn("{task.completed:.0f}/{task.total} " + unit + " · {task.fields[frames]} " + counted)
-    rate = TextColumn("{task.fields[rate]} " + counted + "/s · {task.fields[note]}")
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), counts, rate, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        _terminal.progress = progress
-        try:
-            yield Counter(progress, progress.add_task(title, total=total, frames=0, rate="0.0", note=""))
-        finally:
-            _terminal.progress = None
+
+@contextmanager
+def showing(title: str, source: Source, *, shown: bool = True) -> Iterator[None]:
+    """Show what the source tells while the block runs, unless -q was given."""
+    if not shown or _terminal.verbosity < 0:
+        yield
+        return
+    display = _terminal.display or _begun(title)
+    display.show(source)
+    try:
+        yield
+    finally:
+        _end(display)
+
+
+def watch(stage: str, *, shown: bool = True) -> None:
+    """Show from now on that this stage goes on, until the next one, `counting`, `showing` or the command's end."""
+    if not shown or _terminal.verbosity < 0:
+        return
+    if _terminal.display is None:
+        display = _begun(_terminal.program.removeprefix("affcli "))
+        click.get_current_context().call_on_close(lambda: _end(display))
+    assert _terminal.display is not None
+    _terminal.display.stage(stage)
+
+
+def _begun(title: str) -> Display:
+    _terminal.display = Display(title, say)
+    _terminal.display.start()
+    return _terminal.display
+
+
+def _end(display: Display) -> None:
+    display.stop()
+    if _terminal.display is display:
+        _terminal.display = None
+
+
+def unwatched() -> bool:
+    """Whether no live line is shown, so that what is done has to be said line by line."""
+    return not sys.stderr.isatty()

@@ -13,6 +13,7 @@ from affcli.features.stream import Stream, open_features
 from affcli.files.inputs import MediaInput
 from affcli.media.ffmpeg import MediaError
 from affcli.media.hearing import FrameReader, Frames, MoreFrames, RegularFrames, ShownFrames
+from affcli.media.picture_track import NO_PICTURE
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.schema import base_names
 
@@ -35,14 +36,21 @@ class FrameSource:
         """What the item's rows depend on besides its own content: the times that the table lists."""
         return self._listed_times(item.video, self._table).tobytes() if self._table else b""
 
-    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
-        """The frames of an input, and a context in which those still unknown are read."""
+    def open(
+        self, item: MediaInput, known: MoreFrames, *, has_picture: bool = True
+    ) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
+        """The frames of an input, and a context in which those still unknown are read.
+
+        Where it is known that there is no picture, none is looked for: that saves a start of ffmpeg for each input.
+        """
         if self._table is not None:
             return ShownFrames(self._listed_times(item.video, self._table)), nullcontext()
         frames = ShownFrames(known.times_s, complete=known.complete)
         if known.complete and len(known.times_s):  # none are known where they follow from a rate
             return frames, nullcontext()
         try:
+            if not has_picture and self._choice.video is None:
+                raise MediaError(item.path, NO_PICTURE)
             return frames, FrameReader(item, len(known.times_s), self._choice)
         except MediaError as error:
             if self._fps is not None:

@@ -47,6 +47,21 @@ def refuse_existing(output: str, *, force: bool) -> None:
         raise OutputExistsError(f"{output}: exists already. Replace it with --force.")
 
 
+def refuse_inputs(written: Iterable[str | None], read: Iterable[str | None]) -> None:
+    """Raises UsageError where a file that is to be written is one that is read (also one in a folder that is read), or
+    is to be written twice.
+    """
+    known = {path.resolve(): name for name in read if name is not None and (path := Path(name)).exists()}
+    for name in written:
+        if name is None or name in STANDARD_OUTPUT:
+            continue
+        path = Path(name).resolve()
+        same = path if path in known else next((one for one in path.parents if one in known and path.exists()), None)
+        if same is not None:
+            raise UsageError(f"{name}: is read or written as {known[same]} too; give another name.")
+        known[path] = name
+
+
 def refuse_other_suffix(output: str, known: Sequence[str]) -> None:
     """Raises UsageError for a name that looks like a file of a kind that is not written, where a folder would do."""
     suffix = Path(output).suffix
@@ -186,6 +201,11 @@ def _sweep_once(folder: Path) -> None:
     if (resolved := folder.resolve()) not in _swept:
         _swept.add(resolved)
         remove_leftovers(resolved)
+
+
+def leftover_name(path: Path) -> Path:
+    """A name beside `path` for what is about to be removed: should that be cut short, the next run goes on with it."""
+    return _temporary_name(path)
 
 
 def _temporary_name(path: Path, suffix: str = "tmp") -> Path:

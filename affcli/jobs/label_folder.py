@@ -25,7 +25,8 @@ import pyarrow as pa
 from affcli.errors import AffcliError, ForeignError, UsageError, counted, listed
 from affcli.files.inputs import MediaInput
 from affcli.files.outputs import remove_leftovers
-from affcli.jobs.parts import End, Parts
+from affcli.jobs.ends import End
+from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
 from affcli.tables.label_tables import (

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from affcli.files.inputs import MediaInput
 from affcli.files.outputs import refuse_existing
-from affcli.jobs.parts import End, Parts
+from affcli.jobs.ends import End
+from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
 from affcli.schema import STARTS, with_metadata
 from affcli.tables.by_video import RowsByVideo

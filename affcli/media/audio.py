@@ -95,6 +95,22 @@ class SoundPieces:
         if first:
             self._pieces = self._pieces_of(first)
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether the file has a picture track beside the sound, if only a cover."""
+        return bool(self._track.decoder.description.of_kind("Video"))
+
+    @property
+    def stated_s(self) -> float | None:
+        """How long the file says it is; None where it does not."""
+        stated = self._track.decoder.description.duration_s
+        return None if stated is None else float(stated)
+
+    @property
+    def pictures_expected(self) -> int | None:
+        """About how many pictures the file says it has beside the sound."""
+        return self._track.decoder.description.frames_expected
+
     def _open(self, hearing: Hearing | None) -> list[Block]:
         """Begins with a track: its first half a minute, by which is judged how it is to be heard."""
         decoder, hearing = open_track(self._path, self._choice, self._rate, hearing)

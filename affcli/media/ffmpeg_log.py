@@ -44,6 +44,7 @@ _DAMAGED_FRAME: Final = "corrupt decoded frame"
 _KEPT_ERRORS: Final = 20
 _STILL_CODECS: Final = frozenset(("mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "ppm", "targa"))
 _NO_TIMING: Final = re.compile(r"1200k tbr")  # of raw H.264 and H.265 whose headers hold no rate
+_RATE: Final = re.compile(r", (\d+(?:\.\d+)?)(k?) fps")
 _TIMELESS: Final = frozenset(("h264", "hevc", "vvc", "mjpeg", "mjpeg_2000", "h261", "h263"))
 
 Kind = Literal["Video", "Audio"]
@@ -118,6 +119,15 @@ class Description:
         if self.container in ("h264", "hevc", "vvc"):
             return any(_NO_TIMING.search(track.about) for track in self.tracks)
         return self.is_raw
+
+    @property
+    def frames_expected(self) -> int | None:
+        """About how many pictures the stated length and rate make; None where one of them is not stated."""
+        rates = [found for track in self.pictures if (found := _RATE.search(track.about))]
+        if self.duration_s is None or not rates:
+            return None
+        fps = float(rates[0][1]) * (1000 if rates[0][2] else 1)
+        return round(float(self.duration_s - max(self.start_s, Fraction(0))) * fps) or None
 
     @property
     def counts_from_zero(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.files.inputs import MediaInput
-from affcli.media.audio import PIECE_S, SoundPiece, open_sound
+from affcli.media.audio import PIECE_S, SoundPiece, SoundPieces, open_sound
 from affcli.media.failures import failure_of
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
@@ -185,8 +185,13 @@ class FrameReader:
 class Source(Protocol):
     """Whoever knows the frames of inputs."""
 
-    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
-        """The item's frames, as far as they are known, and the reader that will tell the others."""
+    def open(
+        self, item: MediaInput, known: MoreFrames, *, has_picture: bool = True
+    ) -> tuple[Frames, AbstractContextManager[FrameReader | None]]:
+        """The item's frames, as far as they are known, and the reader that will tell the others.
+
+        `has_picture` False: it is known that the item has no picture track, so that none is looked for.
+        """
         ...
 
 
@@ -196,17 +201,22 @@ class GivenFrames:
 
     frames: Frames
 
-    def open(self, item: MediaInput, known: MoreFrames) -> tuple[Frames, AbstractContextManager[None]]:
+    def open(
+        self, item: MediaInput, known: MoreFrames, *, has_picture: bool = True
+    ) -> tuple[Frames, AbstractContextManager[None]]:
         """The frames that were given, whatever the input."""
         return self.frames, nullcontext()
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The pieces of an input follow; `frames` are as far as they were known before."""
+    """The pieces of an input follow; `frames` are as far as they were known before, `expected` about how many there
+    will be, None where nothing tells.
+    """
 
     item: MediaInput
     frames: Frames
+    expected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -256,10 +266,17 @@ class Hear:
         with open_sound(
             item.path, sample_rate_hz=self.sample_rate_hz, piece_s=self.piece_s, choice=self.choice
         ) as sound:
-            frames, opened = self.source.open(item, known)
+            frames, opened = self.source.open(item, known, has_picture=sound.has_picture)
             with opened as reader:
                 take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)
-                yield Opened(item, frames)
+                yield Opened(item, frames, _expected(frames, sound))
                 for piece in sound:
                     yield Heard(piece, sound.end_s, take(sound.end_s))
                 yield Closed(item, take(np.inf), sound.end_s, sound.problem, starts_s=sound.starts_s)
+
+
+def _expected(frames: Frames, sound: SoundPieces) -> int | None:
+    """At a regular rate as many as the sound's stated length holds; those of a picture as the file states."""
+    if isinstance(frames, RegularFrames):
+        return None if sound.stated_s is None else frames.total(sound.stated_s)
+    return sound.pictures_expected

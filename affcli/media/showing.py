@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Opened:
-    """The frames of an input follow."""
+    """The frames of an input follow, about so many as `expected` says; None where nothing tells."""
 
     item: MediaInput
+    expected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Show:
     every: int
     times: PictureTimes = field(default_factory=PictureTimes)
     scales: tuple[float, ...] = (1.0,)  # of the crops, ascending; a feature is the mean over them
+    mirrored: bool = False  # over their mirror images too
     drawings: Drawings | None = None
     threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
     choice: TrackChoice = FILES_OWN
@@ -133,11 +135,15 @@ class Show:
     @cached_property
     def _faces(self) -> Watcher:
         detector = FaceDetector(threads=self.threads, on_gpu=self.on_gpu)
-        return watch_faces(detector, self.rule, self.input_size, every=self.every, scales=self.scales)
+        return watch_faces(detector, self.rule, self.input_size, every=self.every, **self._views)
 
     @cached_property
     def _pictures(self) -> Watcher:
-        return take_pictures(self.fit, every=self.every, scales=self.scales)
+        return take_pictures(self.fit, every=self.every, **self._views)
+
+    @property
+    def _views(self) -> dict[str, Any]:
+        return {"scales": self.scales, "mirrored": self.mirrored}
 
     def _watching(self, watcher: Watcher, item: MediaInput) -> Watcher:
         return watcher if self.drawings is None else self.drawings.of(item.video, watcher)
@@ -147,7 +153,8 @@ class Show:
         searched = any(item.kind == "file" for item in inputs)
         template = f"arcface-{TEMPLATE_SIZE}" if searched else "pictures as they are"
         scales = {} if self.scales == (1.0,) else {"crop_scales": list(self.scales)}
-        return {"template": template, "size": self.input_size, **scales}
+        mirrored = {"mirrored": True} if self.mirrored else {}
+        return {"template": template, "size": self.input_size, **scales, **mirrored}
 
     def __call__(self, item: MediaInput, after: Bookmark | None = None) -> Iterator[Event]:
         """The events of one input; with a bookmark only the frames that come after it."""
@@ -160,14 +167,14 @@ class Show:
         with open_video(
             item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE, choice=self.choice
         ) as frames:
-            yield Opened(item)
+            yield Opened(item, frames.expected)
             yield from _counting_turned(item.path, self._watching(self._faces, item)(frames, after))
             yield Closed(item, frames.problem, starts_s=frames.starts_s)
 
     def _pictures_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
         times = self.times.of(item, self.choice)
         with open_pictures(item.path, fps=self.times.fps) as frames:
-            yield Opened(item)
+            yield Opened(item, frames.expected)
             timed = frames if times is None else times_from(frames, times.times_s)
             # All are read again, which costs little, since those that cannot be read are named at the end.
             later = islice(timed, after.frame if after else 0, None)

@@ -75,6 +75,11 @@ class VideoFrames(ABC):
         self.problem: str | None = None
         self._frames = self._produce()
 
+    @property
+    def expected(self) -> int | None:
+        """About how many frames there are; None where nothing tells before they are decoded."""
+        return None if self.description is None else self.description.frames_expected
+
     @abstractmethod
     def _produce(self) -> Iterator[Frame]:
         """Yields the frames and sets `problem` after the last."""
@@ -264,6 +269,11 @@ class _PictureFrames(VideoFrames):
             raise AffcliError(f"{folder}: no numbered pictures (00001.jpg, …) in this folder")
         self._fps = fps
         super().__init__()
+
+    @property
+    def expected(self) -> int:
+        """As many as the highest number."""
+        return max(self._pictures)
 
     def _produce(self) -> Iterator[Frame]:
         bad: list[str] = []

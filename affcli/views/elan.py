@@ -6,13 +6,16 @@ and `no sound` where those are missing (only where the table tells, and only whe
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as Xml
 
+from affcli.files.inputs import SOUND_SUFFIXES
 from affcli.views.labelled_video import LabelledVideo, players_times
+from affcli.views.plain_text import allowed, plain_text
 from affcli.views.segments import Segments, gaps_of
 from affcli.views.uncertainty import UNSURE, unsure_frames
 from affcli.views.webvtt import clock, milliseconds
@@ -26,7 +29,15 @@ _SCHEMA: Final = {
     "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
     "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
 }
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# As ELAN itself names them. It takes a file for a video only by one of these; any other video is "video/*".
+_MIME_TYPES: Final = {
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".wav": "audio/x-wav",
+}
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,23 @@ def tab_delimited(videos: Iterable[tuple[LabelledVideo, Segments]], source: str)
 
 def _field(text: str) -> str:
     """Text without what would end a field or a line."""
-    return " ".join(text.split()).replace('"', "'")
+    return plain_text(text).replace('"', "'")
 
 
-def document(video: LabelledVideo, segments: Segments, source: str) -> str:
-    """An ELAN annotation document, format 3.0, of one video; ELAN asks for the video itself when it opens."""
+def document(
+    video: LabelledVideo, segments: Segments, source: str, *, media: Path | None = None, folder: Path | None = None
+) -> str:
+    """An ELAN annotation document, format 3.0, of one video.
+
+    `media` is the video's file, linked by its place and by its way from `folder`, where the document is to lie. Without
+    it ELAN asks for the video when it opens the document.
+    """
     found = annotated(video, segments, source)
     about = {"AUTHOR": "affcli", "DATE": _DATE, "FORMAT": "3.0", "VERSION": "3.0"}
     root = Xml.Element("ANNOTATION_DOCUMENT", {**about, **_SCHEMA})
-    Xml.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    header = Xml.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    if media is not None:
+        Xml.SubElement(header, "MEDIA_DESCRIPTOR", _link(media, folder or Path.cwd()))
     slots = _time_slots(root, found)
     tiers: dict[str, Xml.Element] = {}
     for number, one in enumerate(found, start=1):
@@ -91,11 +110,25 @@ def document(video: LabelledVideo, segments: Segments, source: str) -> str:
         identity = {"ANNOTATION_ID": f"a{number}", **between}
         outer = Xml.SubElement(tiers[one.tier], "ANNOTATION")
         inner = Xml.SubElement(outer, "ALIGNABLE_ANNOTATION", identity)
-        Xml.SubElement(inner, "ANNOTATION_VALUE").text = _NOT_XML.sub("\ufffd", one.value)
+        Xml.SubElement(inner, "ANNOTATION_VALUE").text = allowed(one.value)
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": _LINGUISTIC_TYPE, "TIME_ALIGNABLE": "true"}
     Xml.SubElement(root, "LINGUISTIC_TYPE", kind)
     Xml.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{Xml.tostring(root, encoding="unicode")}\n'
+
+
+def _link(media: Path, folder: Path) -> dict[str, str]:
+    """Nothing in the addresses is escaped: ELAN takes what follows `file:` for a path as it stands."""
+    place = media.absolute()
+    way = Path(os.path.relpath(place, folder.absolute())).as_posix()
+    suffix = media.suffix.lower()
+    other = "audio/*" if suffix in SOUND_SUFFIXES else "video/*"
+    found = {
+        "MEDIA_URL": f"file://{place.as_posix()}",
+        "MIME_TYPE": _MIME_TYPES.get(suffix, other),
+        "RELATIVE_MEDIA_URL": way if way.startswith("../") else f"./{way}",
+    }
+    return {name: allowed(text) for name, text in found.items()}
 
 
 def _time_slots(root: Xml.Element, found: list[Annotation]) -> dict[int, str]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pyarrow.compute as pc
 
+from affcli.errors import TableError
 from affcli.schema import FRAMES, SUMMARY, SUMMARY_TABLE
 from affcli.tables.label_tables import metadata_in
 from affcli.tables.reader import TableReader, tables_in
@@ -53,7 +54,12 @@ def _sum(column: Any) -> float | None:
 
 def _tables(folder: str) -> dict[str, Any]:
     """Tables side by side, seen as one; without a summary those of `affcli label` are not complete."""
-    files, rows, videos = tables_in(folder), 0, set()
+    try:
+        files = tables_in(folder)
+    except TableError as error:
+        text = f"{folder}: is no encoder that affcli train-visual made, and holds no tables."
+        raise TableError(text) from error
+    rows, videos = 0, set()
     for file in files:
         with TableReader(file, text=("video",)) as table:
             about, columns = table.metadata, table.columns

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import numpy as np
 
 from affcli.errors import AffcliError, counted, listed
-from affcli.files.inputs import VIDEO_SUFFIXES
+from affcli.files.inputs import SOUND_SUFFIXES
 from affcli.files.shown_name import shown_name
 from affcli.predictions.columns import ColumnNames
-from affcli.schema import AUDIO, VISUAL, WINDOWED, base_names
+from affcli.schema import AUDIO, SUMMARY_CSV, SUMMARY_TABLE, VISUAL, WINDOWED
+from affcli.tables.label_tables import TABLES_FOLDER
 from affcli.tables.reader import TableReader, tables_in
 from affcli.views.labelled_video import NO_LABEL, LabelledTable, LabelledVideo
 from affcli.views.report_page import MOST_SEGMENTS, PageVideo
 from affcli.views.segments import confidences, segments_of
 from affcli.views.timeline import timeline
 from affcli.views.uncertainty import unsure_frames, why_unsure
+from affcli.views.video_files import PLAYED, address
 
 # No screen is wider than the timeline at this many columns, two pixels each, and two hours take 20 kB.
 COLUMNS: Final = 720
 STRIP_COLUMNS: Final = 120
-SUMMARY: Final = "summary"  # the name of the table with a row a video that `affcli label` writes
-
-PLAYED: Final = (".mp4", ".m4v", ".webm", ".mov", ".ogv")  # by browsers, the surest first
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +42,24 @@ class Reading:
 
 class Folder:
     """The frame tables of a folder (or one table). After `videos()`, `failed` names what could not be read, and
-    `unlabelled` what stands in the folder's summary without a table.
+    `unlabelled` what stands in the folder's summary without a table, and why.
 
-    Feature tables and windowed logits are passed over; of two tables of one video the first counts, Parquet before
-    CSV.
+    `problems` are the summary's, by video. Feature tables and windowed logits are passed over; of two tables of one
+    video the first counts, Parquet before CSV.
     """
 
     def __init__(self, source: str, reading: Reading) -> None:
         self.source, self._reading = source, reading
         self.failed: list[str] = []
-        self.unlabelled: list[str] = []
+        self.unlabelled: list[tuple[str, str | None]] = []
+        self.problems = _problems_of(Path(source))
 
     def videos(self) -> Iterator[LabelledVideo]:
         """Each video's frames: table by table, in codepoint order of their ids within each."""
         seen: set[str] = set()
-        summaries: list[str] = []
+        summaries = set(_summaries(Path(self.source)))
         for file in sorted(tables_in(self.source), key=lambda name: (Path(name).suffix == ".csv", name)):
-            if Path(file).stem == SUMMARY and Path(self.source).is_dir():
-                summaries.append(file)
+            if Path(file) in summaries:
                 continue
             try:
                 yield from self._videos_of(file, seen)
@@ -71,7 +68,7 @@ class Folder:
                     raise
                 log.error("%s", error)
                 self.failed.append(file)
-        self.unlabelled = sorted({name for file in summaries for name in _named_in(file)} - seen)
+        self.unlabelled = sorted((name, why) for name, why in self.problems.items() if name not in seen)
 
     def _videos_of(self, file: str, seen: set[str]) -> Iterator[LabelledVideo]:
         if Path(self.source).is_dir() and (kind := _kind_of(file)) in (VISUAL, AUDIO, WINDOWED):
@@ -95,52 +92,34 @@ def _kind_of(file: str) -> object:
         return table.metadata.get("kind")
 
 
-def _named_in(file: str) -> list[str]:
-    with TableReader(file, text=("video",)) as table:
-        if "video" not in table.schema.names:
-            return []
-        return [str(name) for name in table.read(["video"])["video"].to_pylist()]
+def _summaries(source: Path) -> list[Path]:
+    """What sums up a folder of tables, one row a video, with or without its tables; the surest first."""
+    places = [source, *([source.absolute().parent] if source.name == TABLES_FOLDER else [])]
+    found = [place / name for place in places if source.is_dir() for name in (SUMMARY_TABLE, SUMMARY_CSV)]
+    return [path for path in found if path.is_file()]
 
 
-class VideoFiles:
-    """Media files by video id: by path within the folder, else by name where only one has it.
+def _problems_of(source: Path) -> dict[str, str | None]:
+    """What is wrong with each video that the summary names, None where nothing is."""
+    for path in _summaries(source):
+        try:
+            with TableReader(str(path), text=("video",)) as table:
+                if "video" not in table.schema.names or "frame" in table.schema.names:
+                    continue  # not a row a video
+                told = "problem" in table.schema.names
+                rows = table.read(["video", "problem"] if told else ["video"]).to_pylist()
+        except AffcliError as error:
+            log.warning("%s", error)
+            continue
+        return {str(row["video"]): str(row["problem"]) if told and row["problem"] else None for row in rows}
+    return {}
 
-    Of files that differ in nothing but the suffix the first that browsers play counts.
+
+def page_video(video: LabelledVideo, file: Path | None, page_folder: Path, *, problem: str | None = None) -> PageVideo:
+    """What the page shows of a video; its file's address is relative to the page's folder.
+
+    `problem` is what a summary says; without it, why frames are unsure is found out.
     """
-
-    def __init__(self, folder: str | None) -> None:
-        """None: no files. Raises AffcliError for a folder that is not there or holds no videos."""
-        self._by_id: dict[str, Path] = {} if folder is None else _media_in(folder)
-        by_name: dict[str, list[Path]] = {}
-        for video, path in self._by_id.items():
-            by_name.setdefault(PurePosixPath(video).name, []).append(path)
-        self._by_name: Mapping[str, Path] = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}
-
-    def of(self, video: str) -> Path | None:
-        """The file of a video, or of the recording that a person is in."""
-        for name in (video, *base_names(video)):
-            found = self._by_id.get(name) or self._by_name.get(name)
-            if found is not None:
-                return found
-        return None
-
-
-def _media_in(folder: str) -> dict[str, Path]:
-    if not Path(folder).is_dir():
-        raise AffcliError(f"{folder}: is no folder of videos.")
-    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
-    media = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")]
-    if not media:
-        raise AffcliError(f"{folder}: no videos in this folder.")
-    media.sort(key=lambda path: (path.suffix.lower() not in PLAYED, path))
-    by_id: dict[str, Path] = {}
-    for path in media:
-        by_id.setdefault(shown_name(path.relative_to(folder).with_suffix("").as_posix()), path)
-    return by_id
-
-
-def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> PageVideo:
-    """What the page shows of a video; its file's address is relative to the page's folder."""
     found = timeline(video, COLUMNS)
     least = found.length / COLUMNS if found.timed else 0.0
     segments = segments_of(video, min_seconds=least)
@@ -155,10 +134,12 @@ def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> Pa
     return PageVideo(
         timeline=found,
         strip=timeline(video, STRIP_COLUMNS),
-        source=None if file is None else address(file, page_folder),
+        source=address(file, page_folder) if file is not None and file.suffix.lower() in PLAYED else None,
+        file=shown_name(file.name) if file is not None and file.suffix.lower() not in PLAYED else None,
+        sound=file is not None and file.suffix.lower() in SOUND_SUFFIXES,
         shares=_shares(video, end - start),
         unsure=_unsure_share(video, end - start),
-        why_unsure=tuple(why_unsure(video)),
+        problem=problem or "; ".join(why_unsure(video)) or None,
         confidence=_mean_confidence(video),
         face=None if video.face is None else float(video.face.mean()),
         audio=None if video.audio is None else float(video.audio.mean()),
@@ -196,19 +177,11 @@ def _mean_confidence(video: LabelledVideo) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def address(file: Path, page_folder: Path) -> str:
-    """The relative address of a file, from the folder that the page lies in; every odd character is escaped."""
-    relative = os.path.relpath(file.absolute(), page_folder.absolute())
-    return quote(os.fsencode(Path(relative).as_posix()))
-
-
 def sentences(folder: Folder, videos: Sequence[PageVideo]) -> list[str]:
     """What a reader of the page should know of the folder."""
     said = []
     if folder.failed:
         said.append(f"Could not be read: {listed([Path(file).name for file in folder.failed])}.")
-    if folder.unlabelled:
-        said.append(f"In the summary, but without a frame table: {listed(folder.unlabelled)}.")
     if not videos:
         said.append("There is no video in these tables.")
     return said

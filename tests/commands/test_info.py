@@ -96,7 +96,9 @@ def test_a_folder_of_tables_is_described_as_one(tmp_path: Path, affcli: Affcli) 
     for line in ("kind: folder of tables", "tables: 2", "rows: 6", "videos: 2"):
         assert f"{line}\n" in shown
     (tmp_path / "empty").mkdir()
-    assert "no tables in this folder" in affcli("info", "empty", status=1).stderr
+    assert (
+        "is no encoder that affcli train-visual made, and holds no tables" in affcli("info", "empty", status=1).stderr
+    )
 
 
 def test_a_label_folder_counts_what_is_done_and_failed(tmp_path: Path, affcli: Affcli) -> None:

@@ -28,7 +28,7 @@ def test_an_unknown_command_gets_a_suggestion(affcli: Affcli, typed: str, meant:
 def test_a_missing_choice_is_named_on_one_line(affcli: Affcli) -> None:
     said = affcli("export", "x.parquet", status=2).stderr
     assert said == (
-        "affcli export: Missing option '--to'. Choose from: abaw, labels, csv, segments, vtt, elan. "
+        "affcli export: Missing option '--to'. Choose from: abaw, labels, csv, segments, vtt, srt, elan. "
         "See: affcli export --help\n"
     )
 

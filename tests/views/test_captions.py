@@ -1,10 +1,11 @@
-"""`affcli export --to segments|vtt|elan`: read back by a WebVTT parser and by pympi, whatever stands in the names."""
+"""`affcli export --to segments|vtt|srt|elan`: read back by parsers and by pympi, whatever stands in the names."""
 
 from __future__ import annotations
 
 import functools
 import math
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -78,7 +79,7 @@ def test_segments_without_times_keep_their_frames(tmp_path, affcli):
     )
 
 
-@pytest.mark.parametrize("options", [("vtt",), ("elan",), ("segments", "--min-seconds", 1)])
+@pytest.mark.parametrize("options", [("vtt",), ("srt",), ("elan",), ("segments", "--min-seconds", 1)])
 def test_what_needs_times_says_so_in_a_line(tmp_path, affcli, options):
     predictions(a=[1, 1, 2]).to_csv(tmp_path / "F.csv", index=False)
     status, out, err = affcli("export", tmp_path / "F.csv", "--to", *options)
@@ -124,15 +125,15 @@ def test_captions_of_several_videos_need_a_folder(tmp_path, affcli):
     assert affcli("export", tmp_path / "F.parquet", "--to", "vtt", "-o", tmp_path / "out")[0] == 1
 
 
-@pytest.mark.parametrize("form", ["vtt", "elan"])
+@pytest.mark.parametrize("form", ["vtt", "srt", "elan"])
 def test_another_suffix_is_refused_not_made_a_folder(tmp_path, affcli, table, form):
-    status, _, err = affcli("export", table, "--to", form, "-o", tmp_path / "x.srt")
+    status, _, err = affcli("export", table, "--to", form, "-o", tmp_path / "x.sub")
     assert (status, err.count("\n")) == (2, 1)
-    assert not (tmp_path / "x.srt").exists()
+    assert not (tmp_path / "x.sub").exists()
 
 
 @pytest.mark.parametrize("name", ["../up", "/etc/up"])
-@pytest.mark.parametrize("form", ["vtt", "elan"])
+@pytest.mark.parametrize("form", ["vtt", "srt", "elan"])
 def test_a_name_never_leads_out_of_the_folder(tmp_path, affcli, name, form):
     timed(a=[1]).assign(video=name).to_parquet(tmp_path / "F.parquet")
     status, _, err = affcli("export", tmp_path / "F.parquet", "--to", form, "-o", tmp_path / "out")
@@ -162,6 +163,46 @@ def test_the_clock_counts_beyond_a_day() -> None:
     assert clock(100 * 3_600_000) == "100:00:00.000"
 
 
+# --- SubRip ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--min-seconds", 0.2), ("--confidence",)])
+def test_subrip_has_the_cues_of_webvtt(tmp_path, affcli, table, options):
+    for form in ("vtt", "srt"):
+        affcli("export", table, "--to", form, *options, "-o", tmp_path / f"clip.{form}")
+    both = [webvtt.read(tmp_path / "clip.vtt"), webvtt.from_srt(tmp_path / "clip.srt")]
+    vtt, srt = ([(cue.start, cue.end, cue.text) for cue in found] for found in both)
+    assert vtt == srt != []
+
+
+def test_subrip_is_numbered_from_one_with_commas_in_its_times(affcli, table):
+    lines = affcli("export", table, "--to", "srt")[1].splitlines()
+    assert lines[:8] == [
+        "1",
+        "00:00:00,000 --> 00:00:00,300",
+        "Happiness",
+        "",
+        "2",
+        "00:00:00,300 --> 00:00:00,400",
+        "Neutral",
+        "",
+    ]
+
+
+def test_what_players_of_subrip_take_for_markup_is_written_in_other_signs(tmp_path, affcli):
+    label = r"{\an8}<b>a</b> --> b & c"
+    pd.DataFrame({"video": "v", "frame": [1], "time_s": [0.0], "label": [label]}).to_parquet(tmp_path / "F.parquet")
+    text = affcli("export", tmp_path / "F.parquet", "--to", "srt")[1]
+    assert text.splitlines()[2] == "(\\an8)\u2039b\u203aa\u2039/b\u203a --\u203a b & c"
+
+
+def test_captions_of_a_folder_lie_beside_each_other(tmp_path, affcli):
+    timed(a=[1], b=[2]).to_parquet(tmp_path / "F.parquet")
+    for form in ("vtt", "srt"):
+        assert affcli("export", tmp_path / "F.parquet", "--to", form, "-o", tmp_path / "out", "-f")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.srt", "a.vtt", "b.srt", "b.vtt"]
+
+
 # --- ELAN ------------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +228,53 @@ def test_a_folder_gets_a_document_a_video(tmp_path, affcli):
     assert found == {"a.eaf": [(0, 40, "Anger")], "b.eaf": [(0, 80, "Disgust")]}
 
 
+def links(path: Path) -> list[dict[str, str]]:
+    return [dict(element.attrib) for element in ElementTree.parse(path).iter("MEDIA_DESCRIPTOR")]
+
+
+def test_a_document_links_its_video_by_place_and_by_the_way_from_the_document(tmp_path, affcli):
+    names = ["a b#1%&é", "s1/two", "voice", "none"]
+    pd.concat([timed(x=[1]).assign(video=name) for name in names]).to_parquet(tmp_path / "F.parquet")
+    for name in ("a b#1%&é.MP4", "s1/two.avi", "s1/two.wav", "voice.wav"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).touch()
+    export = ("export", tmp_path / "F.parquet", "--to", "elan", "--videos", tmp_path / "clips")
+    status, _, err = affcli(*export, "-o", tmp_path / "elan")
+    assert (status, err) == (0, "affcli export: note: no video file was found for none; ELAN asks for it.\n")
+    found = {name: links(tmp_path / "elan" / f"{name}.eaf") for name in names}
+    expected = {
+        "a b#1%&é": ("a b#1%&é.MP4", "video/mp4", "../clips/"),
+        "s1/two": ("s1/two.avi", "video/*", "../../clips/"),
+        "voice": ("voice.wav", "audio/x-wav", "../clips/"),
+    }
+    for name, (file, kind, way) in expected.items():
+        [link] = found[name]
+        assert link == {
+            "MEDIA_URL": f"file://{tmp_path}/clips/{file}",
+            "MIME_TYPE": kind,
+            "RELATIVE_MEDIA_URL": f"{way}{file}",
+        }
+        # ELAN takes what follows `file:` for a path as it stands.
+        assert Path(link["MEDIA_URL"].removeprefix("file:")).is_file()
+        assert ((tmp_path / "elan" / name).parent / link["RELATIVE_MEDIA_URL"]).is_file()
+    assert found["none"] == []
+    assert Eaf(str(tmp_path / "elan" / "voice.eaf")).media_descriptors == found["voice"]
+
+
+def test_videos_beside_the_tables_are_linked_without_being_named(tmp_path, affcli, table):
+    (tmp_path / "clip.mpg").touch()
+    affcli("export", table, "--to", "elan", "-o", tmp_path / "clip.eaf")
+    [link] = links(tmp_path / "clip.eaf")
+    assert (link["MIME_TYPE"], link["RELATIVE_MEDIA_URL"]) == ("video/mpeg", "./clip.mpg")
+
+
+@pytest.mark.parametrize("options", [("--to", "vtt", "-o", "x.vtt"), ("--to", "elan"), ("--to", "elan", "-o", "t.txt")])
+def test_only_documents_link_videos(affcli, table, options):
+    status, _, err = affcli("export", table, "--videos", table.parent, *options)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--videos goes with --to elan -o FILE.eaf" in err
+
+
 def test_tabs_newlines_and_markup_in_names_do_no_harm(tmp_path, affcli):
     name, label = "a\tb\nc<d>", "x\ty\n& <z> \x01\ufffe"
     pd.DataFrame({"video": [name], "frame": 1, "time_s": 0.0, "label": [label]}).to_parquet(tmp_path / "F.parquet")
@@ -207,7 +295,7 @@ def test_tab_delimited_lines_name_tier_and_video(affcli, table):
 # --- all -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["segments", "vtt", "elan"])
+@pytest.mark.parametrize("form", ["segments", "vtt", "srt", "elan"])
 def test_an_empty_table_is_named(tmp_path, affcli, form):
     write_ours(tmp_path / "F.parquet", timed(a=[1]).iloc[:0])
     status, out, err = affcli("export", tmp_path / "F.parquet", "--to", form)

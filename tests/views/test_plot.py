@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_a_folder_gets_a_picture_a_video(tmp_path, affcli, table):
 def test_a_picture_of_another_kind_is_refused_not_made_a_folder(tmp_path, affcli, table):
     status, _, err = affcli("plot", table, "-o", tmp_path / "x.gif")
     assert (status, err.count("\n")) == (2, 1)
-    assert "'.gif' is none of .png, .svg. A folder of that name is written" in err
+    assert "'.gif' is none of .png, .svg, .pdf. A folder of that name is written" in err
     assert affcli("plot", table, "-o", f"{tmp_path}/v1.2/")[0] == 0
     assert (tmp_path / "v1.2" / "clip.png").is_file()
 
@@ -234,3 +235,64 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, table):
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "pip install 'affcli[plot]'" in done.stderr
+
+
+def test_size_is_in_millimetres_and_texts_keep_theirs(tmp_path, affcli, table):
+    sizes = {}
+    for size in ("85", "85x60", "200x120.5"):
+        assert affcli("plot", table, "--size", size, "-o", tmp_path / "x.png", "-f") == (0, "", "")
+        with Image.open(tmp_path / "x.png") as image:
+            sizes[size] = [round(side / 200 * 25.4, 1) for side in image.size]
+        affcli("plot", table, "--size", size, "-o", tmp_path / "x.svg", "-f")
+        assert re.search("8px[ ;]", (tmp_path / "x.svg").read_text())
+    assert sizes["85x60"] == pytest.approx([85, 60], abs=0.2)
+    assert sizes["200x120.5"] == pytest.approx([200, 120.5], abs=0.2)
+    assert sizes["85"][0] == pytest.approx(85, abs=0.2)
+
+
+def test_a_size_that_is_too_small_says_which_would_do(tmp_path, affcli, table):
+    status, _, err = affcli("plot", table, "--size", "85x20", "-o", tmp_path / "x.pdf")
+    assert (status, err.count("\n")) == (2, 1)
+    least = re.search(r"takes (\d+x\d+) mm at least", err)
+    assert least
+    assert not (tmp_path / "x.pdf").exists()
+    assert affcli("plot", table, "--size", least[1], "-o", tmp_path / "x.pdf")[0] == 0
+    for size in ("wide", "0", "85x", "-5", "5cm"):
+        assert "in millimetres" in affcli("plot", table, "--size", size, "-o", tmp_path / "y.pdf")[2]
+
+
+def test_a_title_replaces_the_name_of_one_video_and_stands_before_those_of_a_folder(tmp_path, affcli, table):
+    affcli("plot", table, "--title", "Figure 1", "-o", tmp_path / "x.svg")
+    assert {"Figure 1", "clip"} & set(texts(tmp_path / "x.svg")) == {"Figure 1"}
+    affcli("plot", table, "--title", "", "-o", tmp_path / "y.svg")
+    assert "clip" not in texts(tmp_path / "y.svg")
+    affcli("plot", table, "--title", "Study", "--format", "svg", "-o", tmp_path / "out")
+    assert "Study: clip" in texts(tmp_path / "out" / "clip.svg")
+    # A long title of a narrow picture takes the place of the figures.
+    affcli("plot", table, "--title", "Participant 12, session 3", "--size", 85, "-o", tmp_path / "z.svg")
+    assert {"Participant 12, session 3", "0:04, 100 frames"} & set(texts(tmp_path / "z.svg")) == {
+        "Participant 12, session 3"
+    }
+
+
+def test_a_pdf_has_one_page_of_that_size_with_embedded_fonts_and_no_date(tmp_path, affcli, table):
+    labels = write_labels(tmp_path / "labels", clip=[4] * 40 + [5] * 40 + [-1] * 20)
+    for arguments, width_mm in ((("--size", "90x70"), 90), (("--labels", labels, "--confusion"), 180)):
+        written = []
+        for _ in range(2):
+            assert affcli("plot", table, *arguments, "-o", tmp_path / "x.pdf", "-f")[0] == 0
+            written.append((tmp_path / "x.pdf").read_bytes())
+        assert written[0] == written[1]
+        page = re.findall(rb"/MediaBox \[ *0 0 ([\d.]+) ([\d.]+) *\]", written[0])
+        assert len(page) == 1
+        assert float(page[0][0]) == pytest.approx(width_mm / 25.4 * 72, abs=0.1)
+        assert b"/FontFile2" in written[0]
+        assert b"/CreationDate" not in written[0]
+    affcli("plot", table, "--format", "pdf", "-o", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.pdf"]
+
+
+def test_a_confusion_matrix_under_another_suffix_is_told_which_there_are(tmp_path, affcli, table):
+    labels = write_labels(tmp_path / "labels", clip=[4] * 100)
+    err = affcli("plot", table, "--labels", labels, "--confusion", "-o", "c.gif")[2]
+    assert err == "affcli plot: c.gif: --confusion writes one picture; end its name in .png or .svg or .pdf.\n"

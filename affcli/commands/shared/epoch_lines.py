@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from affcli.console import terminal
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, counted
 
 if TYPE_CHECKING:
     from affcli.models.training.saved_state import EpochReport
@@ -26,9 +26,10 @@ log_option = click.option(
 class EpochLines:
     """Takes the epochs' reports: one JSON line each to `--log`, and a live line where a person watches."""
 
-    def __init__(self, log_file: str | None, epochs: int, *, title: str, counted: str) -> None:
+    def __init__(self, log_file: str | None, epochs: int, *, title: str, what: str) -> None:
         self._log_file = log_file
-        self._counting = terminal.counting(title, epochs, unit="epochs", counted=counted)
+        self._counting = terminal.counting(title, epochs, unit="epochs", counted=what)
+        self._epochs, self._kept = epochs, 0
         self._stream: IO[str] | None = None
 
     def __enter__(self) -> EpochLines:
@@ -50,12 +51,19 @@ class EpochLines:
             self._stream.flush()
         self._counter.advance(report.epoch - self._shown, note=figures(report))
         self._shown = report.epoch
-        log.info("epoch %d: %s", report.epoch, figures(report))
+        self._kept = report.epoch
+        tell = terminal.say if terminal.unwatched() else log.info
+        tell(f"epoch {report.epoch} of {self._epochs}: {figures(report)}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._counting.__exit__(kind, error, at)
         if self._stream is not None:
             self._stream.close()
+        kept = f"{counted(self._kept, 'epoch')} of {self._epochs} kept; the same command goes on from there."
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"interrupted; {kept}") from error
+        if isinstance(error, SystemExit):
+            terminal.error(f"ended by a signal; {kept}")
 
 
 def figures(report: EpochReport) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from affcli.console import terminal
+from affcli.console.watcher import Watcher
 from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
 from affcli.jobs.shares import Share
@@ -17,11 +19,13 @@ from affcli.media.track_choice import TrackChoice
 if TYPE_CHECKING:
     from affcli.jobs import job
 
+log = logging.getLogger(__name__)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 POSITIVE = click.FloatRange(0, min_open=True)
 
-_BEGAN = "affcli.began"  # when the command began, in seconds of the clock that the last line reads
+log = logging.getLogger(__name__)
 
 _INPUTS = (
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
@@ -71,6 +75,35 @@ _AUDIO_TRACK = click.option(
 )
 
 
+class _LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    name = "layers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "all" or isinstance(value, int):
+            return value
+        if str(value).isdecimal() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"'{value}' is not a number from 1, or 'all'.", param, ctx)
+
+
+def layers(default: str) -> Callable[[Command], Command]:
+    """--layers; `default` is what an encoder gives without it."""
+    text = (
+        "Average the last N hidden layers; all keeps every one, the embeddings first, for train to learn their weights."
+    )
+    return click.option("--layers", type=_LayersType(), metavar="N|all", show_default=default, help=text)
+
+
+def note_size(size: int, layers: int | None) -> None:
+    """Says how much room a table of all hidden layers takes."""
+    if layers:
+        a_frame = 2 * size  # bytes: half precision
+        log.warning(
+            "%d hidden layers of %d numbers: %s bytes per frame, %.1f GB per hour at 30 frames/s, before compression",
+            layers, size // layers, f"{a_frame:,}", a_frame * 30 * 3600 / 1e9,
+        )  # fmt: skip
+
+
 def tracks(*, picture: bool = True, sound: bool = True) -> Callable[[Command], Command]:
     """--video-track and --audio-track; `chosen_tracks` makes a TrackChoice of them."""
     options = (*((_VIDEO_TRACK,) if picture else ()), *((_AUDIO_TRACK,) if sound else ()))
@@ -106,13 +139,15 @@ def encoder_options(default: str, what: str, *, mini: str) -> Callable[[Command]
 
 def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
     """The inputs that INPUT... and --from-file name. From here on, notes come from one process of torchrun's only."""
-    click.get_current_context().meta[_BEGAN] = time.perf_counter()
+    terminal.watch("looking for inputs", shown=Share.given_by().rank == 0)
     if not Share.given_by().speaks:
         terminal.mute_notes()
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
         raise UsageError("name at least one video, audio file or folder, or give --from-file LIST.")
-    return find_inputs(names, ids=given.pop("names"), **how)
+    found = find_inputs(names, ids=given.pop("names"), **how)
+    terminal.watch("loading networks", shown=Share.given_by().rank == 0)
+    return found
 
 
 def _listed(from_file: str | None, *, nul: bool) -> list[str]:
@@ -124,26 +159,17 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
 
     `result` is the file to look at, `rows` what its rows are called.
     """
-    from affcli.jobs import job
-
-    share, frames = Share.given_by(), 0
+    share = Share.given_by()
     if to_do.force and share.size > 1:
         raise UsageError(
             "--force cannot be used with several processes, which could not tell a new output from the old one. "
             "Remove the output instead."
         )
+    log.debug("loaded after %s", _times())
     began_s = time.perf_counter()
-    with terminal.counting(command, len(inputs), shown=share.rank == 0) as counter:
-
-        def advance(videos: int, more: int) -> None:
-            nonlocal frames
-            frames += more
-            counter.advance(videos, frames=more)
-
-        summary = job.run(to_do, inputs, work, advance)
-    now_s = time.perf_counter()
-    rate = f"{frames / (now_s - began_s):.1f} frames/s" if frames else "no new frames"
-    speed = f"{now_s - click.get_current_context().meta[_BEGAN]:.1f} s; {rate}"
+    summary, frames = _watched(to_do, inputs, work, command=command, shown=share.rank == 0)
+    rate = f"{frames / (time.perf_counter() - began_s):.1f} frames/s" if frames else "no new frames"
+    speed = f"{terminal.elapsed(terminal.since_start_s())}; {rate}"
     if summary.outcome == "nothing to do":
         if not share.speaks:
             return
@@ -153,6 +179,42 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
     else:
         terminal.say(f"{counted(summary.videos, 'video')}, {counted(summary.rows, rows)} → {result} ({speed})")
     _tell_of_failures(summary, share)
+
+
+def _watched(
+    to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command: str, shown: bool
+) -> tuple[job.Summary, int]:
+    """What the job made, and how many frames it went through. An interruption says what is kept."""
+    from affcli.jobs import job
+
+    watcher = Watcher(command, say=terminal.say if terminal.unwatched() else None, first=_tell_first)
+    try:
+        with terminal.showing(command, watcher.shown, shown=shown):
+            summary = job.run(to_do, inputs, work, watcher)
+        return summary, watcher.frames
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"interrupted; {_kept(watcher)}") from error
+    except SystemExit:
+        terminal.error(f"ended by a signal; {_kept(watcher)}")
+        raise
+
+
+def _kept(watcher: Watcher) -> str:
+    """What is left of the work, and how it goes on."""
+    if not watcher.total:
+        return "nothing was begun."
+    are = "is" if watcher.done == 1 else "are"
+    done = f"{watcher.done:,} of {counted(watcher.total, 'input')} {are} done"
+    kept = "That is kept, and of an input at work all but its last half minute"
+    return f"{done}. {kept}; the same command goes on from there."
+
+
+def _tell_first() -> None:
+    log.debug("first frames after %s", _times())
+
+
+def _times() -> str:
+    return f"{terminal.since_start_s():.2f} s ({time.process_time():.2f} s of CPU)"
 
 
 def _how_complete(summary: job.Summary) -> str:

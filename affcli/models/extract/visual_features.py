@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from affcli.errors import counted
 from affcli.files.inputs import MediaInput
-from affcli.jobs.job import CountFrames, Ended
+from affcli.jobs.job import Ended
 from affcli.jobs.parts import Parts
+from affcli.jobs.progress import Progress
 from affcli.jobs.stream_part import PartWriter
 from affcli.media.showing import Closed, Event
 from affcli.media.sightings import Bookmark, SeenFrame, Sighting, in_background
@@ -41,18 +43,20 @@ def extract(
     *,
     stream: str,
     tracks: bool,
-    advance: CountFrames,
+    progress: Progress,
 ) -> Generator[Ended]:
     """Encodes the faces that `show` finds in each input, leaves the rows in its parts, and tells of it as it ends.
 
-    `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `advance` counts frames.
+    `tracks` gives each person rows of their own under `NAME#1`, `NAME#2`, …; `progress` is told of frames.
     """
     schema = visual_schema(encoder.card.size, encoder.classes)
-    loop = EventLoop(parts, stream, schema, lambda opened, part: _Video(opened.item, part, schema, tracks=tracks))
+    loop = EventLoop(
+        parts, "faces", stream, schema, lambda opened, part: _Video(opened.item, part, schema, tracks=tracks)
+    )
     events = in_background(lambda: loop.open_all(items, partial(_shown, show)), ahead=_AHEAD)
     in_order = encoded(events, encoder)
     try:
-        yield from loop.make_rows(in_order, advance)
+        yield from loop.make_rows(in_order, progress)
     finally:
         in_order.close()
         events.close()
@@ -85,6 +89,7 @@ class _Video:
         self._times_s = array("d")  # of all frames so far, NaN where unknown
         self._kept = 0  # frames
         self._persons: dict[int, _Rows] = {}
+        self._looked = self._with_face = 0  # frames, in this run
         if part.states:
             self._go_on()
         elif not tracks:
@@ -95,6 +100,8 @@ class _Video:
         for person in sorted(frame.sightings):
             if person not in self._persons:
                 self._begin(person)
+        self._looked += frame.looked
+        self._with_face += bool(frame.sightings)
         self._times_s.append(np.nan if frame.time_s is None else frame.time_s)
         empty = _Row(frame.number, frame.time_s, frame.looked)
         for person, rows in self._persons.items():
@@ -112,6 +119,11 @@ class _Video:
         for rows in self._persons.values():
             rows.finish()
         return 0
+
+    def told(self) -> str:
+        """Frames, and how many of those that were looked at show a face."""
+        persons = f", {counted(len(self._persons), 'person')}" if self._tracks else ""
+        return f"{counted(len(self._times_s), 'frame')}, a face in {self._with_face:,} of {self._looked:,}{persons}"
 
     def _begin(self, person: int) -> None:
         self._rows_of(person).begin_after(np.array(self._times_s))

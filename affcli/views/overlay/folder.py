@@ -13,7 +13,7 @@ from affcli.files.outputs import inside, refuse_shared
 from affcli.schema import base_names
 from affcli.views.labelled_video import LabelledTable
 from affcli.views.overlay.run import overlay, people_in
-from affcli.views.report_folder import VideoFiles
+from affcli.views.video_files import VideoFiles
 
 SUFFIX: Final = ".mp4"  # played everywhere
 

@@ -64,7 +64,7 @@ def test_each_bad_video_is_one_line_and_the_good_ones_are_written(
     expected = fill(folder)
     ffmpeg("-f", "lavfi", "-i", "sine=d=0.5", folder / "sound only.mp4")
     expected["sound only.mp4"] = "no video stream"
-    said = visual("in", status=3).splitlines()
+    said = [line for line in visual("in", status=3).splitlines() if ": done, " not in line]
     assert len(said) == len(expected) + 2, said
     for name, reason in expected.items():
         [line] = [line for line in said if f"in/{name}: " in line]

@@ -494,3 +494,12 @@ def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], atol=1e-4, rtol=1e-3)
     assert torchrun.said.count("kept epoch") == 1
+
+
+@pytest.mark.parametrize("log", ["visual.parquet", "audio.parquet", "labels/a.txt", "m.safetensors"])
+def test_a_log_never_replaces_what_is_read_or_written(tables: Path, affcli: Affcli, log: str) -> None:
+    before = (tables / log).read_bytes() if (tables / log).exists() else None
+    given = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL)
+    said = affcli("train", *given, "--epochs", 1, "--log", log, "-o", "m.safetensors", status=2).stderr
+    assert f"{log}: is read or written as" in said
+    assert ((tables / log).read_bytes() if before is not None else None) == before
