@@ -40,7 +40,9 @@ COMMANDS = {
     "label": Entry("affcli.commands.label", "Label every frame of videos: the whole chain in one command."),
     "extract-visual": Entry("affcli.commands.extract_visual", "Extract visual features from the faces in videos."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
+    "gather": Entry("affcli.commands.gather", "Merge outputs of label or extract that several machines made apart."),
     "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
+    "train-audio": Entry("affcli.commands.train_audio", "Train a speech encoder on labelled utterances."),
     "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),
     "predict": Entry("affcli.commands.predict", "Run a trained network over feature tables."),
     "vote": Entry("affcli.commands.vote", "Average overlapping windows, or several tables, into one row per frame."),
@@ -118,6 +120,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli", ran_s=_running_s())
+    terminal.take_warnings()
     outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.
     ending = _Ending()

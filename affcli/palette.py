@@ -7,7 +7,7 @@ in grey, differs by at least 7 of the 100 steps of L*. A test computes it. Names
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice, pairwise
 from typing import Final
 
@@ -21,6 +21,19 @@ PALETTE: Final = {
     "Surprise": "#1bcdfe",
     "Other": "#2e2d2a",
 }
+# The same on a dark ground, where the dark ones of these would be lost: as far from each other, and each with a
+# contrast of at least 3 to the page.
+ON_DARK: Final = {
+    "Neutral": "#b2b4b6",
+    "Anger": "#c05453",
+    "Disgust": "#6eb300",
+    "Fear": "#874f93",
+    "Happiness": "#ffe680",
+    "Sadness": "#3a86fd",
+    "Surprise": "#3ad8ff",
+    "Other": "#fbfdff",
+}
+DARK_PAPER: Final = "#14181d"
 INK: Final = "#1f2328"  # text and lines
 MUTED: Final = "#656d76"  # text of less weight
 RULE: Final = "#d0d7de"  # rules and ticks
@@ -28,14 +41,16 @@ EMPTY: Final = "#eef0f2"  # where a frame has no label
 GAP: Final = "#8b949e"  # where there is no face, or no sound
 
 
-def colours_of(classes: Sequence[str]) -> tuple[str, ...]:
+def colours_of(classes: Sequence[str], *, dark: bool = False) -> tuple[str, ...]:
     """A colour `#rrggbb` for each class: the eight have their own, others what is left of the palette.
 
     Where that is used up, mixtures of neighbours in lightness follow: 15 classes get different colours, more repeat.
+    `dark`: on a dark ground.
     """
-    left = [colour for name, colour in PALETTE.items() if name not in classes]
-    further = iter([*left, *islice(cycle(_mixtures()), len(classes))])
-    return tuple(PALETTE.get(name) or next(further) for name in classes)
+    palette = {**PALETTE, **(ON_DARK if dark else {})}
+    left = [colour for name, colour in palette.items() if name not in classes]
+    further = iter([*left, *islice(cycle(_mixtures(palette)), len(classes))])
+    return tuple(palette.get(name) or next(further) for name in classes)
 
 
 def text_on(colour: str) -> str:
@@ -60,8 +75,8 @@ def _linear(channel: float) -> float:
     return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
 
 
-def _mixtures() -> list[str]:
-    by_lightness = sorted(PALETTE.values(), key=relative_luminance)
+def _mixtures(palette: Mapping[str, str]) -> list[str]:
+    by_lightness = sorted(palette.values(), key=relative_luminance)
     pairs = pairwise(by_lightness)
     means = ([(a + b) // 2 for a, b in zip(channels(one), channels(other), strict=True)] for one, other in pairs)
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in means]

@@ -51,12 +51,14 @@ def visual_schema(size: int, classes: Sequence[str] = ()) -> pa.Schema:
     return pa.schema([*_FRAME_KEYS, face, *boxes, feature_field(size), *class_fields(classes)])
 
 
-def audio_schema(size: int, *, speech: bool = False) -> pa.Schema:
+def audio_schema(size: int, classes: Sequence[str] = (), *, speech: bool = False) -> pa.Schema:
     """Columns of an audio feature table; `feature` is null where there is no sound.
 
-    With `speech` a last column holds the mean probability of speech around each frame, null in the same rows.
+    `classes` are columns of the encoder's own logits after it; with `speech` a last column holds the mean probability
+    of speech around each frame. Both are null in the same rows.
     """
-    return pa.schema([*_FRAME_KEYS, feature_field(size), *([pa.field("speech", pa.float32())] if speech else [])])
+    own = [pa.field("speech", pa.float32())] if speech else []
+    return pa.schema([*_FRAME_KEYS, feature_field(size), *class_fields(classes), *own])
 
 
 def windowed_schema(classes: Sequence[str] = CLASSES) -> pa.Schema:

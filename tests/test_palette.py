@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from affcli.palette import PALETTE, colours_of, relative_luminance, text_on
+from affcli.palette import DARK_PAPER, ON_DARK, PALETTE, colours_of, relative_luminance, text_on
 from affcli.schema import CLASSES
 
 # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB.
@@ -63,16 +63,24 @@ def test_ciede2000_gives_the_published_figures() -> None:
         assert ciede2000(np.array(one), np.array(other)) == pytest.approx(difference, abs=1e-4)
 
 
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("eye", EYES)
-def test_any_two_classes_are_far_apart_to_every_eye(eye: str) -> None:
-    seen = dict(zip(CLASSES, lab(list(colours_of(CLASSES)), eye), strict=True))
+def test_any_two_classes_are_far_apart_to_every_eye(eye: str, dark: bool) -> None:
+    seen = dict(zip(CLASSES, lab(list(colours_of(CLASSES, dark=dark)), eye), strict=True))
     nearest = min((ciede2000(seen[a], seen[b]), a, b) for a, b in combinations(CLASSES, 2))
     assert nearest[0] >= 16, nearest
 
 
-def test_in_grey_lightness_alone_tells_the_classes_apart() -> None:
-    lightness = np.sort(lab(list(colours_of(CLASSES)))[:, 0])
+@pytest.mark.parametrize("dark", [False, True])
+def test_in_grey_lightness_alone_tells_the_classes_apart(dark: bool) -> None:
+    lightness = np.sort(lab(list(colours_of(CLASSES, dark=dark)))[:, 0])
     assert np.diff(lightness).min() >= 7
+
+
+def test_on_dark_paper_every_class_stands_out() -> None:
+    paper = relative_luminance(DARK_PAPER) + 0.05
+    assert ON_DARK.keys() == PALETTE.keys()
+    assert min((relative_luminance(colour) + 0.05) / paper for colour in ON_DARK.values()) >= 3
 
 
 def test_foreign_classes_take_what_the_known_ones_leave() -> None:

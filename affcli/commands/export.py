@@ -65,6 +65,12 @@ _OF_SEGMENTS = ("segments", *_CAPTIONS, "elan")
     metavar="DIR",
     help="With elan: folder with the videos, which are found by name and linked.  [default: the folder of the tables]",
 )
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="With --to labels: lowest probability of a label; frames below it get -1, videos without any no file.",
+)
 @options.frame_rate
 @options.label_column
 @options.logit_columns
@@ -78,6 +84,7 @@ def command(
     probabilities: bool,
     like: str | None,
     min_seconds: float,
+    min_confidence: float | None,
     confidence: bool,
     media: str | None,
     fps: float | None,
@@ -117,6 +124,7 @@ def command(
     segment, and segments are never merged across them.
 
     \b
+      affcli export F.parquet --to labels --min-confidence 0.9 -o pseudo/
       affcli export S.parquet --to abaw --like CVPR_EXPR_test_set_sample.txt -o predictions.txt
       affcli export S.parquet --to vtt --min-seconds 0.5 -o captions/
       affcli export S.parquet --to elan --videos clips/ -o elan/
@@ -135,8 +143,10 @@ def command(
         raise UsageError("--videos goes with --to elan -o FILE.eaf or DIR: only ELAN documents link their videos.")
     if (min_seconds or fps) and form not in _OF_SEGMENTS:
         raise UsageError(f"--min-seconds and --fps go with --to {', '.join(_OF_SEGMENTS)}.")
+    if min_confidence is not None and form != "labels":
+        raise UsageError("--min-confidence goes with --to labels.")
     if form == "labels":
-        _write_labels(source, columns, label_column, output, force=force)
+        _write_labels(source, columns, label_column, output, min_confidence, force=force)
     elif form == "csv":
         _write_csv(source, columns, label_column, output, probabilities=probabilities, force=force)
     elif form == "abaw":
@@ -154,13 +164,22 @@ def command(
                 _write_captions(table, form, output, min_seconds, force=force, confidence=confidence)
 
 
-def _write_labels(source: str, columns: ColumnNames, label_column: str | None, output: str, *, force: bool) -> None:
+def _write_labels(
+    source: str,
+    columns: ColumnNames,
+    label_column: str | None,
+    output: str,
+    min_confidence: float | None,
+    *,
+    force: bool,
+) -> None:
     from affcli.files.outputs import STANDARD_STREAM
     from affcli.views.export import write_label_folder
 
     if output == STANDARD_STREAM:
         raise UsageError("--to labels writes a folder: name it with -o DIR.")
-    write_label_folder(output, _predictions(source, columns, label_column), force=force)
+    found = _predictions(source, columns, label_column, min_confidence=min_confidence)
+    write_label_folder(output, found, force=force)
 
 
 def _write_submission(
@@ -176,13 +195,21 @@ def _write_submission(
 
 
 def _predictions(
-    source: str, columns: ColumnNames, label_column: str | None, *, guess: bool = False
+    source: str,
+    columns: ColumnNames,
+    label_column: str | None,
+    *,
+    guess: bool = False,
+    min_confidence: float | None = None,
 ) -> dict[str, VideoLabels]:
     from affcli.predictions.logit_table import LogitTable
-    from affcli.views.export import predicted_labels
+    from affcli.views.export import confident_labels, predicted_labels
 
     columns = replace(columns, label=label_column or columns.label, label_named=label_column is not None)
-    with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=True) as table:
+    suffice = min_confidence is None
+    with LogitTable(source, columns=columns, carry={columns.label}, labels_suffice=suffice) as table:
+        if min_confidence is not None:
+            return confident_labels(table, label_column, min_confidence=min_confidence)
         found = predicted_labels(table, label_column, guess=guess)
         if not found:
             raise AffcliError(f"{table.name}: has no rows, so there is nothing to export.")

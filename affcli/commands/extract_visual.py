@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from affcli.jobs.job import Ended
     from affcli.jobs.parts import Parts
     from affcli.jobs.progress import Progress
+    from affcli.models.encoders.layer_choice import Layers
 
 DEFAULT_MODEL = "microsoft/beit-base-patch16-224-pt22k-ft22k"
 
@@ -59,6 +60,8 @@ def _refuse_more_than_is_shown(scales: Sequence[float], inputs: Sequence[MediaIn
     callback=_scales,
     help="Average the features of several crops of each face; 1.2 takes 1.2 times the width and height.",
 )
+@click.option("--mirror", is_flag=True, help="Average over the mirror images of the crops too.")
+@extracting.layers("the pooled vector")
 @click.option("--logits", is_flag=True, help="Add the class logits of the encoder's own head (see train-visual).")
 @click.option(
     "--debug-faces",
@@ -77,6 +80,8 @@ def command(
     face: Any,
     every: int,
     scales: tuple[float, ...],
+    mirror: bool,
+    layers: Layers,
     logits: bool,
     debug_faces: str | None,
     batch_size: int,
@@ -102,6 +107,8 @@ def command(
       affcli extract-visual clips/ --model stage2/ --logits -o V.parquet
       find . -name '*.mp4' -print0 | affcli extract-visual --from-file - -0 --model mini -o V.parquet
     """
+    if logits and layers is not None:
+        raise UsageError("--logits goes with the encoder's own feature, not with --layers.")
     inputs = extracting.find(given)
     _refuse_more_than_is_shown(scales, inputs)
 
@@ -115,16 +122,18 @@ def command(
     from affcli.schema import VISUAL, visual_schema
 
     run = devices.choose(device, precision)
-    encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits)
+    encoder = VisualEncoder(model, run, batch_size=batch_size, logits=logits, layers=layers)
+    extracting.note_size(encoder.card.size, encoder.card.layers)
     times = PictureTimes(given.pop("fps"), given.pop("videos"))
     choice = extracting.chosen_tracks(given, times.fps)
     drawings = None if debug_faces is None else Drawings(debug_faces)
     shown = encoder.preprocessing
     on_gpu = run.device.type == "cuda"
     threads = 1 if run.device.type == "cpu" else 0  # the encoder's cores, if it does not compute elsewhere
-    show = Show(shown.fitted, shown.input_size, face, every, times, scales, drawings, threads, choice, on_gpu)
+    show = Show(shown.fitted, shown.input_size, face, every, times, scales, mirror, drawings, threads, choice, on_gpu)
     made_by = {"encoder": encoder.card.as_json(), "precision": run.precision, "alignment": show.alignment(inputs)}
-    facts = {**made_by, "face": face, "every": every, **times.facts, **choice.facts}
+    kept = {"layers": encoder.card.layers} if encoder.card.layers else {}
+    facts = {**made_by, **kept, "face": face, "every": every, **times.facts, **choice.facts}
     if logits:
         facts["logits"] = list(encoder.classes)
     table = TableOutput(output, VISUAL, visual_schema(encoder.card.size, encoder.classes), facts)

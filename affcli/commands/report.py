@@ -48,8 +48,11 @@ def command(
 
     Clicking the timeline moves the video, and so do the arrow keys, Page Up and Page Down. The page opens from disk,
     needs no network, and links to the videos where they are, relative to the page. Browsers play .mp4 and .webm; for
-    .avi, .flv and others, affcli overlay writes an .mp4. If DIR has a summary, the page also names the videos in it
-    that have no frame table.
+    .avi, .flv and others, affcli overlay writes an .mp4. If DIR has a summary, the page also lists the videos in it
+    that have no frame table, and why.
+
+    The list can be searched, and sorted by its headings. report.html#VIDEO opens the page at a video. On a dark screen
+    the page is dark.
 
     \b
       affcli report out/ --videos videos/ -o report.html
@@ -70,12 +73,13 @@ def command(
     with counting("report", 0) as progress:
         videos = []
         for video in tables.videos():
-            videos.append(page_video(video, files.of(video.video), page_folder))
+            problem = tables.problems.get(video.video)
+            videos.append(page_video(video, files.of(video.video), page_folder, problem=problem))
             progress.advance(1, frames=len(video.frame))
     if not videos:
         raise AffcliError(f"{source}: no frame table could be read; make them with affcli vote or smooth.")
     named = title or Path(source).resolve().name
-    write_text(output, page(named, videos, sentences(tables, videos)), force=force)
+    write_text(output, page(named, videos, sentences(tables, videos), tables.unlabelled), force=force)
     if tables.failed:
         raise PartialError(f"{output}: without {counted(len(tables.failed), 'table')} that could not be read.")
 

@@ -193,6 +193,8 @@ def command(
     \b
       affcli train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
+      affcli train --visual V.parquet --visual V2.parquet --join gate --audio A.parquet \\
+        --labels Train_Set/ --loss logit-adjusted -o model.safetensors
       torchrun --nproc-per-node 4 -m affcli -- train --visual V.parquet --audio A.parquet \\
         --labels Train_Set/ --val-labels Validation_Set/ -o model.safetensors
     """

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from affcli.commands.extract_visual import DEFAULT_MODEL
+from affcli.commands.shared import encoder_training
 from affcli.commands.shared.encoder_folder import EncoderFolder
-from affcli.commands.shared.epoch_lines import EpochLines, figures, log_option
+from affcli.commands.shared.epoch_lines import EpochLines, figures
 from affcli.commands.shared.face_pictures import Faces, face_options
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted
+from affcli.files.encoder_card import VISUAL_ENCODER
 from affcli.files.outputs import refuse_existing, refuse_inputs
 from affcli.jobs.shares import Share
 
@@ -22,11 +24,6 @@ if TYPE_CHECKING:
     from affcli.facesets.inventory import Inventory
     from affcli.facesets.pictures import FaceData
     from affcli.models.face_training.task import PictureTask
-
-RATE = click.FloatRange(0, 1)
-BELOW_1 = click.FloatRange(0, 1, max_open=True)
-POSITIVE = click.FloatRange(0, min_open=True)
-AT_LEAST_0 = click.FloatRange(0)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +41,7 @@ _SHOWN = 60  # pictures on a contact sheet
 )
 @click.option("--dry-run", is_flag=True, help="Print the number of images per class and exit.")
 @click.option("--sheet", metavar="FILE", help="Write a contact sheet of augmented samples (.png).")
-@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the training data.")
+@encoder_training.epochs(30)
 @click.option(
     "--optimizer",
     type=click.Choice(["adamw", "muon"]),
@@ -52,34 +49,18 @@ _SHOWN = 60  # pictures on a contact sheet
     show_default=True,
     help="muon (AdamW for all but the matrices of the blocks) needs fewer epochs from scratch.",
 )
-@click.option("--lr", type=POSITIVE, default=2e-4, show_default=True, help="Peak learning rate, that of the head.")
-@click.option(
-    "--warmup", type=RATE, default=0.1, show_default=True, help="Share of the steps over which the learning rate rises."
-)
-@click.option("--weight-decay", type=AT_LEAST_0, default=0.05, show_default=True, help="Weight decay of AdamW.")
-@click.option(
-    "--layer-decay",
-    type=RATE,
-    default=0.75,
-    show_default=True,
-    help="Each block's learning rate as a fraction of the next block's.",
-)
+@encoder_training.rates(lr=2e-4, warmup=0.1, weight_decay=0.05, layer_decay=0.75)
 @click.option(
     "--drop-path",
-    type=BELOW_1,
+    type=encoder_training.BELOW_1,
     default=0.1,
     show_default=True,
     help="Drop-path rate of the last block; earlier blocks use less.",
 )
-@click.option(
-    "--gamma", type=AT_LEAST_0, default=0.0, show_default=True, help="Gamma of the focal loss; 0 is cross-entropy."
-)
-@click.option(
-    "--label-smoothing", type=RATE, default=0.1, show_default=True, help="Share of a label spread over all classes."
-)
+@encoder_training.losses(label_smoothing=0.1)
 @click.option(
     "--mixup",
-    type=AT_LEAST_0,
+    type=encoder_training.AT_LEAST_0,
     default=0.2,
     show_default=True,
     help="Mix images in pairs: alpha of the Beta distribution; 0 for none.",
@@ -91,27 +72,7 @@ _SHOWN = 60  # pictures on a contact sheet
     show_default=True,
     help="Strength of augmentation; 0: mirroring only.",
 )
-@click.option(
-    "--ema",
-    type=BELOW_1,
-    default=0.999,
-    show_default=True,
-    help="Decay of the moving average of the weights; 0 for none.",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Stop after this many epochs without a better validation score; 0 for never.",
-)
-@options.batch_size(64, "Images")
-@options.seed
-@log_option
-@options.device
-@options.precision
-@options.force
-@options.common
+@encoder_training.ending(ema=0.999, batch_size=64, noun="Images")
 def command(
     output: str | None,
     model: str,
@@ -185,7 +146,7 @@ def _train(
     terminal.watch("loading networks", shown=Share.given_by().rank == 0)
     if log_file is not None:
         refuse_existing(log_file, force=True)
-    folder = EncoderFolder.named(output, force=given["force"])
+    folder = EncoderFolder.named(output, force=given["force"], kind=VISUAL_ENCODER, examples="pictures")
     chosen = PictureOptions(**{field.name: given[field.name] for field in fields(PictureOptions)})
     folder.refuse_other({"stage": given["stage"], **asdict(chosen)})
     run = devices.choose_for_training(given["device"], given["precision"], small=False)
@@ -194,14 +155,14 @@ def _train(
     inventory = faces.inventory()
     listed = task.made_from(inventory.digest, *faces.choices(task.how))
     if folder.has_listed(listed, inventory):
-        folder.remove_parts(pictures=cache is None)
+        folder.remove_parts(decoded=cache is None)
         return
     # Before the processes are connected: a connection does not wait for hours.
-    data = faces.loaded(task.how, Path(cache) if cache else folder.pictures)
+    data = faces.loaded(task.how, Path(cache) if cache else folder.decoded)
     prints = {"made_from": task.made_from(data.fingerprint), "listed": listed}
     _train_on(data, task, folder, inventory, prints, log_file)
     if Share.given_by().rank == 0:
-        folder.remove_parts(pictures=cache is None)
+        folder.remove_parts(decoded=cache is None)
 
 
 def _train_on(

@@ -45,7 +45,13 @@ def _read_calibration(source: str | None) -> Calibration | None:
 @click.option(
     "--weights", metavar="w1,w2,…", callback=_numbers, help="Weights of the inputs, one each.  [default: equal]"
 )
-@click.option("--calibration", metavar="FILE", help="After averaging, add the offsets that affcli calibrate wrote.")
+@click.option(
+    "--trust",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Take the first input where its label has a probability above P, and the vote of the others elsewhere.",
+)
+@click.option("--calibration", metavar="FILE", help="After averaging, apply what affcli calibrate wrote.")
 @options.logit_columns
 @options.table_format
 @options.force
@@ -56,6 +62,7 @@ def command(
     space: str | None,
     hard: bool,
     weights: list[float] | None,
+    trust: float | None,
     calibration: str | None,
     columns: ColumnNames,
     table_format: str | None,
@@ -71,11 +78,15 @@ def command(
     Probabilities (rows that sum to 1, or to 100) are averaged as probabilities. Inputs in different spaces are an error
     unless --space or --hard says how to combine them.
 
+    With --trust, the first input decides where it is sure, as a backbone's own head may. It takes part in the vote that
+    decides elsewhere only if --weights gives it a weight.
+
     Tables sorted by video are read one video at a time; others are sorted in memory.
 
     \b
       affcli predict --model model.safetensors --visual V.parquet | affcli vote -o F.parquet
       affcli vote a.parquet b.parquet c.csv --weights 2,1,1 -o ensemble.parquet
+      affcli vote a.parquet b.parquet --trust 0.9 -o F.parquet
     """
     from affcli.files.outputs import STANDARD_STREAM, refuse_existing
     from affcli.predictions.logit_table import LogitTable
@@ -90,7 +101,7 @@ def command(
     with ExitStack() as files:
         sources = tables or (STANDARD_STREAM,)
         inputs = [files.enter_context(LogitTable(source, columns=columns, carry=PER_FRAME)) for source in sources]
-        vote = Vote(inputs, space=SHARES if hard else space, weights=weights, calibration=offsets)
+        vote = Vote(inputs, space=SHARES if hard else space, weights=weights, calibration=offsets, trust=trust)
         writer = files.enter_context(TableWriter(output, vote.schema, table_format=table_format, force=force))
         progress = files.enter_context(counting("vote", len(vote.videos)))
         for rows in vote.frames():

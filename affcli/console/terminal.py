@@ -57,9 +57,15 @@ def start(program: str, *, ran_s: float = 0.0) -> None:
     logger = logging.getLogger("affcli")
     logger.propagate = False
     logger.handlers[:] = [_terminal]
+    logging.getLogger("py.warnings").handlers[:] = [_terminal]
     _terminal.program = program
     _terminal.began_s = time.perf_counter() - ran_s
     set_verbosity(0)
+
+
+def take_warnings() -> None:
+    """Print what libraries warn of (numpy of numbers that overflow, say) with -vv only: it is about their code."""
+    logging.captureWarnings(True)
 
 
 def since_start_s() -> float:
@@ -76,6 +82,7 @@ def set_verbosity(verbosity: int) -> None:
     """Set what is printed: -1 errors only, 0 errors and notes, 1 more, 2 everything, with tracebacks."""
     _terminal.verbosity = max(-1, min(2, verbosity))
     logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if _terminal.verbosity >= 2 else logging.CRITICAL)
 
 
 def mute_notes() -> None:

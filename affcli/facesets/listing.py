@@ -88,6 +88,7 @@ class Listing:
     held_out: Labelled
     unused: Labelled = NOTHING
     title: str = ""  # of its table
+    counted: str = "pictures"
 
     def __len__(self) -> int:
         """The pictures that will be decoded."""
@@ -103,7 +104,9 @@ class Listing:
             if (part.source == number).any()
         ]
         totals = [_row(f"all, {name}", part.labels) for name, part in parts.items() if len(part)]
-        return Grid(self.title, ("pictures", *CLASSES, "all"), tuple(rows + (totals if len(self.sources) > 1 else [])))
+        return Grid(
+            self.title, (self.counted, *CLASSES, "all"), tuple(rows + (totals if len(self.sources) > 1 else []))
+        )
 
 
 def _row(name: str, labels: NDArray[np.int64]) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
-_OWN: Final = re.compile(r"(train|held-out|held-out-raw)-[0-9a-f]{16}\.(npy|json|growing|journal)")
 _HEADER_BYTES: Final = 128  # of a .npy with four sizes; padded to a multiple of 64
 
 
@@ -194,16 +192,3 @@ def storage(path: Path) -> Iterator[None]:
             f"{path.parent}: decoded pictures cannot be kept here: {error.strerror or error}. What was kept before is "
             "intact; the same command goes on with it."
         ) from error
-
-
-def remove_decoded(folder: Path) -> None:
-    """Removes the decoded pictures in a folder, and the folder where nothing else is in it; other files stay."""
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    outputs.remove_leftovers(folder)
-    with suppress(OSError):
-        for file in list(folder.iterdir()):
-            is_lock = file.name == "lock" and file.is_file() and not file.stat().st_size
-            if is_lock or (_OWN.fullmatch(file.name) and file.is_file() and not file.is_symlink()):
-                file.unlink()
-        folder.rmdir()  # fails where something of somebody else is in it

@@ -1,4 +1,5 @@
-"""The card of an encoder's folder: a JSON file beside its weights that says what `affcli train-visual` made there."""
+"""The card of an encoder's folder: a JSON file beside its weights that says what `affcli train-visual`, or
+`train-audio`, made there."""
 
 from __future__ import annotations
 
@@ -13,14 +14,18 @@ VISUAL_ENCODER: Final = "visual encoder"  # its kind
 AUDIO_ENCODER: Final = "audio encoder"  # as above, for speech
 
 
-def read_encoder_card(folder: Path) -> dict[str, Any]:
-    """What a folder that train-visual made says of itself; raises AffcliError for any other."""
+_MAKERS: Final = {VISUAL_ENCODER: "train-visual", AUDIO_ENCODER: "train-audio"}  # the commands
+
+
+def read_encoder_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """What an encoder's folder says of itself, one of a `kind` or any; raises AffcliError for any other folder."""
     try:
         card = read_json_object(folder / ENCODER_CARD)
-    except JsonError as error:
-        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.") from error
-    if card.get("kind") != VISUAL_ENCODER:
-        raise AffcliError(f"{folder}: is no encoder that affcli train-visual made.")
+    except JsonError:
+        card = {}
+    if card.get("kind") not in ([kind] if kind else _MAKERS) or not isinstance(card.get("training", {}), dict):
+        makers = [_MAKERS[kind]] if kind else list(_MAKERS.values())
+        raise AffcliError(f"{folder}: is no encoder that affcli {' or '.join(makers)} made.")
     return card
 
 

@@ -203,6 +203,11 @@ def _sweep_once(folder: Path) -> None:
         remove_leftovers(resolved)
 
 
+def leftover_name(path: Path) -> Path:
+    """A name beside `path` for what is about to be removed: should that be cut short, the next run goes on with it."""
+    return _temporary_name(path)
+
+
 def _temporary_name(path: Path, suffix: str = "tmp") -> Path:
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
     return path.with_name(f".{name}.affcli-{os.urandom(8).hex()}.{suffix}")

@@ -4,9 +4,9 @@
 
 What an output is, a table or a folder of tables, is told by an `Output`; how an input becomes a part of it, by a
 `Work`. Here is decided what is done, continued, tried again, kept, replaced or refused. Before the folder of unfinished
-work is locked and the plan is made, nothing is removed or replaced, and what stands under the output's name is replaced
-only by what is complete. Any number of processes may run the same job: each works on inputs that no other has locked,
-and the last one gathers. This module knows neither pictures nor sound nor torch.
+work is claimed and the plan is made, nothing is removed or replaced, and what stands under the output's name is
+replaced only by what is complete. Any number of processes may run the same job: each works on inputs that no other has
+claimed, and the last one gathers. This module knows neither pictures nor sound nor torch.
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ import json
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from affcli.errors import NothingDoneError, StoppedError
+from affcli.errors import NothingDoneError, StoppedError, StorageError, counted
 from affcli.files.inputs import MediaInput
 from affcli.files.outputs import remove_leftovers
+from affcli.jobs.about import About, about_unfinished
+from affcli.jobs.claims import LostError
+from affcli.jobs.ends import End
 from affcli.jobs.fingerprints import Fingerprints
-from affcli.jobs.parts import About, End, Parts, about_unfinished
+from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
 from affcli.jobs.progress import Progress
+from affcli.jobs.status import StatusFile
+from affcli.jobs.workers import SILENT_BEATS, State
 from affcli.tables.pandas_kept_out import keep_pandas_out
 
 log = logging.getLogger(__name__)
@@ -45,7 +50,7 @@ class Ended:
 class Work(Protocol):
     """Does inputs one after the other, leaving rows in the parts, and tells of each as it ends.
 
-    Takes an input only when it gets to it, since it is locked from then on. `progress` is told of frames.
+    Takes an input only when it gets to it, since it is claimed from then on. `progress` is told of frames.
     """
 
     def __call__(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
@@ -62,6 +67,10 @@ class Output(Protocol):
     @property
     def parts(self) -> Path:
         """Where unfinished work is kept."""
+
+    @property
+    def status(self) -> Path:
+        """Where it is told how far the work has come (status.py)."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -101,6 +110,7 @@ class Job:
     update: bool = False
     fail_fast: bool = False
     beside: Callable[[MediaInput], bytes] = lambda item: b""  # what an input's rows depend on besides its own content
+    shard: Mapping[str, Any] = field(default_factory=dict)  # where the inputs are one shard of several: which
 
 
 @dataclass(frozen=True)
@@ -131,13 +141,28 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, progress: Progress) 
             return _summed_up(job.output.look(), plan, outcome="nothing to do")
         job.output.prepare()
         try:
-            with Parts(job.output.parts, fingerprints) as parts:
-                # Another process may have completed the output meanwhile: then that is what there is.
-                summary = _Run(job, inputs, fingerprints, parts, progress).run(work)
+            summary = _take_part(job, inputs, fingerprints, work, progress)
         finally:
             job.output.leave()
         if summary is not None:
             return summary
+
+
+def _take_part(
+    job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, work: Work, progress: Progress
+) -> Summary | None:
+    """None where what is to be done must be looked at again, since others have done it or have taken this over."""
+    with Parts(job.output.parts, fingerprints) as parts:
+        this = _Run(job, inputs, fingerprints, parts, progress)
+        try:
+            return this.run(work)
+        except StorageError as error:
+            if not (isinstance(error, LostError) or parts.workers.lost):
+                raise
+            if parts.was_removed():
+                return Summary(outcome="left to others") if this.has_begun else None
+            log.warning("this process did not move for so long that others took over its work; it joins them again.")
+            return None
 
 
 def _planned(job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints) -> Plan:
@@ -146,7 +171,8 @@ def _planned(job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints)
     if not job.force and not forced:
         job.output.refuse_strangers(inputs)
     existing = job.output.look()
-    return plan_of(existing, inputs, fingerprints, name=job.output.name, force=job.force or forced, update=job.update)
+    how = {"force": job.force or forced, "update": job.update}
+    return replace(plan_of(existing, inputs, fingerprints, name=job.output.name, **how), shard=job.shard)
 
 
 def _as_stored(settings: Mapping[str, Any]) -> Any:
@@ -160,7 +186,7 @@ def _tidy(job: Job, fingerprints: Fingerprints) -> None:
         return
     with Parts(job.output.parts, fingerprints) as parts, parts.alone():
         parts.join()
-        if parts.first and not parts.was_removed():
+        if parts.first:
             remove_leftovers(parts.path.parent)
             parts.remove()
 
@@ -173,6 +199,12 @@ def _summed_up(existing: Existing, plan: Plan, **made: Any) -> Summary:
     return Summary(len(existing.known), failed=failed, incomplete=tuple(existing.problems), **made)
 
 
+def _waits(parts: Parts, states: Mapping[str | None, State], left: int) -> str:
+    unsure = [token for token, state in states.items() if token is not None and state is State.UNSURE]
+    who = next((str(worker) for token in unsure if (worker := parts.workers.worker(token)) is not None), "others")
+    return f"waiting until it is clear whether others ({who}) are at work on the {counted(left, 'input')} left."
+
+
 class _Run:
     """One process's part in the job."""
 
@@ -183,21 +215,24 @@ class _Run:
         self._parts, self._progress = parts, progress
         self._plan = Plan(inputs)
         self._checked: set[str] = set()  # inputs whose end was found to be true
+        self._status = StatusFile(job.output.status, len(inputs))
+        self.has_begun = False
 
     def run(self, work: Work) -> Summary | None:
         """None where there is nothing to do any more."""
         with self._parts.alone():
-            if self._parts.was_removed() or not self._begin():
+            if not self._begin():
                 return None
+        self.has_begun = True
         while True:
-            ended = self._do(work)
+            self._status.tell(self._plan, self._parts, at_once=True)
+            self._do(work)
             with self._parts.alone():
-                if self._parts.was_removed():
-                    return Summary(outcome="left to others")
                 left = self._left()
                 if not left:
                     return self._gather()
-            if not ended:
+                self._status.tell(self._plan, self._parts, at_once=True)
+            if not self._may_be_had(left):
                 return Summary(outcome="left to others", left=len(left))
 
     def _begin(self) -> bool:
@@ -253,22 +288,36 @@ class _Run:
 
     # --- do ----------------------------------------------------------------------------------------------------------
 
-    def _do(self, work: Work) -> bool:
-        """Works on what no other process works on, until nothing of that is left; whether there was any."""
-        some = False
+    def _do(self, work: Work) -> None:
+        """Works on what no other process works on, until nothing of that is left."""
         with closing(work(self._taken(), self._parts, self._progress)) as working:
             for ended in working:
                 self._end(ended)
-                some = True
-        return some
 
     def _taken(self) -> Iterator[MediaInput]:
         for item in self._plan.todo:
             if self._parts.ended(item) is None and self._parts.take(item):
-                if self._parts.ended(item) is None:
-                    yield item
-                else:
-                    self._parts.release(item)
+                yield item
+
+    def _may_be_had(self, left: Sequence[MediaInput]) -> bool:
+        """Whether any of what is left has ended or lost its process; False as soon as others are at work on it.
+
+        One on another machine, or one that was stopped, is watched for so long that it would have turned out to be
+        gone. So long, too, a file system may show an old state: two processes that end at once, each of which believed
+        that the other one goes on, would leave the output to nobody.
+        """
+        workers, began, told = self._parts.workers, self._parts.workers.beats, False
+        while True:
+            states = dict(map(self._parts.holder, left))
+            if State.GONE in states.values() or self._parts.any_ended(left):
+                return True
+            if State.UNSURE not in states.values() or workers.beats - began > SILENT_BEATS:
+                return False
+            if not told:
+                log.warning("%s", _waits(self._parts, states, len(left)))
+                told = True
+            workers.wait_a_beat()
+            self._parts.refuse_lost()
 
     def _end(self, ended: Ended) -> None:
         item, failure = ended.item, ended.failure
@@ -277,6 +326,7 @@ class _Run:
         if failure is not None:
             log.error("%s", failure if str(item.path) in failure else f"{item.path}: {failure}")
             failure = failure.removeprefix(f"{item.path}: ")
+        self._status.tell(self._plan, self._parts)  # before the end, after which another process may gather
         self._parts.end(item, problem=ended.problem, failure=failure, rows=self._job.output.gathers_rows)
         self._checked.add(item.video)
         self._parts.release(item)
@@ -295,10 +345,13 @@ class _Run:
             if end.failure is not None
         }
         if not done and not self._plan.kept:
+            self._status.complete(self._job.output.look())
             self._parts.remove()
             raise NothingDoneError("none of the inputs could be used; nothing is written.")
         remove_leftovers(self._parts.path.parent)
         failed = dict(sorted({**self._plan.failed, **failed}.items()))
         videos, rows = self._job.output.gather(self._plan, done, failed, self._parts)
+        existing = self._job.output.look()
+        self._status.complete(existing)
         self._parts.remove()
-        return _summed_up(self._job.output.look(), self._plan, videos=videos, rows=rows)
+        return _summed_up(existing, self._plan, videos=videos, rows=rows)

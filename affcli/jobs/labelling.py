@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -31,21 +31,24 @@ from affcli.views.uncertainty import UNSURE
 
 log = logging.getLogger(__name__)
 
-VISUAL_STREAM: Final = "visual"  # of an input's parts
+VISUAL_STREAM: Final = "visual"  # of an input's parts; "visual-2", … where a model takes several tables
 AUDIO_STREAM: Final = "audio"
 DEFAULT_FPS: Final = 25.0  # of sound without a picture
 
 
+Features = Sequence[PartFeatures]  # of one stream and input: one for each encoder; none where there is no stream
+
+
 class Labeller(Protocol):
-    """Encoders and network, loaded once. The sizes are those of the features that they give."""
+    """Encoders and network, loaded once. The sizes are those of the features that each of them gives."""
 
     @property
-    def visual_size(self) -> int:
-        """Numbers in a visual feature."""
+    def visual_sizes(self) -> Sequence[int]:
+        """Numbers in the visual features of each encoder, the first of which tells of frames and faces."""
 
     @property
-    def audio_size(self) -> int:
-        """Numbers in an audio feature."""
+    def audio_sizes(self) -> Sequence[int]:
+        """Numbers in the audio features of each encoder, the first of which tells of speech."""
 
     def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
@@ -53,8 +56,8 @@ class Labeller(Protocol):
     def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, progress: Progress) -> Ended:
         """Leaves audio features of one input, for frames at these times [n]; at a fixed rate where times are None."""
 
-    def name(self, visual: PartFeatures | None, audio: PartFeatures | None) -> Iterator[tuple[str, pa.Table]]:
-        """Frame tables by video, of one input."""
+    def name(self, visual: Features, audio: Features) -> Iterator[tuple[str, pa.Table]]:
+        """Frame tables by video, of one input: the features of each encoder, or none."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,16 @@ class Labelling:
     def _labelled(self, seen: Ended, parts: Parts, progress: Progress) -> Ended:
         """What becomes of an input whose pictures are done, or which has none."""
         item = seen.item
-        visual = _features(item, parts, VISUAL_STREAM, self.labeller.visual_size)
+        visuals = _features(item, parts, VISUAL_STREAM, self.labeller.visual_sizes)
+        visual = visuals[0] if visuals else None
         heard = self._heard(item, visual, parts, progress)
-        audio = None if heard is None else _features(item, parts, AUDIO_STREAM, self.labeller.audio_size)
+        audios = () if heard is None else _features(item, parts, AUDIO_STREAM, self.labeller.audio_sizes)
+        audio = audios[0] if audios else None
         unseen, unheard = _reason(seen), None if heard is None else _reason(heard)
         if (visual is None and audio is None) or parts.has_changed(item):
             return Ended(item, failure=_both(unseen, unheard) or CHANGED)
         problem = _problem(visual, audio, unseen, unheard)
-        found = self._write(item, visual, audio, parts.mark(item).fingerprint, problem)
+        found = self._write(item, visuals, audios, parts, problem)
         if not (found.face or found.sound):
             return Ended(item, failure=_both(problem, "neither a face nor sound in it: there is nothing to label"))
         _tell(item, visual, found, problem)
@@ -98,15 +103,15 @@ class Labelling:
     def _write(
         self,
         item: MediaInput,
-        visual: PartFeatures | None,
-        audio: PartFeatures | None,
-        fingerprint: str,
+        visual: Features,
+        audio: Features,
+        parts: Parts,
         problem: str | None,
     ) -> _Found:
         """Writes the tables if there is a face or sound in any of them; what there is."""
-        videos = [item.video] if visual is None else visual.videos
-        origin = Origin(item.video, fingerprint, tuple(videos), problem)
-        starts_s = next((stream.starts_s for stream in (visual, audio) if stream is not None), 0.0)
+        videos = visual[0].videos if visual else [item.video]
+        origin = Origin(item.video, parts.mark(item).fingerprint, tuple(videos), problem)
+        starts_s = next((stream.starts_s for stream in (*visual, *audio)), 0.0)
         face = sound = named = False
         counts: Counter[str] = Counter()
         waiting: list[tuple[str, pa.Table]] = []
@@ -118,6 +123,7 @@ class Labelling:
                 counts.update(label or UNSURE for label in rows["label"].to_pylist())
             waiting.append((video, rows))
             if face or sound:
+                parts.refuse_lost()
                 for name, table in waiting:
                     self.folder.write(origin, name, table, starts_s=starts_s)
                 waiting.clear()
@@ -125,9 +131,16 @@ class Labelling:
         return _Found(face, sound, named, told)
 
 
-def _features(item: MediaInput, parts: Parts, stream: str, size: int) -> PartFeatures | None:
-    part = parts.find(item, stream)
-    return None if part is None else PartFeatures(str(item.path), part, size)
+def streams_of(stream: str, count: int) -> list[str]:
+    """The names of several encoders' streams in an input's parts."""
+    return [stream, *(f"{stream}-{number}" for number in range(2, count + 1))]
+
+
+def _features(item: MediaInput, parts: Parts, stream: str, sizes: Sequence[int]) -> Features:
+    """Those of each encoder; none where one of them could make none."""
+    found = [parts.find(item, name) for name in streams_of(stream, len(sizes))]
+    made = [PartFeatures(str(item.path), part, size) for part, size in zip(found, sizes, strict=True) if part]
+    return made if len(made) == len(sizes) else ()
 
 
 class _Found(NamedTuple):

@@ -126,6 +126,7 @@ class Show:
     every: int
     times: PictureTimes = field(default_factory=PictureTimes)
     scales: tuple[float, ...] = (1.0,)  # of the crops, ascending; a feature is the mean over them
+    mirrored: bool = False  # over their mirror images too
     drawings: Drawings | None = None
     threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
     choice: TrackChoice = FILES_OWN
@@ -134,11 +135,15 @@ class Show:
     @cached_property
     def _faces(self) -> Watcher:
         detector = FaceDetector(threads=self.threads, on_gpu=self.on_gpu)
-        return watch_faces(detector, self.rule, self.input_size, every=self.every, scales=self.scales)
+        return watch_faces(detector, self.rule, self.input_size, every=self.every, **self._views)
 
     @cached_property
     def _pictures(self) -> Watcher:
-        return take_pictures(self.fit, every=self.every, scales=self.scales)
+        return take_pictures(self.fit, every=self.every, **self._views)
+
+    @property
+    def _views(self) -> dict[str, Any]:
+        return {"scales": self.scales, "mirrored": self.mirrored}
 
     def _watching(self, watcher: Watcher, item: MediaInput) -> Watcher:
         return watcher if self.drawings is None else self.drawings.of(item.video, watcher)
@@ -148,7 +153,8 @@ class Show:
         searched = any(item.kind == "file" for item in inputs)
         template = f"arcface-{TEMPLATE_SIZE}" if searched else "pictures as they are"
         scales = {} if self.scales == (1.0,) else {"crop_scales": list(self.scales)}
-        return {"template": template, "size": self.input_size, **scales}
+        mirrored = {"mirrored": True} if self.mirrored else {}
+        return {"template": template, "size": self.input_size, **scales, **mirrored}
 
     def __call__(self, item: MediaInput, after: Bookmark | None = None) -> Iterator[Event]:
         """The events of one input; with a bookmark only the frames that come after it."""

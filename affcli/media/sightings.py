@@ -30,7 +30,7 @@ _ROWS_APART: Final = 16
 class Sighting:
     """A person in one frame: the crops to encode, and the detected face; None in pictures that are crops already."""
 
-    crops: Pixels  # uint8 [scales, S, S, 3] RGB, the smallest scale first
+    crops: Pixels  # uint8 [views, S, S, 3] RGB, the smallest scale first, mirrored ones after all others
     face: Face | None
 
 
@@ -80,7 +80,13 @@ class Watcher(Protocol):
 
 
 def watch_faces(
-    detector: FaceDetector, rule: Rule, size: int, *, every: int = 1, scales: Sequence[float] = (1.0,)
+    detector: FaceDetector,
+    rule: Rule,
+    size: int,
+    *,
+    every: int = 1,
+    scales: Sequence[float] = (1.0,),
+    mirrored: bool = False,
 ) -> Watcher:
     """Detects, follows and aligns faces; looks at every Nth frame and at the last. A crop of scale 1.2 shows 1.2 times
     as much around the face as the template does. Crops are cut from the frame's own pixels, not from the reduced ones:
@@ -93,7 +99,7 @@ def watch_faces(
     def crops(frame: Frame, face: Face) -> Pixels:
         assert frame.pixels is not None
         cut = partial(align, frame.pixels, face.landmarks, size, pixel_aspect=frame.pixel_aspect)
-        return np.stack([cut(zoom=1 / scale) for scale in scales])
+        return _views([cut(zoom=1 / scale) for scale in scales], mirrored=mirrored)
 
     def watch(frames: Iterator[Frame], after: Bookmark | None = None) -> Iterator[SeenFrame]:
         follower = Follower.remembering(rule, after.memory) if after and after.memory else Follower(rule)
@@ -140,7 +146,13 @@ def same_pixels(one: Pixels, other: Pixels | None) -> bool:
     return np.array_equal(one[::_ROWS_APART], other[::_ROWS_APART]) and np.array_equal(one, other)
 
 
-def take_pictures(fit: Fit, *, every: int = 1, scales: Sequence[float] = (1.0,)) -> Watcher:
+def _views(crops: Sequence[Pixels], *, mirrored: bool) -> Pixels:
+    """Crops as one array; with `mirrored`, each is followed, after all others, by its mirror image."""
+    views = np.stack(crops)
+    return np.concatenate([views, views[:, :, ::-1]]) if mirrored else views
+
+
+def take_pictures(fit: Fit, *, every: int = 1, scales: Sequence[float] = (1.0,), mirrored: bool = False) -> Watcher:
     """Pictures that are aligned faces already: each is resized as the encoder asks (`fit`), none is searched.
 
     A crop of scale 0.9 is 0.9 of the picture from its middle; there is nothing to show for scales above 1. A picture
@@ -155,7 +167,7 @@ def take_pictures(fit: Fit, *, every: int = 1, scales: Sequence[float] = (1.0,))
                 continue
             if last is None or not same_pixels(frame.pixels, last[0]):
                 picture = Image.fromarray(frame.pixels)
-                crops = np.stack([fit(_middle(picture, scale)) for scale in scales])
+                crops = _views([fit(_middle(picture, scale)) for scale in scales], mirrored=mirrored)
                 last = frame.pixels, Sighting(crops, None)
             yield SeenFrame(frame.number, frame.time_s, {1: last[1]}, bookmark=Bookmark(frame.number))
 

@@ -15,7 +15,7 @@ from affcli.predictions.frame_sums import FrameSums
 from affcli.predictions.frame_table import frame_rows, frame_schema
 from affcli.predictions.label_column import classes_of_labels, label_numbers
 from affcli.predictions.logit_table import LogitTable, VideoRows
-from affcli.predictions.space import LABELS, LOGITS, SHARES, ballots, converted, whole
+from affcli.predictions.space import LABELS, LOGITS, SHARES, as_probabilities, ballots, converted, whole
 from affcli.schema import STARTS, all_starts
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ class Vote:
     must be the same for all. The rows of tables with only labels are votes for their label, spans for every frame of
     theirs. Of an ensemble a frame gets the mean of the tables' own means, weighted, over the tables that have the
     frame; a table of weight 0 takes no part, as if it were not there.
+    With `trust` the first table is the trusted one: a frame whose label it gives a probability above `trust` takes its
+    numbers and its votes, every other frame the vote of the others, where they have it; the first takes part in that
+    only if `weights` say so.
     The offsets of a `calibration`, which must be one for the same space and classes, are added at the end;
     probabilities and shares are brought to the sum 1 after it.
 
@@ -61,9 +64,14 @@ class Vote:
         space: str | None = None,
         weights: Sequence[float] | None = None,
         calibration: Calibration | None = None,
+        trust: float | None = None,
     ) -> None:
-        self._calibration = calibration
-        weighted = [pair for pair in zip(tables, _checked_weights(weights, len(tables)), strict=True) if pair[1] > 0]
+        self._calibration, self._trust = calibration, trust
+        if trust is not None:
+            _check_trust(tables, space)
+            weights = weights or (0.0, *[1.0] * (len(tables) - 1))
+        taking_part = list(zip(tables, _checked_weights(weights, len(tables)), strict=True))
+        weighted = [pair for i, pair in enumerate(taking_part) if pair[1] > 0 or (i == 0 and trust is not None)]
         self._ballots, self._weights = [_Ballots(table) for table, _ in weighted], [weight for _, weight in weighted]
         _check_classes(self._ballots)
         self._classes = self._ballots[0].classes
@@ -86,6 +94,8 @@ class Vote:
                 if video in one.table
             ]
             merged = means[0][0] if len(self._ballots) == 1 else merge(means, self._carried)
+            if self._trust is not None and video in self._ballots[0].table:
+                merged = _trusting(merged, means[0][0], self._space, self._trust)
             carried = {**merged.carried, "votes": pa.array(merged.votes.astype(np.int32))}
             rows = VideoRows(video, merged.frame, self._calibrated(merged.mean), pa.table(carried))
             yield frame_rows(self.schema, rows)
@@ -114,8 +124,12 @@ class Vote:
         facts |= {**_starts(tables), "space": self._space}
         if others:
             facts["ensemble"] = self._weights
+        if self._trust is not None:
+            facts["trust"] = self._trust
         if self._calibration is not None:
             facts["calibration"] = self._calibration.by_class
+            if self._calibration.temperature != 1:
+                facts["temperature"] = self._calibration.temperature
         return facts
 
 
@@ -181,6 +195,24 @@ def _checked_weights(weights: Sequence[float] | None, tables: int) -> Sequence[f
     return weights
 
 
+def _check_trust(tables: Sequence[LogitTable], space: str | None) -> None:
+    if len(tables) < 2:
+        raise UsageError("--trust takes the first input where it is sure, else the others: name at least two inputs.")
+    if space == SHARES or tables[0].space in (SHARES, LABELS):
+        raise UsageError("--trust needs probabilities of the first input; shares of votes and labels are none.")
+
+
+def _trusting(merged: FrameMeans, trusted: FrameMeans, space: str, least: float) -> FrameMeans:
+    """The frames with the trusted table's numbers and votes where it is surer than `least`, or alone has any."""
+    place = np.searchsorted(merged.frame, trusted.frame)
+    with np.errstate(invalid="ignore"):
+        sure = np.fmax.reduce(as_probabilities(trusted.mean, space), axis=1) > least
+    taken = sure | np.isnan(merged.mean[place]).all(axis=1)
+    mean, votes = merged.mean.copy(), merged.votes.copy()
+    mean[place[taken]], votes[place[taken]] = trusted.mean[taken], trusted.votes[taken]
+    return replace(merged, mean=mean, votes=votes)
+
+
 def _check_classes(tables: Sequence[_Ballots]) -> None:
     for one in tables[1:]:
         if set(one.classes) != set(tables[0].classes):
@@ -244,9 +276,9 @@ def merge(means: Sequence[tuple[FrameMeans, float]], carried: Sequence[str]) -> 
         present = ~np.isnan(one.mean)
         total[place] += np.where(present, one.mean * weight, 0.0)
         weights[place] += np.where(present, weight, 0.0)
-        votes[place] += one.votes
+        votes[place] += one.votes if weight else 0
     with np.errstate(invalid="ignore"):
-        mean = total / weights
+        mean = total / weights  # NaN where no table that counts has a number
     tables = [(one.carried, place) for (one, _), place in zip(means, places, strict=True)]
     columns = {name: _first_known(tables, name, len(frame)) for name in carried}
     return FrameMeans(means[0][0].video, frame, mean, votes, columns)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
 from affcli.labels.reader import VideoLabels
-from affcli.predictions.calibration import FILE_VERSION, KIND, Calibration
+from affcli.predictions.calibration import KIND, Calibration
 from affcli.predictions.logit_table import LogitTable
 from affcli.schema import CLASSES, recording_of
 from affcli.scoring.metrics import Compared, Counts, Tally, macro_f1
@@ -133,9 +133,18 @@ def judged_frames(table: LogitTable, labels: Mapping[str, VideoLabels], rules: R
 
 
 def cross_validated(judged: Judged, *, folds: int, seed: int) -> Numbers:
-    """Each frame's class with offsets fitted to the other folds' videos; the seed deals the videos out to folds.
+    """Each frame's class with offsets fitted to the other folds' videos (see `folds_of`)."""
+    fold = folds_of(judged, folds=folds, seed=seed)
+    predicted = np.empty(judged.truth.size, np.intp)
+    for one in np.unique(fold).tolist():
+        held_out = fold == one
+        predicted[held_out] = classified(judged.logits[:, held_out], fit(judged.only(~held_out)))
+    return predicted
 
-    People of one recording (`X_left`, `X_right`) go together.
+
+def folds_of(judged: Judged, *, folds: int, seed: int) -> Numbers:
+    """The fold of each frame [n]; the seed deals the videos out. People of one recording (`X_left`, `X_right`) go
+    together.
     """
     recordings, recording = np.unique([recording_of(video) for video in judged.videos], return_inverse=True)
     count = len(recordings)
@@ -143,12 +152,7 @@ def cross_validated(judged: Judged, *, folds: int, seed: int) -> Numbers:
         raise AffcliError("there is only one recording with labels: the gain cannot be judged on videos not fitted to.")
     fold_of = np.empty(count, int)
     fold_of[np.random.default_rng(seed).permutation(count)] = np.arange(count) % min(folds, count)
-    fold = fold_of[recording][judged.video]
-    predicted = np.empty(judged.truth.size, np.intp)
-    for one in range(min(folds, count)):
-        held_out = fold == one
-        predicted[held_out] = classified(judged.logits[:, held_out], fit(judged.only(~held_out)))
-    return predicted
+    return np.asarray(fold_of[recording][judged.video])
 
 
 def classified(logits: Floats, offsets: Floats) -> Numbers:
@@ -172,7 +176,7 @@ def as_object(calibration: Calibration, found: Sequence[Compared], facts: Mappin
     gain = calibrated.difference
     return {
         "kind": KIND,
-        "version": FILE_VERSION,
+        "version": calibration.file_version,
         "space": calibration.space,
         "offsets": calibration.by_class,
         "frames": plain.score.frames,

@@ -10,6 +10,7 @@ import numpy as np
 from affcli.console.printing import Grid, Report
 from affcli.errors import counted, listed
 from affcli.schema import CLASSES
+from affcli.scoring.fit_temperature import Sureness
 from affcli.scoring.metrics import ClassScore, Compared, Difference, Interval, Score, Tally
 
 JSON_VERSION: Final = 1
@@ -54,6 +55,16 @@ def calibration_report(tables: Sequence[Compared], offsets: Mapping[str, float])
     """What calibration gains on videos that it was not fitted to, and its offsets."""
     rows = tuple((name, signed(offset)) for name, offset in offsets.items())
     return [*report(tables), Grid("", ("class", "offset"), rows)]
+
+
+def temperature_report(temperature: float, found: tuple[Sureness, Sureness]) -> Report:
+    """What a temperature does for the probabilities of videos that it was not fitted to."""
+    rows = tuple(
+        (name, f"{one.ece:.4f}", f"{one.log_loss:.4f}")
+        for name, one in zip(("as it is", "cross-validated"), found, strict=True)
+    )
+    head = ("", "expected calibration error", "log-loss")
+    return [f"temperature {temperature:.4g}", Grid("", head, rows)]
 
 
 def _counts(score: Score) -> str:

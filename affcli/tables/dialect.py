@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -138,15 +139,18 @@ def _records(lines: Sequence[str], delimiter: str) -> tuple[list[list[str]], lis
         found = [(line.split(), at + 1) for at, line in enumerate(lines[: 2 * _SAMPLE_ROWS]) if line.strip()]
         return [fields for fields, _ in found], [end for _, end in found]
     records, ends = [], []
-    try:
-        reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
-        for fields in islice(reader, 2 * _SAMPLE_ROWS):
-            if any(map(str.strip, fields)) or len(fields) > 1:
-                records.append([field.rstrip("\n") for field in fields])
-                ends.append(reader.line_num)
-    except csv.Error:  # a field larger than csv allows: what came before it tells enough
-        pass
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, skipinitialspace=True)
+    for fields in islice(_as_far_as_they_go(reader), 2 * _SAMPLE_ROWS):
+        if any(map(str.strip, fields)) or len(fields) > 1:
+            records.append([field.rstrip("\n") for field in fields])
+            ends.append(reader.line_num)
     return records, ends
+
+
+def _as_far_as_they_go(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The rows before one that has a field larger than csv allows: they tell enough."""
+    with suppress(csv.Error):
+        yield from rows
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
@@ -234,7 +238,8 @@ def _blanks(lines: Sequence[str], delimiter: str) -> tuple[bool, bool]:
     """
     if delimiter == BLANKS:
         return False, False
-    records = [record for record in csv.reader((line + "\n" for line in lines), delimiter=delimiter) if record]
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
+    records = [record for record in _as_far_as_they_go(reader) if record]
     marked = [any(field.rstrip("\n") != field.strip() for field in record) for record in records]
     blanks = bool(records) and (marked[0] or sum(marked) > 0.9 * len(marked))
     return blanks, any(field.lstrip(" ").startswith('"') for record in records for field in record if field[:1] == " ")

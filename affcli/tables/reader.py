@@ -7,6 +7,7 @@ first turned into a temporary Arrow file. (Writing is in `writer.py`.)
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import stat
@@ -148,6 +149,11 @@ class TableReader:
         _refuse_other_name(self.name, found)
         if found == "parquet":
             return lambda files: _open_parquet(path, self._text, files)
+        if found == "feather1":
+            from affcli.tables.feather_v1 import convert
+
+            with self._temporary() as copy:
+                path, found = convert(path, copy, self.name), "arrow"
         if found == "arrow":
             return lambda files: [ArrowPieces(files.enter_context(pa.OSFile(str(path))))]
         schema, batches = self._streamed(path, found)
@@ -184,13 +190,8 @@ class TableReader:
             from affcli.tables.json_rows import read_json
 
             return read_json(path, self.name)
-        if found == "text":
-            table = read_submission(path, self.name)
-            return table.schema, table.to_batches()
-        from pyarrow.feather import read_table
-
-        table = read_table(path)
-        return table.schema, _checked(table.to_batches())
+        table = read_submission(path, self.name)
+        return table.schema, table.to_batches()
 
     def _converted(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
         """The name of a temporary Arrow file with the rows, which can be read from anywhere."""
@@ -257,7 +258,7 @@ class TableReader:
             raise
         except OSError as error:  # pyarrow reports damaged pages so, too
             raise TableError(f"{self.name}: {error.strerror or 'damaged: ' + _first_line(error)}.") from error
-        except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+        except (pa.ArrowException, csv.Error, UnicodeDecodeError, OverflowError) as error:
             hint = " Did the command before it in the pipe fail?" if self.name == "standard input" else ""
             raise TableError(f"{self.name}: not a table that can be read: {_first_line(error)}.{hint}") from error
 

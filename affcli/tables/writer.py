@@ -74,7 +74,7 @@ class TableWriter:
             raise UsageError("binary tables are not written to a terminal: use -o FILE, --format csv, or a pipe.")
         nested = [field.name for field in schema if pa.types.is_nested(field.type)]
         if self._format == "csv" and nested:
-            raise UsageError(f"CSV cannot hold the list column '{nested[0]}': write Parquet or Arrow.")
+            raise UsageError(f"{output}: CSV cannot hold the list column '{nested[0]}': write Parquet or Arrow.")
 
     def __enter__(self) -> TableWriter:
         with self._named_errors():

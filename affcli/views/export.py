@@ -17,8 +17,9 @@ from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.files.outputs import write_folder
 from affcli.labels.reader import VideoLabels
 from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.space import as_probabilities
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.scoring.predictor import guesser, predictor
+from affcli.scoring.predictor import class_numbers_of, guesser, predictor
 from affcli.tables.abaw_submission import HEADER, Locations
 from affcli.tables.keys import refuse_far_frames
 from affcli.views.labelled_video import LabelledTable, LabelledVideo, require_times
@@ -47,6 +48,39 @@ def predicted_labels(
         labels[rows.frame - 1] = predict(rows)
         found[rows.video] = VideoLabels(rows.video, labels)
     return found
+
+
+def confident_labels(table: LogitTable, label_column: str | None, *, min_confidence: float) -> dict[str, VideoLabels]:
+    """As `predicted_labels`, without labels whose probability is below `min_confidence`, and without the videos that
+    keep none: pseudo-labels to train on. Says how many are kept. Raises AffcliError for a table without logits.
+    """
+    if not table.has_logits:
+        raise AffcliError(f"{table.name}: has labels but no logits, so no confidence. Leave out --min-confidence.")
+    predict, number_of = predictor(table, label_column), class_numbers_of(table)
+    found, every = {}, 0
+    for rows in table.videos():
+        refuse_far_frames(table.name, rows.video, len(rows.frame), int(rows.frame[-1]))
+        predicted = predict(rows)
+        probabilities = np.zeros((len(predicted), len(CLASSES) + 1))  # the last for no label
+        probabilities[:, number_of] = np.nan_to_num(as_probabilities(rows.logits, table.space))
+        sure = probabilities[np.arange(len(predicted)), predicted] >= min_confidence
+        kept = (predicted != NOT_ANNOTATED) & sure
+        every += len(predicted)
+        if kept.any():
+            labels = np.full(rows.frame[-1], NOT_ANNOTATED, np.int8)
+            labels[rows.frame[kept] - 1] = predicted[kept]
+            found[rows.video] = VideoLabels(rows.video, labels)
+    _note_kept(table, found, every, min_confidence)
+    return found
+
+
+def _note_kept(table: LogitTable, found: Mapping[str, VideoLabels], every: int, min_confidence: float) -> None:
+    count = sum(int((one.labels != NOT_ANNOTATED).sum()) for one in found.values())
+    if not count:
+        raise AffcliError(f"{table.name}: no frame has a label with a probability of at least {min_confidence:g}.")
+    left_out = len(table.ids) - len(found)
+    without = f"; {counted(left_out, 'video')} without any left out" if left_out else ""
+    _log.warning("%s: kept the labels of %s of %s%s", table.name, f"{count:,}", counted(every, "frame"), without)
 
 
 # --- submissions -----------------------------------------------------------------------------------------------------

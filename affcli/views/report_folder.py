@@ -11,20 +11,22 @@ from typing import Final
 import numpy as np
 
 from affcli.errors import AffcliError, counted, listed
+from affcli.files.inputs import SOUND_SUFFIXES
+from affcli.files.shown_name import shown_name
 from affcli.predictions.columns import ColumnNames
-from affcli.schema import AUDIO, VISUAL, WINDOWED
+from affcli.schema import AUDIO, SUMMARY_CSV, SUMMARY_TABLE, VISUAL, WINDOWED
+from affcli.tables.label_tables import TABLES_FOLDER
 from affcli.tables.reader import TableReader, tables_in
 from affcli.views.labelled_video import NO_LABEL, LabelledTable, LabelledVideo
 from affcli.views.report_page import MOST_SEGMENTS, PageVideo
 from affcli.views.segments import confidences, segments_of
 from affcli.views.timeline import timeline
 from affcli.views.uncertainty import unsure_frames, why_unsure
-from affcli.views.video_files import address
+from affcli.views.video_files import PLAYED, address
 
 # No screen is wider than the timeline at this many columns, two pixels each, and two hours take 20 kB.
 COLUMNS: Final = 720
 STRIP_COLUMNS: Final = 120
-SUMMARY: Final = "summary"  # the name of the table with a row a video that `affcli label` writes
 
 log = logging.getLogger(__name__)
 
@@ -40,24 +42,24 @@ class Reading:
 
 class Folder:
     """The frame tables of a folder (or one table). After `videos()`, `failed` names what could not be read, and
-    `unlabelled` what stands in the folder's summary without a table.
+    `unlabelled` what stands in the folder's summary without a table, and why.
 
-    Feature tables and windowed logits are passed over; of two tables of one video the first counts, Parquet before
-    CSV.
+    `problems` are the summary's, by video. Feature tables and windowed logits are passed over; of two tables of one
+    video the first counts, Parquet before CSV.
     """
 
     def __init__(self, source: str, reading: Reading) -> None:
         self.source, self._reading = source, reading
         self.failed: list[str] = []
-        self.unlabelled: list[str] = []
+        self.unlabelled: list[tuple[str, str | None]] = []
+        self.problems = _problems_of(Path(source))
 
     def videos(self) -> Iterator[LabelledVideo]:
         """Each video's frames: table by table, in codepoint order of their ids within each."""
         seen: set[str] = set()
-        summaries: list[str] = []
+        summaries = set(_summaries(Path(self.source)))
         for file in sorted(tables_in(self.source), key=lambda name: (Path(name).suffix == ".csv", name)):
-            if Path(file).stem == SUMMARY and Path(self.source).is_dir():
-                summaries.append(file)
+            if Path(file) in summaries:
                 continue
             try:
                 yield from self._videos_of(file, seen)
@@ -66,7 +68,7 @@ class Folder:
                     raise
                 log.error("%s", error)
                 self.failed.append(file)
-        self.unlabelled = sorted({name for file in summaries for name in _named_in(file)} - seen)
+        self.unlabelled = sorted((name, why) for name, why in self.problems.items() if name not in seen)
 
     def _videos_of(self, file: str, seen: set[str]) -> Iterator[LabelledVideo]:
         if Path(self.source).is_dir() and (kind := _kind_of(file)) in (VISUAL, AUDIO, WINDOWED):
@@ -90,15 +92,34 @@ def _kind_of(file: str) -> object:
         return table.metadata.get("kind")
 
 
-def _named_in(file: str) -> list[str]:
-    with TableReader(file, text=("video",)) as table:
-        if "video" not in table.schema.names:
-            return []
-        return [str(name) for name in table.read(["video"])["video"].to_pylist()]
+def _summaries(source: Path) -> list[Path]:
+    """What sums up a folder of tables, one row a video, with or without its tables; the surest first."""
+    places = [source, *([source.absolute().parent] if source.name == TABLES_FOLDER else [])]
+    found = [place / name for place in places if source.is_dir() for name in (SUMMARY_TABLE, SUMMARY_CSV)]
+    return [path for path in found if path.is_file()]
 
 
-def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> PageVideo:
-    """What the page shows of a video; its file's address is relative to the page's folder."""
+def _problems_of(source: Path) -> dict[str, str | None]:
+    """What is wrong with each video that the summary names, None where nothing is."""
+    for path in _summaries(source):
+        try:
+            with TableReader(str(path), text=("video",)) as table:
+                if "video" not in table.schema.names or "frame" in table.schema.names:
+                    continue  # not a row a video
+                told = "problem" in table.schema.names
+                rows = table.read(["video", "problem"] if told else ["video"]).to_pylist()
+        except AffcliError as error:
+            log.warning("%s", error)
+            continue
+        return {str(row["video"]): str(row["problem"]) if told and row["problem"] else None for row in rows}
+    return {}
+
+
+def page_video(video: LabelledVideo, file: Path | None, page_folder: Path, *, problem: str | None = None) -> PageVideo:
+    """What the page shows of a video; its file's address is relative to the page's folder.
+
+    `problem` is what a summary says; without it, why frames are unsure is found out.
+    """
     found = timeline(video, COLUMNS)
     least = found.length / COLUMNS if found.timed else 0.0
     segments = segments_of(video, min_seconds=least)
@@ -113,10 +134,12 @@ def page_video(video: LabelledVideo, file: Path | None, page_folder: Path) -> Pa
     return PageVideo(
         timeline=found,
         strip=timeline(video, STRIP_COLUMNS),
-        source=None if file is None else address(file, page_folder),
+        source=address(file, page_folder) if file is not None and file.suffix.lower() in PLAYED else None,
+        file=shown_name(file.name) if file is not None and file.suffix.lower() not in PLAYED else None,
+        sound=file is not None and file.suffix.lower() in SOUND_SUFFIXES,
         shares=_shares(video, end - start),
         unsure=_unsure_share(video, end - start),
-        why_unsure=tuple(why_unsure(video)),
+        problem=problem or "; ".join(why_unsure(video)) or None,
         confidence=_mean_confidence(video),
         face=None if video.face is None else float(video.face.mean()),
         audio=None if video.audio is None else float(video.audio.mean()),
@@ -159,8 +182,6 @@ def sentences(folder: Folder, videos: Sequence[PageVideo]) -> list[str]:
     said = []
     if folder.failed:
         said.append(f"Could not be read: {listed([Path(file).name for file in folder.failed])}.")
-    if folder.unlabelled:
-        said.append(f"In the summary, but without a frame table: {listed(folder.unlabelled)}.")
     if not videos:
         said.append("There is no video in these tables.")
     return said

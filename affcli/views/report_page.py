@@ -1,5 +1,8 @@
 """One self-contained HTML page of a folder's videos: its text, its data, its script and style, nothing to fetch.
 
+The numbers of each video stand in a block of their own at the end, so that the list and the script are there before
+them, and only those of the video that is looked at are ever read.
+
 Whatever comes from tables and file names is escaped, and the page's own policy lets nothing but its own script run and
 nothing but media files load.
 """
@@ -14,34 +17,40 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affcli import __version__
 from affcli.errors import counted
-from affcli.palette import EMPTY, colours_of, text_on
+from affcli.palette import colours_of
 from affcli.views.plain_text import plain_text
-from affcli.views.timeline import Timeline, bands, gap_bands
+from affcli.views.strip import data_address, strip_png
+from affcli.views.timeline import Timeline, gap_bands
 from affcli.views.uncertainty import UNSURE
 
 UNKNOWN: Final = 255  # of labels and probabilities; these are from 0 to 254
 MOST_SEGMENTS: Final = 300
+ROWS_AT_ONCE: Final = 80  # of the list: more would make every change of the page slow; as in report.js
 
 
 @dataclass(frozen=True, eq=False)
 class PageVideo:
-    """A video on the page: `source` is its file's address relative to the page, None where there is none.
+    """A video on the page: `source` is the address, relative to the page, of a file that browsers play, None where
+    there is none, and `file` the name of one that they do not play; `sound`: it holds no picture.
 
     `strip` is the small timeline in the list, `shares` the share of the time of each class, `segments` (start, end,
     class, confidence) and `more` how many of them are left out. `face`, `audio`: shares of the frames, None if unknown.
-    `unsure` is the share of the time without a label for want of confidence, `why_unsure` the reasons; `confidence` the
-    mean of the frames' largest probabilities, None if unknown.
+    `unsure` is the share of the time without a label for want of confidence, `problem` why that is so or frames are
+    missing; `confidence` the mean of the frames' largest probabilities, None if unknown.
     """
 
     timeline: Timeline
     strip: Timeline
     source: str | None
+    file: str | None
+    sound: bool
     shares: tuple[float, ...]
     face: float | None
     audio: float | None
@@ -49,29 +58,37 @@ class PageVideo:
     more: int
     starts_s: float = 0.0  # when a player shows what has time 0
     unsure: float = 0.0
-    why_unsure: tuple[str, ...] = ()
+    problem: str | None = None
     confidence: float | None = None
 
 
-def page(title: str, videos: Sequence[PageVideo], notes: Sequence[str] = ()) -> str:
-    """The whole page. `notes` are sentences to stand above the list."""
-    style, script = _asset("report.css"), _asset("report.js")
+def page(
+    title: str, videos: Sequence[PageVideo], notes: Sequence[str] = (), failed: Sequence[tuple[str, str | None]] = ()
+) -> str:
+    """The whole page. `notes` are sentences to stand above the list, `failed` videos that have no labels, and why."""
     sets = list(dict.fromkeys(video.timeline.classes for video in videos))
-    data = {"classes": [_class_set(names) for names in sets], "videos": [_packed(video, sets) for video in videos]}
+    unsure = any(video.unsure for video in videos)
+    style, script = _asset("report.css") + _legend_style(sets), _asset("report.js")
+    data = {"classes": [_class_set(names) for names in sets], "index": [_listed(video) for video in videos]}
+    blocks = [_block(number, _packed(video, sets)) for number, video in enumerate(videos)]
+    rows = [*(_row(number, video) for number, video in enumerate(videos)), *(_failed_row(*one) for one in failed)]
     policy = (
         f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; "
         "media-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return _PAGE.format(
+    return _asset("report.html").format(
         policy=escape(policy),
         title=escape(plain_text(title)),
         style=style,
         script=script,
-        summary=escape(_summary(videos)),
+        summary=escape(_summary(videos) + (f"; {len(failed):,} not labelled" if failed else "")),
         notes="".join(f'<p class="message">{escape(plain_text(note))}</p>\n' for note in notes),
-        legend=_legend(sets, unsure=any(video.unsure for video in videos)),
-        rows="\n".join(_row(number, video) for number, video in enumerate(videos)),
+        legend=_legend(sets, unsure=unsure),
+        count=len(rows),
+        rows="\n".join(rows[:ROWS_AT_ONCE]),
+        further="\n".join(rows[ROWS_AT_ONCE:]),
         data=_json(data),
+        blocks="\n".join(blocks),
         version=escape(__version__),
     )
 
@@ -130,56 +147,85 @@ def _facts(video: PageVideo) -> str:
     facts += [f"face in {_percent(video.face)}"] if video.face is not None else []
     facts += [f"audio in {_percent(video.audio)}"] if video.audio is not None else []
     facts += [f"mean confidence {_percent(video.confidence)}"] if video.confidence is not None else []
-    if video.unsure:
-        why = f" ({', '.join(video.why_unsure)})" if video.why_unsure else ""
-        facts.append(f"{UNSURE} in {_percent(video.unsure)}{why}")
+    facts += [f"{UNSURE} in {_percent(video.unsure)}"] if video.unsure else []
     return " · ".join(facts)
 
 
+def _legend_of(sets: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
+    """The colours of each class, light and dark."""
+    both = ((names, colours_of(names), colours_of(names, dark=True)) for names in sets)
+    return {name: (light, dark) for names, *pair in both for name, light, dark in zip(names, *pair, strict=True)}
+
+
+def _legend_style(sets: Sequence[Sequence[str]]) -> str:
+    colours = list(_legend_of(sets).values())
+    light = "".join(f".k{number}{{fill:{one}}}" for number, (one, _) in enumerate(colours))
+    dark = "".join(f".k{number}{{fill:{other}}}" for number, (_, other) in enumerate(colours))
+    return f".unsure{{fill:var(--ground)}}{light}@media screen and (prefers-color-scheme: dark){{{dark}}}"
+
+
 def _legend(sets: Sequence[Sequence[str]], *, unsure: bool) -> str:
-    colour_of = {name: colour for names in sets for name, colour in zip(names, colours_of(names), strict=True)}
+    kinds = [(name, f"k{number}") for number, name in enumerate(_legend_of(sets))]
     return "\n".join(
-        f'<li><svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{colour}"/></svg>'
+        f'<li><svg viewBox="0 0 1 1" aria-hidden="true"><rect class="{kind}" width="1" height="1"/></svg>'
         f"{escape(plain_text(name))}</li>"
-        for name, colour in {**colour_of, **({UNSURE: EMPTY} if unsure else {})}.items()
+        for name, kind in [*kinds, *([(UNSURE, UNSURE)] if unsure else [])]
     )
 
 
 def _row(number: int, video: PageVideo) -> str:
+    name = plain_text(video.timeline.video)
+    problem = plain_text(video.problem) if video.problem else ""
+    why = f'<span class="why" title="{escape(problem)}">{escape(problem)}</span>' if problem else ""
     return (
-        f'<tr data-video="{number}"><th scope="row"><a href="#video={number}">'
-        f"{escape(plain_text(video.timeline.video))}</a>{_strip(video.strip)}</th>"
-        f'<td class="number">{escape(_length(video.timeline))}</td><td>{_commonest(video)}</td>'
-        f'<td class="number minor">{_percent(video.confidence)}</td>'
+        f'<tr data-video="{number}" data-name="{escape(name)}">'
+        f'<th scope="row"><a href="#{escape(quote(name, safe=""))}">'
+        f"{escape(name)}</a>{_strip(video.strip)}</th>"
+        f'<td class="number length minor">{escape(_length(video.timeline))}</td><td>{_commonest(video)}{why}</td>'
+        f'<td class="number">{_percent(video.confidence)}</td>'
         f'<td class="number minor">{_percent(video.face)}</td>'
         f'<td class="number minor">{_percent(video.audio)}</td></tr>'
     )
 
 
+def _failed_row(video: str, reason: str | None) -> str:
+    name, why = plain_text(video), f": {plain_text(reason)}" if reason else ""
+    none = '<td class="number">–</td><td class="number minor">–</td><td class="number minor">–</td>'
+    return (
+        f'<tr class="failed" data-name="{escape(name)}"><th scope="row">{escape(name)}</th>'
+        f'<td class="number length minor">–</td><td>not labelled{escape(why)}</td>{none}</tr>'
+    )
+
+
 def _strip(found: Timeline) -> str:
     """The label band, small: hidden from screen readers, to which the shares beside it say more."""
-    start, length = float(found.edge[0]), found.length or 1.0
-    colours = colours_of(found.classes)
-    blocks = "".join(
-        f'<rect x="{1000 * (a - start) / length:.0f}" width="{max(1000 * (b - a) / length, 1):.0f}" height="1" '
-        f'fill="{colours[label]}"/>'
-        for a, b, label in bands(found.edge, found.label)
+    how = 'width="1" height="1" preserveAspectRatio="none"'
+    pictures = "".join(
+        f'<image class="on-{ground}" href="{data_address(strip_png(found, colours))}" {how}/>'
+        for ground, colours in (("light", colours_of(found.classes)), ("dark", colours_of(found.classes, dark=True)))
     )
-    ground = f'<rect width="1000" height="1" fill="{EMPTY}"/>'
-    how = 'viewBox="0 0 1000 1" preserveAspectRatio="none" shape-rendering="crispEdges" aria-hidden="true"'
-    return f'<svg class="strip" {how}>{ground}{blocks}</svg>'
+    return f'<svg class="strip" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">{pictures}</svg>'
 
 
 # --- what the script reads -------------------------------------------------------------------------------------------
 
 
 def _class_set(names: Sequence[str]) -> dict[str, Any]:
-    colours = colours_of(names)
-    return {
-        "names": [plain_text(name) for name in names],
-        "colours": colours,
-        "inks": [text_on(colour) for colour in colours],
-    }
+    light, dark = colours_of(names), colours_of(names, dark=True)
+    return {"names": [plain_text(name) for name in names], "light": light, "dark": dark}
+
+
+def _listed(video: PageVideo) -> list[Any]:
+    """What the list is sorted by: name, length, the most frequent label and its share, confidence, face, audio."""
+    most = max(range(len(video.shares)), key=lambda index: video.shares[index], default=-1)
+    share = video.shares[most] if most >= 0 else 0.0
+    label = plain_text(video.timeline.classes[most]) if share > 0 else None
+    numbers = (None if one is None else round(one, 4) for one in (video.confidence, video.face, video.audio))
+    return [plain_text(video.timeline.video), round(video.timeline.length, 3), label, round(share, 4), *numbers]
+
+
+def _block(number: int, packed: dict[str, Any]) -> str:
+    return f'<script type="application/json" id="v{number}">{_json(packed)}</script>'
 
 
 def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]:
@@ -188,11 +234,14 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
     return {
         "name": plain_text(found.video),
         "facts": _facts(video),
+        "problem": video.problem,
         "source": video.source,
+        "file": video.file,
+        "sound": video.sound,
         "set": sets.index(found.classes),
         "timed": found.timed,
         "starts": round(video.starts_s, 6),
-        "edge": _base64(found.edge.astype("<f4")),
+        **_edges(found.edge),
         "label": _base64(np.where(found.label < 0, UNKNOWN, found.label).astype(np.uint8)),
         "mean": _base64(_eighths(found.mean)),
         "peak": peaks,
@@ -201,6 +250,14 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
         "segments": video.segments,
         "more": video.more,
     }
+
+
+def _edges(edge: NDArray[np.float64]) -> dict[str, Any]:
+    """Where the columns begin and end: the whole span, where they are equally wide."""
+    start, end = float(edge[0]), float(edge[-1])
+    if len(edge) > 2 and np.allclose(edge, np.linspace(start, end, len(edge)), rtol=0, atol=1e-4):
+        return {"span": [round(start, 6), round(end, 6)]}
+    return {"edge": _base64(edge.astype("<f4"))}
 
 
 def _eighths(probability: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -216,70 +273,3 @@ def _base64(values: NDArray[Any]) -> str:
 
 def _rounded(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(round(start, 3), round(end, 3)) for start, end in stretches]
-
-
-_PAGE: Final = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>{style}</style>
-<body>
-<a class="skip" href="#detail">To the player</a>
-<header>
-<h1>{title}</h1>
-<p class="muted">{summary}</p>
-{notes}<ul class="legend" aria-label="Colours of the labels">
-{legend}
-</ul>
-</header>
-<main>
-<div class="videos" role="region" aria-label="Videos" tabindex="0">
-<table>
-<caption>Videos and their most frequent labels</caption>
-<thead><tr><th scope="col">Video</th><th scope="col" class="number">Length</th><th scope="col">Most frequent labels</th>
-<th scope="col" class="number minor">Confidence</th>
-<th scope="col" class="number minor">Face</th><th scope="col" class="number minor">Audio</th></tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</div>
-<section id="detail" aria-labelledby="title" hidden>
-<h2 id="title" tabindex="-1"></h2>
-<p id="facts" class="muted"></p>
-<p id="message" class="message" role="status" hidden></p>
-<div id="beside" class="beside">
-<video id="player" controls preload="metadata" playsinline></video>
-<div>
-<div class="timeline">
-<div id="names" aria-hidden="true"></div>
-<div id="slider" role="slider" tabindex="0" aria-describedby="keys">
-<canvas aria-hidden="true"></canvas><div id="head"></div></div>
-<div id="values" aria-hidden="true"></div>
-</div>
-<output id="now" aria-live="off"></output>
-<p id="keys" class="keys muted"><kbd>←</kbd> <kbd>→</kbd> move by one second, with <kbd>Shift</kbd> by one frame;
-<kbd>Page Up</kbd> <kbd>Page Down</kbd> go to the next or previous segment; <kbd>Space</kbd> plays and pauses. The
-numbers are probabilities in percent.</p>
-<details><summary id="count"></summary>
-<div class="segments" role="region" aria-labelledby="count" tabindex="0"><table>
-<thead><tr><th scope="col">Start</th><th scope="col" class="number">Length</th><th scope="col">Label</th>
-<th scope="col" class="number">Probability</th></tr></thead>
-<tbody id="segments"></tbody>
-</table></div>
-<p id="more" class="muted" hidden></p>
-</details>
-</div>
-</div>
-</section>
-</main>
-<footer class="muted">Made with affcli {version}. Labels describe apparent expression, not felt emotion.</footer>
-<script type="application/json" id="data">{data}</script>
-<script>{script}</script>
-</body>
-</html>
-"""

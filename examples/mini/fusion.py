@@ -4,9 +4,10 @@
 
 --crema is the folder of CREMA-D's sounds and --votes its tabulatedVotes.csv, as `speech.py` fetches them; --faces the
 folder in which `faces.py` left FERPlus (ferplus-0.npz, ferplus-1.npz). --visual and --audio are the encoders that it is
-made for. --folds are speech encoders made by the same recipe without some of the speakers: number K has not heard the
-actors whose number modulo the number of folds is K. It takes about 15 minutes of one processor core. Each step leaves a
-file in OUT; ended at any moment, the same command goes on with what is left.
+made for. --folds are speech encoders that have not heard some of the actors: the first comes from `speech.py train
+--fold 0`, the second from `--fold 1`, the third from `--fold 2`. With fewer than three, the clips of the other actors
+are not used. It takes about 15 minutes of one processor core. Each step leaves a file in OUT; ended at any moment, the
+same command goes on with what is left.
 
 1. sound-*.npz, faces-*.npz, other.safetensors: features (see fusion_data.py).
 2. network.safetensors: trained on windows that are made up as it goes (see fusion_moments.py). The loss is the
@@ -33,7 +34,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from face_data import Faces
-from fusion_data import CHOICE, CONTEXT_S, TEST, Looks, Voices, chosen_pictures, hear, look, other_sounds, votes
+from fusion_data import CHOICE, CONTEXT_S, Looks, Voices, chosen_pictures, hear, look, other_sounds, votes
 from fusion_moments import FRAMES, Stage, Window
 from safetensors.torch import load_file, save_file
 
@@ -53,11 +54,12 @@ Batch = tuple[Tensor, ...]
 STEPS, BATCH = 600, 48
 RATE, WEIGHT_DECAY, WARM_UP, EMA = 1e-3, 0.05, 0.05, 0.99
 HIDE_FACE, HIDE_VOICE = 0.15, 0.15  # share of the windows
-CLIPS: Final = 4000  # at most
+FOLDS: Final = 3  # as in speech.py
 OTHER_SOUNDS: Final = 45
 STRIDE: Final = 32
 CHOICE_WINDOWS: Final = 480  # of each kind
 RIGHT: Final = 0.85  # share of the named frames of all kinds that shall be right; strangers' videos are harder
+MAJORITY: Final = 0.75  # of what confidence is fitted to; chosen on the same moments, so that all kinds are calibrated
 NEUTRAL_OFFSET: Final = -0.3  # people in videos show less than they mean; chosen on the same moments and the dev clips
 SEED: Final = 0
 
@@ -70,21 +72,17 @@ def features(given: argparse.Namespace) -> None:
     run = _run()
     said = votes(given.votes)
     files = sorted(file for kind in ("wav", "flac") for file in given.crema.glob(f"*.{kind}"))
-    groups = {
-        "train": [file for file in files if int(file.stem[:4]) not in {*TEST, *CHOICE}],
-        "choice": [file for file in files if int(file.stem[:4]) in CHOICE],
-    }
-    for number, (name, own) in enumerate(groups.items()):
+    unheard = [actor for actor in range(1021, 1092) if actor % FOLDS < len(given.folds)]
+    groups = [(f"train-{fold}", own, [actor for actor in unheard if actor % FOLDS == fold])
+              for fold, own in enumerate(given.folds)]  # fmt: skip
+    for number, (name, encoder, actors) in enumerate([*groups, ("choice", given.audio, CHOICE)]):
         if not (target := given.out / f"sound-{name}.npz").exists():
-            folders = given.folds if name == "train" else [given.audio]
-            encoders = [AudioEncoder(folder, run, layers=1) for folder in folders]
+            own = [file for file in files if int(file.stem[:4]) in actors]
             random = np.random.default_rng([SEED, 2, number])
-            some = random.permutation(own)[:CLIPS].tolist()
-            hear(sorted(some), said, encoders, random).save(target)
+            hear(own, said, AudioEncoder(encoder, run, layers=1), random).save(target)
             print(target, flush=True)
     if not (target := given.out / "other.safetensors").exists():
-        audio = AudioEncoder(given.audio, run, layers=1)
-        found = other_sounds(audio, np.random.default_rng(SEED), OTHER_SOUNDS)
+        found = other_sounds(AudioEncoder(given.folds[0], run, layers=1), np.random.default_rng(SEED), OTHER_SOUNDS)
         save_file({"other": torch.from_numpy(found)}, target)
     for number, name in enumerate(("train", "choice")):
         if not (target := given.out / f"faces-{name}.npz").exists():
@@ -109,7 +107,7 @@ def _run() -> devices.Runtime:
 
 def stage(out: Path, name: str) -> Stage:
     other = load_file(out / "other.safetensors")["other"].numpy()
-    return Stage.of(Voices.load(out / f"sound-{name}.npz"), Looks.load(out / f"faces-{name}.npz"), other)
+    return Stage.of(Voices.load(*sorted(out.glob(f"sound-{name}*.npz"))), Looks.load(out / f"faces-{name}.npz"), other)
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -244,11 +242,11 @@ def answers(network: FusionNetwork, actors: Stage, kind: str, windows: int, hidd
 
 
 def temperature_of(own: Answers) -> float:
-    """The temperature at which the cross-entropy is least (Guo et al. 2017): to the mean of what people say and what
-    most of them say. The first alone makes confidence the share of the people who agree, which is less than the share
-    of the frames that are right.
+    """The temperature at which the cross-entropy is least (Guo et al. 2017): to what most people say, and with less
+    weight to what each of them says, which alone makes confidence the share of the people who agree: that is less than
+    the share of the frames that are right.
     """
-    wanted = (own.votes + F.one_hot(own.label, own.votes.shape[1])) / 2
+    wanted = MAJORITY * F.one_hot(own.label, own.votes.shape[1]) + (1 - MAJORITY) * own.votes
     tried = torch.arange(0.3, 4, 0.02)
     losses = [-(wanted * F.log_softmax(own.scaled(float(one)).logits, 1)).sum(1).mean() for one in tried]
     return float(tried[int(torch.stack(losses).argmin())])
@@ -268,6 +266,8 @@ def finish(given: argparse.Namespace) -> None:
     network = FusionNetwork(_config(actors))
     network.load_state_dict(weights)
     fitted = {kind: answers(network, actors, kind, CHOICE_WINDOWS) for kind in ("clip", "face", "voice")}
+    for hidden in ("voice", "face"):
+        fitted[f"clip without its {hidden}"] = answers(network, actors, "clip", CHOICE_WINDOWS, hidden)
     every = Answers(*(torch.cat([getattr(one, part) for one in fitted.values()]) for part in ("logits", "votes")))
     temperature = temperature_of(every)
     every = every.scaled(temperature)
@@ -297,12 +297,6 @@ def finish(given: argparse.Namespace) -> None:
     print(f"temperature {temperature:.2f}, least confidence {least}")
     for kind, one in fitted.items():
         tell(kind, one.scaled(temperature), least)
-    for hidden in ("voice", "face"):
-        tell(
-            f"clip without its {hidden}",
-            answers(network, actors, "clip", CHOICE_WINDOWS, hidden).scaled(temperature),
-            least,
-        )
 
 
 def tell(name: str, own: Answers, least: float) -> None:

@@ -82,28 +82,28 @@ class Voices:
         _save(file, vars(self))
 
     @classmethod
-    def load(cls, file: Path) -> Voices:
-        with np.load(file) as stored:
-            return cls(**{name: stored[name] for name in stored})
+    def load(cls, *files: Path) -> Voices:
+        """The clips of all files."""
+        parts = [dict(np.load(file)) for file in files]
+        lengths = np.concatenate([np.diff(part.pop("begins")) for part in parts])
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return cls(begins=np.cumsum([0, *lengths]), **whole)
 
 
 def hear(
     files: Sequence[Path],
     said: dict[str, NDArray[np.float64]],
-    encoders: Sequence[AudioEncoder],
+    encoder: AudioEncoder,
     random: Random,
 ) -> Voices:
-    """Each clip's features by the encoder of its actor's fold: number modulo the number of encoders.
-
-    Some of them are heard through noise, a narrow band or an echo.
-    """
+    """Each clip's features; some of them are heard through noise, a narrow band or an echo."""
     detector = SpeechDetector()
     kept = [file for file in files if file.stem in said and file.stem[:12] not in TWINS]
     features, speech, begins = [], [], [0]
     for file in kept:
         samples = read_sound(file)
         samples = changed_sound(random, samples) if random.random() < CHANGED else samples
-        own = on_grid(encoders[int(file.stem[:4]) % len(encoders)], detector, samples)
+        own = on_grid(encoder, detector, samples)
         features.append(own[0].astype(np.float16))
         speech.append(own[1])
         begins.append(begins[-1] + len(own[1]))

@@ -27,6 +27,7 @@ WEAK, WEAKEST = 0.5, 0.45  # share of the faces that show less than a picture do
 DWELL_S: Final = (0.15, 0.6)  # from one variant of a picture to the next
 NOISE: Final = 0.15  # added to features, in standard deviations of each
 NEUTRAL_VOICE: Final = 0.6  # share of the votes from which a voice counts as neutral
+JOINT: Final = 0.7  # of the target of a voice alone: what people said of voice and face; the rest, of the voice
 PULL: Final = 0.15  # of a neutral voice on what is said of a face that is not
 
 
@@ -94,7 +95,8 @@ class Stage:
             audio, heard = self._sound(random, at, fps)
             said = self.voices.votes[at]
             pictures = self.nearest[at]
-            target = said[(BOTH if kind == "clip" else VOICE) - 1]
+            joint = 1.0 if kind == "clip" else JOINT
+            target = joint * said[BOTH - 1] + (1 - joint) * said[VOICE - 1]
         else:
             pictures = random.choice(self.pictures[label], 1)
             target = self.looks.votes[pictures[0]]

@@ -20,7 +20,7 @@ Tensor = torch.Tensor
 
 _FULL_SCALE: Final = 3.75  # power in a bin, of white noise whose samples have variance 1
 _TAIL: Final = 60  # frames of a room's echo
-_TELEPHONE: Final = ((3200, 3800), (200, 350))  # Hz, upper and lower end of the band
+_TELEPHONE: Final = ((3000, 4000), (180, 400))  # Hz, upper and lower end of the band
 _SLOPES: Final = (0.0, -1.0, -2.0, 1.0)  # of noise: power ∝ frequency to this: white, pink, brown, blue
 _BUMP, _BABBLE = 4, 5  # kinds of noise besides
 
@@ -48,8 +48,12 @@ class Changes:
         """`power` [n, frames, 80] and which frames hold speech [n, frames] → log10 of the changed power."""
         power = self._equalised(self._in_a_room(self._warped(power)))
         power = self._noisy(power, heard, some=self._some(power, 0.55), snr=(3, 30))
-        power = self._coded(self._band_limited(power))
-        power = self._noisy(power, heard, some=self._some(power, 0.5), snr=(25, 55))  # no recording is ever silent
+        narrow = self._some(power, 0.45)
+        before = self._some(power, 0.5)  # the band is that of the line, or of the microphone before it
+        power = self._coded(self._band_limited(power, some=narrow & before), some=before)
+        power = self._band_limited(self._coded(power, some=~before), some=narrow & ~before)
+        later = self._some(power, 0.5) & ~(narrow & self._some(power, 0.6))  # a narrow band may be empty outside
+        power = self._noisy(power, heard, some=later, snr=(25, 55))
         loudness = 10 ** (self._between(-45, -12, len(power)) / 10) * _FULL_SCALE / _level(power, heard)
         return (power * loudness[:, None, None]).clamp(min=FLOOR).log10()
 
@@ -109,19 +113,27 @@ class Changes:
         begins = torch.randint(0, len(self._white) - frames, (n,), generator=self._random)
         return torch.stack([self._white[begin : begin + frames] for begin in begins.tolist()])
 
-    def _band_limited(self, power: Tensor) -> Tensor:
-        """A telephone's band, or all above 3 to 7.5 kHz gone, by 25 to 70 dB."""
-        n, telephone = len(power), self._some(power, 0.5)
+    def through_a_telephone(self, power: Tensor) -> Tensor:
+        """log10 of the power with a telephone's band, at another loudness and with nothing else changed."""
+        every = torch.ones(len(power), dtype=torch.bool)
+        loudness = 10 ** (0.4 * torch.randn(len(power), 1, 1, generator=self._random))
+        narrow = self._band_limited(power * loudness, some=every, telephones=0.85)
+        return narrow.clamp(min=FLOOR).log10()
+
+    def _band_limited(self, power: Tensor, *, some: Tensor, telephones: float = 0.65) -> Tensor:
+        """A telephone's band, or all above 3 to 7.5 kHz gone: by 30 to 400 dB per octave, until 25 to 120 dB are."""
+        n, telephone = len(power), self._some(power, telephones)
         (top_low, top_high), (bottom_low, bottom_high) = _TELEPHONE
         top = torch.where(telephone, self._between(top_low, top_high, n), self._between(3000, 7500, n))
-        bottom = torch.where(telephone, self._between(bottom_low, bottom_high, n), torch.zeros(n))
-        outside = (top[:, None] < _CENTRES) | (bottom[:, None] > _CENTRES)
-        gone = outside & self._some(power, 0.3)[:, None]
-        return power * 10 ** (-(gone * self._between(25, 70, n)[:, None]) / 10)[:, None]
+        bottom = torch.where(telephone, self._between(bottom_low, bottom_high, n), torch.ones(n))
+        octaves = torch.maximum((_CENTRES / top[:, None]).log2(), (bottom[:, None] / _CENTRES).log2()).clamp(min=0)
+        slope, depth = 10 ** self._between(1.5, 2.6, n, 1), self._between(25, 120, n, 1)
+        lost = torch.minimum(octaves * slope, depth) * some[:, None]
+        return power * 10 ** (-lost / 10)[:, None]
 
-    def _coded(self, power: Tensor) -> Tensor:
-        """Noise that follows the signal from frame to frame, 12 to 35 dB below it."""
-        share = self._some(power, 0.2) * 10 ** (-self._between(12, 35, len(power)) / 10)
+    def _coded(self, power: Tensor, *, some: Tensor) -> Tensor:
+        """Noise that follows the signal from frame to frame, 12 to 35 dB below it, in a fifth of `some`."""
+        share = (some & self._some(power, 0.2)) * 10 ** (-self._between(12, 35, len(power)) / 10)
         return power + self._noise(power) * ((power * _WIDTHS).sum(2) * share[:, None])[:, :, None]
 
     def masked(self, spectra: Tensor, *, share: float = 0.5) -> Tensor:

@@ -4,12 +4,14 @@ python tests/benchmarks/bench_train.py
 
 Training: windows/s of a whole epoch against forward, loss, backward and step on one batch of random tensors that is
 ready; target at least 0.9. Prediction: frames/s of `windowed_logits` against one window at a time in fp32, nothing
-shared; target at least 3 where the precision chosen is bf16, else 1.2.
+shared; target at least 3 where the precision chosen is bf16, else 1.2. Last, what each option of training costs: the
+time of an epoch beside that of the defaults, all taking turns; no target.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,10 +21,11 @@ from affcli.features.joined import VideoFeatures
 from affcli.features.stream import StreamFeatures
 from affcli.models.fusion.dataset import LabelledFrames, TrainingSet
 from affcli.models.fusion.inference import windowed_logits
-from affcli.models.fusion.network import FusionConfig, FusionNetwork, focal_loss
+from affcli.models.fusion.network import FusionConfig, FusionNetwork
 from affcli.models.fusion.trainer import Trainer, TrainingOptions
 from affcli.models.fusion.windows import Frames, Windows
 from affcli.models.runtime import devices
+from affcli.models.training.losses import focal_loss
 
 CONFIG = FusionConfig(visual_size=768, audio_size=768)
 FRAMES, BATCH = 2_048, 32
@@ -90,12 +93,46 @@ def prediction(video: VideoFeatures, run: devices.Runtime) -> bool:
     return verdict(what, plain_s / ours_s, least=3 if run.precision == "bf16" else 1.2)
 
 
+def options_cost(random: np.random.Generator, run: devices.Runtime) -> None:
+    """Prints how long an epoch takes with each option, as a multiple of the defaults'."""
+    two, layers = ((1, 768), (1, 768)), ((13, 768),)
+    wide = {"visual_size": 1536, "visual_tables": two}
+    variants = {
+        "defaults": (CONFIG, OPTIONS, False),
+        "two visual tables, --join concat": (replace(CONFIG, **wide), OPTIONS, False),
+        "two visual tables, --join gate": (replace(CONFIG, **wide, join="gate"), OPTIONS, False),
+        "audio of 13 hidden layers": (replace(CONFIG, audio_size=13 * 768, audio_tables=layers), OPTIONS, False),
+        "--loss logit-adjusted": (CONFIG, replace(OPTIONS, loss="logit-adjusted"), False),
+        "--label-smoothing 0.1": (CONFIG, replace(OPTIONS, label_smoothing=0.1), False),
+        "--ema 0.99": (CONFIG, replace(OPTIONS, ema=0.99), False),
+        "--frame-weights": (CONFIG, OPTIONS, True),
+    }
+    trainers = [_trainer(random, run, *variant) for variant in variants.values()]
+    times = medians(*(lambda trainer=trainer: trainer.epoch(1) for trainer in trainers))
+    for name, seconds in zip(variants, times, strict=True):
+        print(f"train, {name}: {seconds / times[0]:.2f} times the defaults' epoch")
+
+
+def _trainer(
+    random: np.random.Generator, run: devices.Runtime, config: FusionConfig, options: TrainingOptions, weighed: bool
+) -> Trainer:
+    streams = [
+        StreamFeatures(random.standard_normal((512, size)).astype(np.float16), random.random(512) > 0.05, np.zeros(512))
+        for size in (config.visual_size, config.audio_size)
+    ]
+    frames = Frames.of(VideoFeatures("v", *streams))
+    labels, weights = torch.randint(-1, 8, (512,)), torch.rand(512) if weighed else None
+    data = TrainingSet(LabelledFrames(frames, labels, weights), Windows.over(frames.offsets, length=64, stride=8))
+    return Trainer(config, options, data, None, run)
+
+
 def main() -> bool:
     """Prints the ratios; true where all targets are met."""
     random = np.random.default_rng(0)
     video = VideoFeatures("v", stream(random), stream(random))
     met = [training(video, devices.choose("cpu", small=True))]
     met += [prediction(video, devices.choose("cpu", precision)) for precision in ("fp32", "bf16")]
+    options_cost(random, devices.choose("cpu", small=True))
     return all(met)
 
 

@@ -80,10 +80,11 @@ def network_of(**parts: object) -> FusionConfig:
 
 
 def trained(config: FusionConfig, options: TrainingOptions, data: Data) -> FusionNetwork:
-    """The network after its last epoch."""
+    """The network after its last epoch; with an average of its weights, where the options ask for one."""
     trainer = Trainer(config, options, data.train, None, CPU)
     for number in range(1, options.epochs + 1):
         trainer.epoch(number)
+    trainer.network.load_state_dict(trainer.weights())
     return trainer.network.eval()
 
 

@@ -37,6 +37,7 @@ def kinds(line: str, incomplete: str = "") -> list[str]:
         ("overlay clip.mp4", "file"),
         ("train --visual", "file"),
         ("train-visual --frames", "dir"),
+        ("train-audio --data", "dir"),
         ("info", "file"),
     ],
 )

@@ -27,11 +27,11 @@ from affcli.facesets.domain import domain_faces, list_domain
 from affcli.facesets.listing import Labelled, Origin
 from affcli.facesets.loading import pictures_to_decode, sampled
 from affcli.facesets.mixing import drawing_weights
-from affcli.facesets.pixel_file import remove_decoded
 from affcli.facesets.preparing import Preparation, Preparer
 from affcli.facesets.sheet import contact_sheet, write_sheet
 from affcli.facesets.static import list_static, static_faces
 from affcli.facesets.thinning import Thinner
+from affcli.files.decoded_folder import remove_decoded
 from affcli.media.faces import FaceDetector, align
 from affcli.schema import CLASSES
 

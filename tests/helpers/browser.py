@@ -19,7 +19,10 @@ PATIENCE_S = 30
 
 
 class Page:
-    """One tab. `requests` are the addresses that it asked for, `problems` what its script and policy complained of."""
+    """One tab. `requests` are the addresses that it asked for, `problems` what its script and policy complained of.
+
+    `events` are those of a trace, while one is recorded.
+    """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._out, self._in = to_browser, os.fdopen(from_browser, "rb")
@@ -28,6 +31,8 @@ class Page:
         self._session: str | None = None
         self.requests: list[str] = []
         self.problems: list[str] = []
+        self.events: list[dict[str, Any]] = []
+        self._traced = False
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log", "Accessibility"):
@@ -55,6 +60,10 @@ class Page:
         parameters = message.get("params", {})
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
+        elif message.get("method") == "Tracing.dataCollected":
+            self.events += parameters["value"]
+        elif message.get("method") == "Tracing.tracingComplete":
+            self._traced = True
         elif message.get("method") == "Runtime.exceptionThrown":
             self.problems.append(str(parameters["exceptionDetails"]))
         elif message.get("method") == "Log.entryAdded" and parameters["entry"]["level"] == "error":
@@ -81,6 +90,16 @@ class Page:
         while not self.eval(expression):
             assert time.monotonic() < end_s, f"not within {PATIENCE_S} s: {expression}"
             time.sleep(0.02)
+
+    @contextmanager
+    def traced(self, categories: str) -> Iterator[list[dict[str, Any]]]:
+        """Chromium's own record of what it does meanwhile; complete at the end."""
+        self.events, self._traced = [], False
+        self.call("Tracing.start", transferMode="ReportEvents", categories=categories)
+        yield self.events
+        self.call("Tracing.end")
+        while not self._traced:
+            self._receive()
 
     def click(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):

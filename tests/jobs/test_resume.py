@@ -24,9 +24,10 @@ from PIL import Image
 from affcli.errors import BusyError
 from affcli.files.inputs import MediaInput
 from affcli.jobs import stream_part
+from affcli.jobs.about import About
 from affcli.jobs.chunks import ChunkWriter, chunks_in
 from affcli.jobs.fingerprints import Fingerprints
-from affcli.jobs.parts import About, Parts
+from affcli.jobs.parts import Parts
 from affcli.jobs.stream_part import PartWriter
 from affcli.media.hearing import FrameReader, MoreFrames
 from affcli.models.encoders.audio_encoder import AudioEncoder
@@ -231,7 +232,7 @@ def test_killed_before_any_file_gets_its_name_and_at_any_other_time(
     process.wait_for(lambda: list(tmp_path.glob("V.parquet.parts/*/features.2.parquet")))
     process.signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    for name in ("features.7.parquet", "features.end.json", "end.json", "V.parquet"):
+    for name in ("features.7.parquet", "features.end.json", "V.parquet"):
         process = Warm(tmp_path, 0, *command, "long.mkv", code=DIES.replace("NAME", name))
         assert process.wait() == -signal.SIGKILL, process.said
     visual("long.mkv")
@@ -348,7 +349,8 @@ def test_two_processes_do_not_make_one_table(tmp_path: Path, visual: Extract) ->
 import sys, time
 from pathlib import Path
 from affcli.jobs.fingerprints import Fingerprints
-from affcli.jobs.parts import About, Parts
+from affcli.jobs.about import About
+from affcli.jobs.parts import Parts
 parts = Parts(Path(sys.argv[1]), Fingerprints())
 with parts.alone():
     parts.join()
@@ -394,7 +396,7 @@ def test_a_full_disk_is_one_line_and_the_work_goes_on_later(
     assert said.startswith("affcli extract-audio: A.parquet")
     assert "File too large" in said
     assert not (tmp_path / "A.parquet").exists()
-    assert len(list(tmp_path.glob("A.parquet.parts/*/end.json"))) == done
+    assert len(list(tmp_path.glob("A.parquet.parts/*/features.end.json"))) == done
     audio("clips", "--fps", 50)
     assert same(tmp_path, "A.parquet", "whole.parquet")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,16 @@ def frames(fps: float = 25, **videos: list[int | None]) -> pd.DataFrame:
 
 
 def data_of(page: Path) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
-    assert found
-    return dict(json.loads(found[1]))
+    """What the page's script reads: `classes`, `index`, and the blocks of the videos as `videos`."""
+    found = re.findall(r'<script type="application/json" id="(\w+)">(.*?)</script>', page.read_text(), re.DOTALL)
+    blocks = {name: json.loads(text) for name, text in found}
+    videos = [blocks[f"v{number}"] for number in range(len(blocks) - 1)]
+    return {**blocks["data"], "videos": videos}
+
+
+def words_of(page: Path) -> str:
+    """The text of the page, without its markup."""
+    return " ".join(re.sub("<[^>]*>", " ", page.read_text()).replace("\u00a0", " ").split())
 
 
 def unpacked(text: str, kind: str) -> list[float]:
@@ -60,20 +68,51 @@ def test_every_video_of_the_folder_is_on_the_page(affcli: Affcli, tmp_path: Path
     assert data["classes"][0]["names"] == list(CLASSES)
     a, b = data["videos"]
     assert unpacked(a["label"], "u1") == [4] * 30 + [5] * 20
-    assert unpacked(a["edge"], "<f4") == pytest.approx([i / 25 for i in range(51)], abs=1e-4)
+    assert a["span"] == pytest.approx([0, 2], abs=1e-4)
     assert [segment[:3] for segment in a["segments"]] == [[0, 1.2, 4], [1.2, 2, 5]]
     assert a["audio"] == [[0, 0.12]]
     assert unpacked(b["label"], "u1") == [255, 1, 1]
-    assert "In the summary, but without a frame table: c." in (tmp_path / "report.html").read_text()
+    assert "c – not labelled – – –" in words_of(tmp_path / "report.html")
 
 
 def test_the_list_says_what_fills_the_time(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
     affcli("report", "labels", "-o", "report.html", "-q")
-    text = re.sub("<[^>]*>", " ", (tmp_path / "report.html").read_text()).replace("\u00a0", " ")
-    text = " ".join(text.split())
+    text = words_of(tmp_path / "report.html")
     # of the labels the shares, then mean confidence, frames with a face, and with sound
     assert "a 2.0 s Happiness 60 % , Sadness 40 % 100 % 100 % 94 %" in text
-    assert "2 videos, 2.1 s, 53 frames" in text
+    assert "2 videos, 2.1 s, 53 frames; 1 not labelled" in text
+
+
+def test_the_list_says_why_frames_are_unsure_and_why_inputs_failed(affcli: Affcli, tmp_path: Path) -> None:
+    (tmp_path / "out" / "frames").mkdir(parents=True)
+    rows = frames(a=[4] * 10).assign(label=[None] * 8 + ["Happiness"] * 2, face=[False] * 8 + [True] * 2, speech=0.0)
+    schema = with_metadata(pa.Schema.from_pandas(rows), kind="frame logits", min_confidence=0.5, min_speech=0.5)
+    table = pa.Table.from_pandas(rows).replace_schema_metadata(schema.metadata)
+    pq.write_table(table, tmp_path / "out" / "frames" / "a.parquet")
+    summary = {"video": ["a", "b"], "frames": [10, 0], "problem": ["3 of 13 frames could not be decoded", "no video"]}
+    for source in ("out/frames", "out"):
+        affcli("report", source, "-o", "report.html", "-f")
+        text = words_of(tmp_path / "report.html")
+        if source == "out/frames":
+            assert "unsure 80 % no face in 8 of 10 frames; no speech in the sound 100 %" in text
+            described = with_metadata(pa.Schema.from_pandas(pd.DataFrame(summary)), kind="summary")
+            pq.write_table(
+                pa.Table.from_pandas(pd.DataFrame(summary)).replace_schema_metadata(described.metadata),
+                tmp_path / "out" / "summary.parquet",
+            )
+    assert "unsure 80 % 3 of 13 frames could not be decoded 100 %" in text
+    assert "b – not labelled: no video" in text
+    [video] = data_of(tmp_path / "report.html")["videos"]
+    assert video["problem"] == "3 of 13 frames could not be decoded"
+    affcli("report", "out/frames", "-o", "same.html")
+    assert "b – not labelled: no video" in words_of(tmp_path / "same.html")
+
+
+def test_frames_of_unequal_length_keep_their_times(affcli: Affcli, tmp_path: Path) -> None:
+    frames(a=[4, 4, 5]).assign(time_s=[0.0, 0.5, 0.6]).to_parquet(tmp_path / "F.parquet")
+    affcli("report", "F.parquet", "-o", "report.html")
+    [video] = data_of(tmp_path / "report.html")["videos"]
+    assert unpacked(video["edge"], "<f4") == pytest.approx([0, 0.5, 0.6, 0.7], abs=1e-6)
 
 
 def test_other_tables_are_passed_over_or_named(affcli: Affcli, tmp_path: Path, folder: Path) -> None:
@@ -103,14 +142,20 @@ def test_one_table_of_many_videos_and_any_classes_is_a_folder_too(affcli: Affcli
 
 def test_videos_are_linked_by_their_relative_address(affcli: Affcli, tmp_path: Path) -> None:
     clips = tmp_path / "my clips"
-    for name in ("a#1?%20 é.mp4", "s1/b.mp4", "s2/b.mp4", "c.flv", "c.webm", ".c.mp4"):
+    for name in ("a#1?%20 é.mp4", "s1/b.mp4", "s2/b.mp4", "c.flv", "c.webm", ".c.mp4", "e.flv", "f.wav"):
         (clips / name).parent.mkdir(parents=True, exist_ok=True)
         (clips / name).write_bytes(b"")
     (tmp_path / "out").mkdir()
-    ids = ["a#1?%20 é", "b", "s2/b", "c", "c#2", "d"]
+    ids = ["a#1?%20 é", "b", "s2/b", "c", "c#2", "d", "e", "f"]
     pd.concat([frames(x=[1]).assign(video=name) for name in ids]).to_parquet(tmp_path / "F.parquet")
     affcli("report", "F.parquet", "--videos", "my clips", "-o", "out/report.html")
-    found = {video["name"]: video["source"] for video in data_of(tmp_path / "out" / "report.html")["videos"]}
+    videos = data_of(tmp_path / "out" / "report.html")["videos"]
+    found = {video["name"]: video["source"] for video in videos}
+    # What browsers do not play is named and not linked; of sound it is known that there is no picture.
+    assert [(v["name"], v["file"], v["sound"]) for v in videos if v["file"] or v["sound"]] == [
+        ("e", "e.flv", False),
+        ("f", None, True),
+    ]
     assert found == {
         "a#1?%20 é": "../my%20clips/a%231%3F%2520%20%C3%A9.mp4",
         "b": None,  # two files have that name
@@ -118,6 +163,8 @@ def test_videos_are_linked_by_their_relative_address(affcli: Affcli, tmp_path: P
         "c": "../my%20clips/c.webm",  # browsers play it
         "c#2": "../my%20clips/c.webm",
         "d": None,
+        "e": None,
+        "f": "../my%20clips/f.wav",
     }
 
 
@@ -209,11 +256,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(chromium: Page, site: Path, name: str, **how: int) -> Page:
     """The page, at the video of a name, when its player is ready."""
-    names = [video["name"] for video in data_of(site)["videos"]]
-    number = next(index for index, found in enumerate(names) if found.startswith(name))
+    full = next(found for found, *_ in data_of(site)["index"] if found.startswith(name))
     chromium.requests.clear()
     chromium.problems.clear()
-    chromium.open(site, anchor=f"#video={number}", **how)
+    chromium.open(site, anchor=f"#{quote(full, safe='')}", **how)
+    chromium.until(f"document.getElementById('title').textContent === {json.dumps(full)}")
     chromium.until("document.getElementById('player').readyState >= 1 || document.getElementById('player').hidden")
     return chromium
 
@@ -348,3 +395,142 @@ def test_a_video_that_the_browser_cannot_play_leaves_the_timeline(
     box = place_of(chromium, "#slider")
     chromium.click(box["left"] + box["width"] / 2, box["top"] + 20)
     assert chromium.eval("document.getElementById('now').textContent").startswith("0:02.0  Happiness")
+
+
+# --- the list, links, colours ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 videos: v1 is the longest, v300 the shortest; every seventh is sad; two that failed."""
+    from affcli.cli import run
+
+    place = tmp_path_factory.mktemp("long")
+    (place / "labels").mkdir()
+    lengths = {f"v{n}": [5 if n % 7 == 0 else 4] * (301 - n) for n in range(1, 301)}
+    write_ours(place / "labels" / "all.parquet", frames(**lengths))
+    names = [*lengths, "lost#1", "lost 2"]
+    pd.DataFrame({"video": names, "problem": [None] * 300 + ["no sound", "no picture"]}).to_parquet(
+        place / "labels" / "summary.parquet"
+    )
+    assert run(["report", str(place / "labels"), "-o", str(place / "r.html"), "-q"]) == 0
+    return place / "r.html"
+
+
+def listed(page: Page) -> list[str]:
+    return list(page.eval("[...document.querySelectorAll('#rows > tr:not(.space)')].map((row) => row.dataset.name)"))
+
+
+def search(page: Page, words: str) -> None:
+    page.eval("document.getElementById('search').focus(); document.getElementById('search').select()")
+    page.call("Input.insertText", text=words)
+    page.eval("new Promise((done) => setTimeout(done, 150))")
+
+
+@needs_chromium
+def test_a_click_on_a_heading_sorts_and_another_one_turns_it_round(chromium: Page, long_list: Path) -> None:
+    chromium.open(long_list)
+    heading = "document.querySelector('[data-key=%s]')"
+    for key, first, last in (("length", "v1", "v300"), ("name", "lost 2", "v300"), ("label", "v1", "v294")):
+        chromium.eval(f"{heading % key}.click()")
+        assert listed(chromium)[0] == first
+        said = chromium.eval(f"{heading % key}.parentElement.getAttribute('aria-sort')")
+        assert said == ("descending" if key == "length" else "ascending")
+        chromium.eval(f"{heading % key}.click()")
+        turned = listed(chromium)[0]
+        assert turned == (last if key != "label" else "v105")  # of equals the first by codepoint
+    assert chromium.eval("document.querySelectorAll('[aria-sort]').length") == 1
+
+
+@needs_chromium
+def test_search_finds_names_labels_and_problems(chromium: Page, long_list: Path) -> None:
+    chromium.open(long_list)
+    for words, found in (("v299", ["v299"]), ("no sound", ["lost#1"]), ("lost", ["lost 2", "lost#1"]), ("xyz", [])):
+        search(chromium, words)
+        assert listed(chromium) == found
+        assert chromium.eval("document.getElementById('found').textContent") == f"{len(found)} of 302"
+    search(chromium, "sadness v2")
+    assert set(listed(chromium)) == {f"v{n}" for n in range(7, 301, 7) if str(n).startswith("2")}
+
+
+@needs_chromium
+def test_few_rows_are_in_the_page_and_scrolling_reaches_all(chromium: Page, long_list: Path) -> None:
+    chromium.open(long_list)
+    scroll = "document.getElementById('list').scrollTop"
+    seen = set(listed(chromium))
+    assert len(seen) == 80
+    heights = [chromium.eval("document.getElementById('list').scrollHeight")]
+    for _ in range(200):
+        before = chromium.eval(f"{scroll} += 400; {scroll}")
+        chromium.eval("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 5)))")
+        seen |= set(listed(chromium))
+        heights.append(chromium.eval("document.getElementById('list').scrollHeight"))
+        if chromium.eval(f"{scroll} += 400; {scroll}") == before:
+            break
+    assert len(seen) == 302
+    assert max(heights) < 1.2 * min(heights)
+    chromium.eval(f"{scroll} = 0")
+    chromium.until("document.querySelector('#rows > tr:not(.space)').dataset.name === 'v1'")
+
+
+@needs_chromium
+def test_a_link_opens_a_video_by_its_name(chromium: Page, long_list: Path) -> None:
+    chromium.open(long_list, anchor="#v250")
+    chromium.until("document.getElementById('title').textContent === 'v250'")
+    box = "document.querySelector('tr[aria-current]').getBoundingClientRect()"
+    inside = "document.getElementById('list').getBoundingClientRect()"
+    assert chromium.eval(f"{box}.top >= {inside}.top && {box}.bottom <= {inside}.bottom")
+    chromium.eval("location.hash = 'v3'")
+    chromium.until("document.getElementById('title').textContent === 'v3'")
+    chromium.eval("location.hash = 'detail'")  # a place of the page
+    chromium.eval("location.hash = 'nobody'")
+    chromium.until("!document.getElementById('message').hidden")
+    assert "no video named nobody" in chromium.eval("document.getElementById('message').textContent")
+    assert chromium.eval("document.getElementById('title').textContent") == "v3"
+
+
+@needs_chromium
+def test_a_dark_screen_gets_dark_paper_and_colours_that_stand_out(chromium: Page, long_list: Path) -> None:
+    from affcli.palette import DARK_PAPER, ON_DARK, PALETTE
+
+    pixel = "[...document.querySelector('#slider canvas').getContext('2d').getImageData(9, 9, 1, 1).data].slice(0, 3)"
+    found = {}
+    try:
+        for scheme in ("light", "dark"):
+            chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            chromium.open(long_list, anchor="#v7")
+            chromium.until("document.getElementById('title').textContent === 'v7'")
+            paper = chromium.eval("getComputedStyle(document.body).backgroundColor")
+            found[scheme] = (paper, bytes(chromium.eval(pixel)).hex())
+        chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
+        chromium.until(f"{pixel}.join() === '{','.join(map(str, bytes.fromhex(PALETTE['Sadness'][1:])))}'")
+    finally:
+        chromium.call("Emulation.setEmulatedMedia", features=[])
+    assert found["light"] == ("rgb(255, 255, 255)", PALETTE["Sadness"][1:])
+    assert found["dark"][0] == f"rgb({', '.join(map(str, bytes.fromhex(DARK_PAPER[1:])))})"
+    assert found["dark"][1] == ON_DARK["Sadness"][1:]
+
+
+@needs_chromium
+def test_a_file_that_no_browser_plays_has_no_player_but_a_way_to_one(
+    chromium: Page, affcli: Affcli, tmp_path: Path
+) -> None:
+    (tmp_path / "x.flv").write_bytes(b"FLV")
+    frames(x=[4] * 10).to_parquet(tmp_path / "F.parquet")
+    affcli("report", "F.parquet", "-o", "r.html")
+    chromium.open(tmp_path / "r.html")
+    chromium.until("!document.getElementById('message').hidden")
+    assert chromium.eval("document.getElementById('player').hidden") is True
+    said = chromium.eval("document.getElementById('message').textContent")
+    assert said.startswith("Browsers cannot play x.flv. affcli overlay out/ --videos DIR -o drawn/ makes an .mp4")
+
+
+@needs_chromium
+def test_sound_plays_without_a_dark_box(chromium: Page, affcli: Affcli, tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "x.wav")
+    frames(x=[4] * 25).to_parquet(tmp_path / "F.parquet")
+    affcli("report", "F.parquet", "-o", "r.html")
+    chromium.open(tmp_path / "r.html")
+    chromium.until("document.getElementById('player').readyState >= 1")
+    assert chromium.eval("document.getElementById('player').offsetHeight") < 70
+    assert chromium.eval("document.getElementById('message').hidden") is True

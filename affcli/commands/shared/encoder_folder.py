@@ -1,4 +1,4 @@
-"""The folder that train-visual writes, what was there before, and the parts of unfinished work beside it."""
+"""The folder that train-visual or train-audio writes, what was there before, and parts of unfinished work beside it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from affcli.commands.shared.epoch_lines import already_made
 from affcli.errors import AffcliError
+from affcli.files.decoded_folder import remove_decoded
 from affcli.files.encoder_card import ENCODER_CARD, read_encoder_card
 from affcli.files.outputs import complete_folder, remove_leftovers
 
@@ -24,31 +25,28 @@ class EncoderFolder:
 
     name: str
     before: Mapping[str, Any] | None
+    decoded: Path  # where examples are decoded to that no other run needs
 
     @classmethod
-    def named(cls, output: str, *, force: bool) -> EncoderFolder:
-        """Raises for a folder that train-visual did not make: with --force it is not replaced either."""
+    def named(cls, output: str, *, force: bool, kind: str, examples: str) -> EncoderFolder:
+        """Raises for a folder that holds no encoder of this kind: with --force it is not replaced either.
+
+        `examples` is the suffix of the folder that decoded ones lie in, such as `pictures`.
+        """
         path = Path(output)
         if not path.parent.is_dir():
             raise AffcliError(f"{output}: the folder {path.parent} does not exist.")
         if path.exists() and not path.is_dir():
             raise AffcliError(f"{output}: is a file; name a folder.")
-        if Path(f"{path}.pictures").is_symlink():
-            raise AffcliError(
-                f"{path}.pictures: is a link; decoded pictures are kept there. Rename it, or use --cache."
-            )
+        if Path(f"{path}.{examples}").is_symlink():
+            raise AffcliError(f"{path}.{examples}: is a link; decoded {examples} lie there. Rename it, or use --cache.")
         if not path.is_dir() or not any(path.iterdir()):
-            return cls(str(path), None)
-        before = read_encoder_card(path)["training"]
-        return cls(str(path), None if force else before)
-
-    @property
-    def pictures(self) -> Path:
-        """Where pictures are decoded to that no other run needs."""
-        return Path(f"{self.name}.pictures")
+            return cls(str(path), None, Path(f"{path}.{examples}"))
+        before = read_encoder_card(path, kind)["training"]
+        return cls(str(path), None if force else before, Path(f"{path}.{examples}"))
 
     def refuse_other(self, options: Mapping[str, Any]) -> None:
-        """Raises where the folder was made with other options; no picture is needed to see that."""
+        """Raises where the folder was made with other options; no example is needed to see that."""
         if self.before is not None and any(self.before.get(name) != value for name, value in options.items()):
             already_made(self.name, self.before["made_from"], "")
 
@@ -57,9 +55,9 @@ class EncoderFolder:
         return already_made(self.name, self.before["made_from"] if self.before else None, made_from)
 
     def has_listed(self, listed: str, inventory: Inventory) -> bool:
-        """The same by the list of pictures alone, where none of them has changed since; False where that tells nothing.
+        """The same by the list of examples alone, where none of them has changed since; False where that tells nothing.
 
-        Its card's time of change is when the pictures were listed, not when training ended.
+        Its card's time of change is when the examples were listed, not when training ended.
         """
         if self.before is None or self.before.get("listed") != listed:
             return False
@@ -73,11 +71,9 @@ class EncoderFolder:
             yield folder
             os.utime(folder / ENCODER_CARD, ns=(inventory.taken_ns, inventory.taken_ns))
 
-    def remove_parts(self, *, pictures: bool) -> None:
-        """Removes what unfinished work has left beside the folder; with `pictures`, the decoded ones too."""
+    def remove_parts(self, *, decoded: bool) -> None:
+        """Removes what unfinished work has left beside the folder; with `decoded`, the decoded examples too."""
         Path(f"{self.name}.unfinished").unlink(missing_ok=True)
         remove_leftovers(Path(self.name).parent)
-        if pictures:
-            from affcli.facesets.pixel_file import remove_decoded
-
-            remove_decoded(self.pictures)
+        if decoded:
+            remove_decoded(self.decoded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,17 +14,22 @@ from affcli.console import terminal
 from affcli.console.watcher import Watcher
 from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
+from affcli.jobs.shards import Shard
 from affcli.jobs.shares import Share
 from affcli.media.track_choice import TrackChoice
 
 if TYPE_CHECKING:
     from affcli.jobs import job
 
+log = logging.getLogger(__name__)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 POSITIVE = click.FloatRange(0, min_open=True)
 
 log = logging.getLogger(__name__)
+
+_SHARD = "affcli.shard"  # what the output says of the shard that it is
 
 _INPUTS = (
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
@@ -37,6 +43,11 @@ _INPUTS = (
         default="stem",
         show_default=True,
         help="Video ids: file names, or paths relative to the given folder.",
+    ),
+    click.option(
+        "--shard",
+        metavar="K/N|auto",
+        help="Take every Nth input, from number K (0 to N-1); auto: as SLURM's job array says (see affcli gather).",
     ),
 )
 _WORK = (
@@ -71,6 +82,35 @@ _AUDIO_TRACK = click.option(
     metavar="N|first|loudest",
     help="Audio track to use in files with several.",
 )
+
+
+class _LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    name = "layers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "all" or isinstance(value, int):
+            return value
+        if str(value).isdecimal() and int(value) >= 1:
+            return int(value)
+        return self.fail(f"'{value}' is not a number from 1, or 'all'.", param, ctx)
+
+
+def layers(default: str) -> Callable[[Command], Command]:
+    """--layers; `default` is what an encoder gives without it."""
+    text = (
+        "Average the last N hidden layers; all keeps every one, the embeddings first, for train to learn their weights."
+    )
+    return click.option("--layers", type=_LayersType(), metavar="N|all", show_default=default, help=text)
+
+
+def note_size(size: int, layers: int | None) -> None:
+    """Says how much room a table of all hidden layers takes."""
+    if layers:
+        a_frame = 2 * size  # bytes: half precision
+        log.warning(
+            "%d hidden layers of %d numbers: %s bytes per frame, %.1f GB per hour at 30 frames/s, before compression",
+            layers, size // layers, f"{a_frame:,}", a_frame * 30 * 3600 / 1e9,
+        )  # fmt: skip
 
 
 def tracks(*, picture: bool = True, sound: bool = True) -> Callable[[Command], Command]:
@@ -114,9 +154,23 @@ def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
         raise UsageError("name at least one video, audio file or folder, or give --from-file LIST.")
-    found = find_inputs(names, ids=given.pop("names"), **how)
+    wanted = given.pop("shard", None)
+    shard = None if wanted is None else Shard.of_text(wanted)
+    inputs = find_inputs(names, ids=given.pop("names"), **how)
+    inputs = inputs if shard is None else _part(shard, inputs)
     terminal.watch("loading networks", shown=Share.given_by().rank == 0)
-    return found
+    return inputs
+
+
+def _part(shard: Shard, inputs: list[MediaInput]) -> list[MediaInput]:
+    """The inputs of a shard, which the output will name. Ends the command where there are none."""
+    context = click.get_current_context()
+    part = shard.part(inputs)
+    context.meta[_SHARD] = {"shard": {"number": shard.number, "of": shard.of, "inputs": len(inputs)}}
+    if not part:
+        terminal.say(f"nothing to do: shard {shard} has none of the {counted(len(inputs), 'input')}.")
+        context.exit(0)
+    return part
 
 
 def _listed(from_file: str | None, *, nul: bool) -> list[str]:
@@ -129,6 +183,7 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
     `result` is the file to look at, `rows` what its rows are called.
     """
     share = Share.given_by()
+    to_do = replace(to_do, shard=click.get_current_context().meta.get(_SHARD, {}))
     if to_do.force and share.size > 1:
         raise UsageError(
             "--force cannot be used with several processes, which could not tell a new output from the old one. "

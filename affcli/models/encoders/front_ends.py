@@ -5,7 +5,8 @@ Each front end runs transformers' own model on what transformers' own feature ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -39,18 +40,23 @@ class FrontEnd(Protocol):
         ...
 
     def hidden(self, values: torch.Tensor) -> Hidden:
-        """The hidden states for a batch of one."""
+        """The hidden states for a batch of sounds of one length."""
         ...
 
 
-def front_end_of(checkpoint: Checkpoint, device: torch.device) -> FrontEnd:
-    """The front end for a checkpoint; raises AffcliError for one that is no encoder of speech."""
+def front_end_of(checkpoint: Checkpoint, device: torch.device, model: Any = None) -> FrontEnd:
+    """The front end for a checkpoint; raises AffcliError for one that is no encoder of speech.
+
+    `model` is the checkpoint's encoder where it is loaded already, as a part of a larger network.
+    """
     kind = checkpoint.read("config.json").get("model_type")
     if kind == "whisper":
-        return WhisperFrontEnd(checkpoint, device)
+        return WhisperFrontEnd(checkpoint, device, model)
     if kind == "audio-spectrogram-transformer":
-        return SpectrogramTransformerFrontEnd(checkpoint, device)
-    return WaveformFrontEnd(checkpoint, device)
+        return SpectrogramTransformerFrontEnd(checkpoint, device, model)
+    if kind == "wav2vec2-bert":
+        return Wav2Vec2BertFrontEnd(checkpoint, device, model)
+    return WaveformFrontEnd(checkpoint, device, model)
 
 
 class WaveformFrontEnd:
@@ -58,14 +64,14 @@ class WaveformFrontEnd:
 
     longest: int | None = None
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, model: Any = None) -> None:
         self._preprocessing = SoundPreprocessing.of(checkpoint)
-        self.model, lacking = load(checkpoint, device)
+        self.model, lacking = (model, []) if model is not None else load(checkpoint, device)
         config = self.model.config
         if not hasattr(config, "conv_stride"):
             raise AffcliError(
                 f"--model {checkpoint.name}: a {config.model_type} model is no speech encoder that affcli knows "
-                "(the wav2vec2 family, Whisper, the Audio Spectrogram Transformer)."
+                "(the wav2vec2 family, Whisper, w2v-BERT, the Audio Spectrogram Transformer)."
             )
         self.unused = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, for training only
         self.lacking = [name for name in lacking if name not in self.unused]
@@ -87,11 +93,12 @@ class WhisperFrontEnd:
     samples that fill no step are left out. Log-mel values are clamped to 8 below the largest of the same pass.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, model: Any = None) -> None:
         # Saved with its decoder, with a head for classification, or alone.
         keys = {r"^(model\.)?encoder\.": ""}
         kind = devices.transformers().models.whisper.modeling_whisper.WhisperEncoder
-        self.model, self.lacking = load(checkpoint, device, kind=kind, key_mapping=keys)
+        own = load(checkpoint, device, kind=kind, key_mapping=keys) if model is None else (model, [])
+        self.model, self.lacking = own
         self.unused: list[str] = []
         self._extractor = _feature_extractor(checkpoint, "WhisperFeatureExtractor")
         rate, frame, width = self._extractor.sampling_rate, self._extractor.hop_length, self._extractor.n_fft
@@ -111,10 +118,19 @@ class WhisperFrontEnd:
 
     def hidden(self, values: torch.Tensor) -> Hidden:
         """Hidden states of all layers, [1, steps, size] each, the embeddings first."""
-        steps = values.shape[-1] // _CONV_STRIDE
-        self.model.config.max_source_positions = steps  # its forward pass takes this length only
+        with self._cropped(values.shape[-1] // _CONV_STRIDE):
+            return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _cropped(self, steps: int) -> Iterator[None]:
+        """With a table of so many positions: its forward pass takes this length only."""
+        whole, config = self.model.embed_positions, self.model.config
+        longest, config.max_source_positions = config.max_source_positions, steps
         self.model.embed_positions = torch.nn.Embedding.from_pretrained(self._positions[:steps])  # type: ignore[no-untyped-call]
-        return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
+        try:
+            yield
+        finally:
+            self.model.embed_positions, config.max_source_positions = whole, longest
 
 
 class SpectrogramTransformerFrontEnd:
@@ -124,8 +140,8 @@ class SpectrogramTransformerFrontEnd:
     sound, which is not padded.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        self.model, lacking = load(checkpoint, device)
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, model: Any = None) -> None:
+        self.model, lacking = (model, []) if model is not None else load(checkpoint, device)
         self.unused: list[str] = []
         self.lacking = lacking
         extractor = _feature_extractor(checkpoint, "ASTFeatureExtractor")
@@ -147,13 +163,59 @@ class SpectrogramTransformerFrontEnd:
 
     def hidden(self, values: torch.Tensor) -> Hidden:
         """Hidden states of all layers, [1, steps, size] each: means over the frequency patches of a step."""
-        config = self.model.config
-        steps = (values.shape[1] - config.patch_size) // config.time_stride + 1
-        begin, patches = self._positions[:, :2], self._positions[:, 2:]
-        kept = patches.unflatten(1, (self._rows, -1))[:, :, :steps].flatten(1, 2)
-        self.model.embeddings.position_embeddings = torch.nn.Parameter(torch.cat([begin, kept], 1), requires_grad=False)
-        layers = self.model(values, output_hidden_states=True).hidden_states
+        steps = self._steps(values)
+        with self.cropped(values):
+            layers = self.model(values, output_hidden_states=True).hidden_states
         return [layer[:, 2:].unflatten(1, (self._rows, steps)).mean(1) for layer in layers]
+
+    def _steps(self, values: torch.Tensor) -> int:
+        config = self.model.config
+        return int((values.shape[1] - config.patch_size) // config.time_stride + 1)
+
+    @contextmanager
+    def cropped(self, values: torch.Tensor) -> Iterator[None]:
+        """With a table of as many positions as a spectrogram [n, frames, mels] needs."""
+        steps, begin, patches = self._steps(values), self._positions[:, :2], self._positions[:, 2:]
+        kept = patches.unflatten(1, (self._rows, -1))[:, :, :steps].flatten(1, 2)
+        # In its slot, which `torch.func.functional_call` fills with a tensor that is no parameter.
+        slots = self.model.embeddings._parameters
+        whole = slots["position_embeddings"]
+        slots["position_embeddings"] = torch.nn.Parameter(torch.cat([begin, kept], 1), requires_grad=False)
+        try:
+            yield
+        finally:
+            slots["position_embeddings"] = whole
+
+
+class Wav2Vec2BertFrontEnd:
+    """w2v-BERT 2.0: a step is two frames of the log-mel spectrogram, 25 ms every 10 ms, one after the other.
+
+    Each mel band is normalised over the pass. The last samples that fill no step are left out: nothing is padded.
+    """
+
+    longest: int | None = None
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, model: Any = None) -> None:
+        self._extractor = _feature_extractor(checkpoint, "SeamlessM4TFeatureExtractor")
+        frame, width, together = 160, 400, self._extractor.stride  # frame and width are fixed in the extractor
+        if self._extractor.sampling_rate != 16_000:
+            raise AffcliError(
+                f"--model {checkpoint.name}: {self._extractor.sampling_rate} Hz; w2v-BERT takes 16000 Hz."
+            )
+        self.model, lacking = (model, []) if model is not None else load(checkpoint, device)
+        self.unused = [name for name in lacking if name == "masked_spec_embed"]  # SpecAugment's, for training only
+        self.lacking = [name for name in lacking if name not in self.unused]
+        self.steps = StepGrid(together * frame, width + (together - 1) * frame, self._extractor.sampling_rate)
+
+    def prepared(self, samples: Samples) -> NDArray[np.float32]:
+        """The frames of each step [steps, stride · mels] of the samples that fill whole steps."""
+        whole = samples[: self.steps.field + (self.steps.count(len(samples)) - 1) * self.steps.hop]
+        made = self._extractor(whole, sampling_rate=self.steps.sample_rate_hz, return_tensors="np")
+        return np.ascontiguousarray(made["input_features"][0], np.float32)
+
+    def hidden(self, values: torch.Tensor) -> Hidden:
+        """Hidden states of all layers, [1, steps, size] each, the embeddings first."""
+        return self.model(values, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
 
 
 def _feature_extractor(checkpoint: Checkpoint, kind: str) -> Any:

@@ -48,6 +48,7 @@ class EncoderCard:
     size: int  # numbers in a feature
     feature: str  # which vector it is, such as "pooled" or "mean of last 4 hidden layers"
 
+    layers: int | None = None  # hidden layers that a feature holds one after the other; None: a single vector
     piece_s: int | None = None  # seconds of sound that are encoded at a time, for encoders that take less than 30 s
 
     def as_json(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ one padded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.classifier import ClassHead
+from affcli.models.encoders.layer_choice import Layers, chosen_layers, refuse_too_many
 from affcli.models.encoders.loading import card_of, load, of_pooler, refuse_lacking, tell
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices, host_to_device
@@ -54,9 +55,15 @@ class EncodedFaces:
 class VisualEncoder:
     """Pictures of faces → features: of the pooled vector, else the class token, else the mean of the patch tokens."""
 
-    def __init__(self, model: str, run: devices.Runtime, *, batch_size: int = 32, logits: bool = False) -> None:
-        """Loads the encoder; with `logits` also its head of the eight classes, which the checkpoint must have."""
-        self._run, self.batch_size = run, batch_size
+    def __init__(
+        self, model: str, run: devices.Runtime, *, batch_size: int = 32, logits: bool = False, layers: Layers = None
+    ) -> None:
+        """Loads the encoder; with `logits` also its head of the eight classes, which the checkpoint must have.
+
+        With `layers`, the feature is made of hidden layers: of the class token of each, or of the mean of its patch
+        tokens in encoders that have none or pool by that mean.
+        """
+        self._run, self.batch_size, self._layers = run, batch_size, layers
         checkpoint = find_checkpoint.find(model, mini="visual")
         self.preprocessing = PicturePreprocessing.of(checkpoint)
         self._model, lacking = load(checkpoint, run.device)
@@ -66,6 +73,10 @@ class VisualEncoder:
         self._vector = _POOLED
         size = self._probe(model, random_pooler=bool(random_pooler))
         self.card = card_of(checkpoint, self._model, but=random_pooler, size=size, feature=self._vector)
+        if layers is not None:
+            what = f"all {self._kept} hidden layers" if layers == "all" else f"mean of last {layers} hidden layers"
+            feature, kept = f"{self._vector}, {what}", self._kept if layers == "all" else None
+            self.card = replace(self.card, feature=feature, layers=kept)
         tell("image encoder", self.card, run)
         self._run.prepare(self._model, lambda: self._model(pixel_values=self._sample()).last_hidden_state)
         self._head = ClassHead(checkpoint, self._model) if logits else None
@@ -83,8 +94,12 @@ class VisualEncoder:
             # BEiT keeps an index that its first pass makes, for all BEiTs of the process; one that inference mode has
             # made could not be trained with later.
             with torch.no_grad():
-                outputs = [self._model(pixel_values=pictures) for _ in range(2)]
-                self._vector = _best_vector(self._model, outputs[0], random_pooler=random_pooler)
+                outputs = [self._model(pixel_values=pictures, **self._asked) for _ in range(2)]
+                if self._layers is not None:
+                    self._check_layers(model, outputs[0].hidden_states or ())
+                self._vector = _best_vector(
+                    self._model, outputs[0], random_pooler=random_pooler, of_layers=self._layers is not None
+                )
                 one, again = map(self._features, outputs)
         except (TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise AffcliError(f"--model {model}: its {kind} model does not encode {edge}×{edge} pictures.") from error
@@ -92,8 +107,30 @@ class VisualEncoder:
             raise AffcliError(f"--model {model}: its {kind} model gives one picture another feature each time.")
         return one.shape[-1]
 
+    @property
+    def _asked(self) -> dict[str, bool]:
+        """What the encoder is asked for beside its last hidden layer."""
+        return {} if self._layers is None else {"output_hidden_states": True}
+
+    def _check_layers(self, model: str, hidden: Sequence[torch.Tensor]) -> None:
+        """Raises AffcliError for an encoder that has not as many hidden layers, or none of the same shape."""
+        kind = self._model.config.model_type
+        if len({layer.shape for layer in hidden}) != 1 or hidden[0].ndim != 3:
+            raise AffcliError(f"--layers: {model} is a {kind} model, whose hidden layers are not of one shape.")
+        refuse_too_many(self._layers, len(hidden) - 1, model)
+        self._kept = len(hidden)
+
+    def _of_layers(self, hidden: Sequence[torch.Tensor], layers: int | Literal["all"]) -> torch.Tensor:
+        """float32 [N, size] or [N, layers · size]: a vector of each layer's tokens [N, tokens, size]."""
+        if self._vector == _CLASS_TOKEN:
+            return chosen_layers([tokens[:, 0] for tokens in hidden], layers)
+        first = int(_has_class_token(self._model))
+        return chosen_layers([tokens[:, first:].float().mean(1) for tokens in hidden], layers)
+
     def _features(self, output: Any) -> torch.Tensor:
         """float32 [N, size] of a model's output."""
+        if self._layers is not None:
+            return self._of_layers(output.hidden_states, self._layers)
         if self._vector == _POOLED:
             pooled: torch.Tensor = output.pooler_output
             return pooled.float().flatten(1)  # convolutional networks pool to [N, size, 1, 1]
@@ -127,7 +164,7 @@ class VisualEncoder:
             views = pixels.shape[1] if pixels.ndim == 5 else 1
             values = self.preprocessing.normalised(pixels.view(-1, *pixels.shape[-3:]))
             if self._head is None:
-                output, logits = self._model(pixel_values=values), values.new_empty(len(values), 0)
+                output, logits = self._model(pixel_values=values, **self._asked), values.new_empty(len(values), 0)
             else:
                 output, logits = self._head(values)
             features, logits = (
@@ -137,9 +174,18 @@ class VisualEncoder:
             return EncodedFaces(len(pictures), host_to_device.Pending(features), host_to_device.Pending(logits.float()))
 
 
-def _best_vector(model: Any, output: Any, *, random_pooler: bool) -> str:
+def _best_vector(model: Any, output: Any, *, random_pooler: bool, of_layers: bool) -> str:
+    """The pooled vector, else the class token, else the mean of the patch tokens.
+
+    Hidden layers are not pooled: the mean stands for it where the encoder pools by one, else the class token.
+    """
+    if of_layers:
+        pools_by_mean = getattr(model.config, "use_mean_pooling", False)
+        return _CLASS_TOKEN if _has_class_token(model) and not pools_by_mean else _PATCH_MEAN
     if not random_pooler and getattr(output, "pooler_output", None) is not None:
         return _POOLED
-    names = {name.rpartition(".")[2] for name, _ in model.named_parameters()}
-    has_class_token = output.last_hidden_state.ndim == 3 and names & _CLASS_TOKEN_NAMES
-    return _CLASS_TOKEN if has_class_token else _PATCH_MEAN
+    return _CLASS_TOKEN if output.last_hidden_state.ndim == 3 and _has_class_token(model) else _PATCH_MEAN
+
+
+def _has_class_token(model: Any) -> bool:
+    return any(name.rpartition(".")[2] in _CLASS_TOKEN_NAMES for name, _ in model.named_parameters())

@@ -6,7 +6,7 @@ Works through a sound track piece by piece; what is held does not grow with its 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +37,8 @@ _FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE: Final = 4096
 SPEECH_CONTEXT_S: Final = 0.5  # speech is averaged over this much either side of a frame's centre
 _AHEAD: Final = 4  # pieces decoded before they are encoded
-_NAME: Final = re.compile(r"mean of last (\d+) hidden layers, mean of ±([\d.e+-]+) s")
+_CONTEXT: Final = re.compile(r"hidden layers, mean of ±([\d.e+-]+) s")
+_NUMBERS_AT_ONCE: Final = 4096 * 1024  # of features; longer ones are made into rows fewer at a time
 
 
 def named_with_context(card: EncoderCard, context_s: float) -> dict[str, Any]:
@@ -45,10 +46,10 @@ def named_with_context(card: EncoderCard, context_s: float) -> dict[str, Any]:
     return {**card.as_json(), "feature": f"{card.feature}, mean of ±{context_s:g} s"}
 
 
-def layers_and_context(feature: str) -> tuple[int, float] | None:
-    """How many layers, and how many seconds either side, a feature so named is the mean of; None for other names."""
-    found = _NAME.fullmatch(feature)
-    return None if found is None else (int(found[1]), float(found[2]))
+def context_of_card(card: Mapping[str, Any]) -> float | None:
+    """How many seconds either side the features of a card are the mean of; None where it does not tell."""
+    found = _CONTEXT.search(str(card.get("feature")))
+    return None if found is None else float(found[1])
 
 
 class StepMeans:
@@ -62,6 +63,11 @@ class StepMeans:
         self.reach_s = max(context_s, NEAREST_S) + _TOLERANCE_S
         self._times_s: Floats = np.empty(0)
         self._steps: Features = np.empty((0, size), np.float32)
+
+    @property
+    def size(self) -> int:
+        """Numbers in a vector."""
+        return int(self._steps.shape[1])
 
     def add(self, times_s: Floats, steps: Features) -> None:
         """Appends steps [k, size] at their times [k], later than all before."""
@@ -116,7 +122,7 @@ def extract(
     With a `detector` of speech, which takes the encoder's sampling rate, rows have a column `speech`.
     """
     hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
-    schema = audio_schema(encoder.card.size, speech=detector is not None)
+    schema = audio_schema(encoder.card.size, encoder.classes, speech=detector is not None)
     loop = EventLoop(
         parts, "audio", stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector)
     )
@@ -145,7 +151,8 @@ class _Track:
         detector: SpeechDetector | None,
     ) -> None:
         self._item, self._frames, self._part, self._encoder = opened.item, opened.frames, part, encoder
-        self._means = StepMeans(encoder.card.size, context_s)
+        self._schema = audio_schema(encoder.card.size, encoder.classes, speech=detector is not None)
+        self._means = StepMeans(encoder.card.size + len(encoder.classes), context_s)
         self._detector = detector
         self._speech = None if detector is None else StepMeans(1, SPEECH_CONTEXT_S)
         self._reach_s = max(means.reach_s for means in (self._means, self._speech) if means is not None)
@@ -191,7 +198,8 @@ class _Track:
 
     def _write(self, stop: int) -> int:
         """Writes the rows up to frame `stop`."""
-        for rows in _tables(self._item.video, self._frames, self._means, self._speech, self.row, stop):
+        made_of = (self._schema, self._frames, self._means, self._speech)
+        for rows in _tables(self._item.video, *made_of, self.row, stop):
             self._part.write(self._item.video, rows)
         made, self.row = stop - self.row, stop
         return made
@@ -222,21 +230,23 @@ def _speech_steps(detector: SpeechDetector, piece: SoundPiece, rate_hz: int) -> 
 
 
 def _tables(
-    video: str, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
+    video: str, schema: pa.Schema, frames: Frames, means: StepMeans, speech: StepMeans | None, start: int, stop: int
 ) -> Iterator[pa.Table]:
     """The rows of frames `start` to `stop`, a few thousand at a time."""
-    for first in range(start, stop, _ROWS_AT_ONCE):
-        last = min(first + _ROWS_AT_ONCE, stop)
+    size = schema.field("feature").type.list_size
+    at_once = max(1, min(_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // means.size))
+    for first in range(start, stop, at_once):
+        last = min(first + at_once, stop)
         centres = frames.centres_s(first, last)
-        features, heard = means.means(centres)
-        half = features.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
-        size = half.shape[1]
+        found, heard = means.means(centres)
+        half = found[:, :size].clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
         columns = [
             pa.repeat(pa.scalar(video, pa.string()), last - first),
             pa.array(np.arange(first + 1, last + 1, dtype=np.int32)),
             pa.array(frames.times_s(first, last)),
             pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), size, mask=pa.array(~heard)),
+            *(pa.array(np.ascontiguousarray(logits), mask=~heard) for logits in found[:, size:].T),
         ]
         if speech is not None:
             columns.append(pa.array(speech.means(centres)[0][:, 0], mask=~heard))
-        yield pa.Table.from_arrays(columns, schema=audio_schema(size, speech=speech is not None))
+        yield pa.Table.from_arrays(columns, schema=schema)

@@ -13,6 +13,7 @@ from torch import Tensor
 from affcli.facesets.pictures import Pictures
 from affcli.models.face_training.augmentation import Augmenter, Changes, mix
 from affcli.models.runtime.ranks import Ranks
+from affcli.models.training.draws import drawn
 from affcli.models.training.losses import smoothed
 
 
@@ -32,18 +33,6 @@ class Mixing:
     augment: float
     mixup: float
     smoothing: float
-
-
-def drawn(weights: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
-    """As many picture numbers as there are pictures, in random order: number i about N · weights[i] times.
-
-    Systematic resampling: a picture that is due 2.3 times comes 2 or 3 times, and with equal weights each comes once.
-    """
-    shuffled = random.permutation(len(weights))
-    due = np.cumsum(weights[shuffled]) / weights.sum() * len(weights)
-    due[-1] = len(weights)
-    counts = np.diff(np.floor(due + random.random()), prepend=0.0)
-    return random.permutation(np.repeat(shuffled, counts.astype(np.int64)))
 
 
 class TrainingBatches:
@@ -70,7 +59,7 @@ class TrainingBatches:
         return -(-len(self._data) // self._batch_size)
 
     @property
-    def pictures(self) -> int:
+    def examples(self) -> int:
         """In an epoch."""
         return len(self._data)
 

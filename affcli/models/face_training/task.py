@@ -11,10 +11,11 @@ from typing import Any
 from affcli.facesets.pictures import FaceData
 from affcli.facesets.preparing import Preparation
 from affcli.models.encoders.classifier import Classifier
-from affcli.models.face_training.trainer import PictureOptions, PictureTrainer, Tell
+from affcli.models.face_training.trainer import PictureOptions, PictureTrainer
 from affcli.models.runtime.devices import Runtime
 from affcli.models.runtime.ranks import Ranks
 from affcli.models.training import loop
+from affcli.models.training.classifier_trainer import Tell
 from affcli.models.training.loop import Outcome
 from affcli.models.training.saved_state import EpochReport, Progress, fingerprint
 

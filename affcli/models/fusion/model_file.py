@@ -100,8 +100,9 @@ def _checked_config(found: object) -> FusionConfig:
     kinds = {one.name: type(one.default) for one in fields(FusionConfig) if one.default is not MISSING}
     for name, value in found.items():
         kind = kinds.get(name, int)
-        if name in LARGEST and not (_is_count(value) and value <= LARGEST[name]):
-            raise ValueError(f"its card's {name} is {value!r}, not a number from 1 to {LARGEST[name]:,}")
+        least = 0 if name == "layers" else 1  # without layers, a branch is its projection
+        if name in LARGEST and not (_is_count(value, least) and value <= LARGEST[name]):
+            raise ValueError(f"its card's {name} is {value!r}, not a number from {least} to {LARGEST[name]:,}")
         if kind is bool and not isinstance(value, bool):
             raise ValueError(f"its card's {name} is {value!r}, not true or false")
         if kind is tuple:
@@ -130,8 +131,8 @@ def _checked_tables(name: str, value: object) -> Tables:
     return tuple((one[0], one[1]) for one in value)
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: object, least: int = 1) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _is_text(value: object) -> bool:

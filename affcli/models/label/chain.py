@@ -8,41 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affcli.errors import AffcliError, InstallationError
 from affcli.features.joined import JoinedFeatures, note_alignment
-from affcli.features.stream import is_encoder
 from affcli.files.inputs import MediaInput
 from affcli.jobs.job import Ended
-from affcli.jobs.labelling import AUDIO_STREAM, DEFAULT_FPS, VISUAL_STREAM
+from affcli.jobs.labelling import AUDIO_STREAM, DEFAULT_FPS, VISUAL_STREAM, Features, streams_of
 from affcli.jobs.parts import Parts
-from affcli.jobs.progress import Progress
-from affcli.jobs.stream_features import PartFeatures
+from affcli.jobs.progress import Progress, Silent
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.person_tracking import Rule
 from affcli.media.showing import PictureTimes, Show
 from affcli.media.speech import SpeechDetector
 from affcli.media.track_choice import FILES_OWN, TrackChoice
-from affcli.models.encoders import find_checkpoint
-from affcli.models.encoders.audio_encoder import AudioEncoder
 from affcli.models.encoders.visual_encoder import VisualEncoder
 from affcli.models.extract import audio_features, visual_features
 from affcli.models.fusion.model_file import ModelCard, find_model, fingerprint_of, load_model
+from affcli.models.label import senses
 from affcli.models.label.frame_namer import CARRIED, FACE_COLUMNS, FrameNamer
 from affcli.models.runtime import devices
 from affcli.predictions.frame_table import frame_schema
 from affcli.predictions.naming import MIN_SPEECH, Naming
 from affcli.predictions.smooth import Filter
-
-Encoder = TypeVar("Encoder", VisualEncoder, AudioEncoder)
-
-# The defaults of extract-audio, for models whose card does not tell: as many layers as the encoder asks for.
-_LAYERS_AND_CONTEXT: Final = (None, 0.5)
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ class ChainOptions:
 class Chain:
     """Sees, hears and names: a `Labeller`. Raises AffcliError where an encoder is not one the model was trained with.
 
-    The number of layers, the seconds of context and the scales of the crops are those of the model's card.
+    The encoders, their layers, the seconds of context and the views of a face are those of the model's card.
     """
 
     def __init__(self, chosen: ChainOptions) -> None:
@@ -78,21 +70,16 @@ class Chain:
         sliding = self._card.sliding(chosen.window, chosen.stride)
         run, network_run = (devices.choose(chosen.device, chosen.precision, small=small) for small in (False, True))
         self._chosen = chosen
-        layers, self._context_s = _layers_and_context(self._card)
-        self._eye = _loaded(
-            chosen, self._card, "visual", lambda name: VisualEncoder(name, run, batch_size=chosen.batch_size)
-        )
-        self._ear = _loaded(chosen, self._card, "audio", lambda name: AudioEncoder(name, run, layers=layers))
-        self._speech = SpeechDetector(self._ear.steps.sample_rate_hz)
+        self._eyes = senses.eyes(self._wanted("visual"), run, chosen.batch_size, self._shower(run))
+        self._ears = senses.ears(self._wanted("audio"), run)
+        self._speech = SpeechDetector(self._ears[0].encoder.steps.sample_rate_hz)
         self._naming = _naming(chosen, self._card)
         cards = {
-            "visual": self._eye.card.as_json(),
-            "audio": audio_features.named_with_context(self._ear.card, self._context_s),
+            "visual": senses.card_of_all([eye.card for eye in self._eyes]),
+            "audio": senses.card_of_all([ear.card for ear in self._ears]),
         }
-        for stream, card in cards.items():
-            _refuse_other(chosen, stream, card, self._card.encoders[stream])
-        self._show = self._shower(on_gpu=run.device.type == "cuda")
-        self.visual_size, self.audio_size = self._eye.card.size, self._ear.card.size
+        self.visual_sizes = [eye.encoder.card.size for eye in self._eyes]
+        self.audio_sizes = [ear.encoder.card.size for ear in self._ears]
         precision = {"encoders": run.precision, "network": network_run.precision}
         made_by = {"encoders": cards, "model": fingerprint_of(path), "precision": precision}
         self.settings = {"classes": list(self._card.classes), **sliding, **made_by, **self._facts()}
@@ -101,12 +88,21 @@ class Chain:
             network.to(network_run.device), network_run, sliding, chosen.smoothing, self._naming, schema
         )
 
-    def _shower(self, *, on_gpu: bool) -> Show:
-        shown, chosen = self._eye.preprocessing, self._chosen
-        scales = tuple((self._card.alignment or {}).get("crop_scales", (1.0,)))
-        times = PictureTimes(chosen.fps)
-        how = (shown.fitted, shown.input_size, chosen.face, chosen.every, times)
-        return Show(*how, scales=scales, choice=chosen.tracks, on_gpu=on_gpu)
+    def _wanted(self, stream: str) -> senses.Wanted:
+        chosen = self._chosen
+        option = chosen.visual_model if stream == "visual" else chosen.audio_model
+        return senses.Wanted.by(self._card, chosen.model, stream, option)
+
+    def _shower(self, run: devices.Runtime) -> Callable[[VisualEncoder, Mapping[str, Any]], Show]:
+        chosen, times, on_gpu = self._chosen, PictureTimes(self._chosen.fps), run.device.type == "cuda"
+
+        def shown(encoder: VisualEncoder, card: Mapping[str, Any]) -> Show:
+            alignment = card.get("alignment") or self._card.alignment or {}
+            views = tuple(alignment.get("crop_scales", (1.0,))), bool(alignment.get("mirrored"))
+            how = (encoder.preprocessing.fitted, encoder.preprocessing.input_size, chosen.face, chosen.every, times)
+            return Show(*how, *views, choice=chosen.tracks, on_gpu=on_gpu)
+
+        return shown
 
     def _facts(self) -> dict[str, Any]:
         """What of the user's choice stands in a table's metadata (no path)."""
@@ -114,7 +110,8 @@ class Chain:
         return {
             "face": chosen.face,
             "every": chosen.every,
-            "crop_scales": list(self._show.scales),
+            "crop_scales": list(self._eyes[0].show.scales),
+            **({"mirrored": True} if self._eyes[0].show.mirrored else {}),
             "fps": chosen.fps,
             **chosen.tracks.facts,
             "space": "shares" if chosen.smoothing.method == "mode" else "logits",
@@ -124,81 +121,62 @@ class Chain:
 
     def note_alignment(self, inputs: Sequence[MediaInput]) -> None:
         """Says so where faces are cut otherwise than the model has seen them in training."""
-        note_alignment(self._show.alignment(inputs), self._card.alignment)
+        note_alignment(self._eyes[0].show.alignment(inputs), self._card.alignment)
 
     def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
-        tracks = self._chosen.face == "all"
-        return visual_features.extract(
-            self._eye, self._show, items, parts, stream=VISUAL_STREAM, tracks=tracks, progress=progress
-        )
+        tracks, items = self._chosen.face == "all", list(items)
+        works = [
+            visual_features.extract(eye.encoder, eye.show, items, parts, stream=stream, tracks=tracks, progress=counted)
+            for eye, stream, counted in zip(
+                self._eyes, streams_of(VISUAL_STREAM, len(self._eyes)), _once(progress), strict=False
+            )
+        ]
+        return senses.in_step(works)
 
     def hear(self, item: MediaInput, parts: Parts, times_s: NDArray[np.float64] | None, progress: Progress) -> Ended:
         """Leaves audio features of one input, for frames at these times [n]; at a fixed rate where times are None."""
         at_a_rate = RegularFrames(self._chosen.fps or DEFAULT_FPS)
         frames = GivenFrames(at_a_rate if times_s is None else ShownFrames(times_s))
-        [ended] = audio_features.extract(
-            self._ear,
-            frames,
-            [item],
-            parts,
-            stream=AUDIO_STREAM,
-            context_s=self._context_s,
-            progress=progress,
-            detector=self._speech,
-            choice=self._chosen.tracks,
-        )
+        works = [
+            audio_features.extract(
+                ear.encoder,
+                frames,
+                [item],
+                parts,
+                stream=stream,
+                context_s=ear.context_s,
+                progress=counted,
+                detector=detector,
+                choice=self._chosen.tracks,
+            )
+            for ear, stream, counted, detector in zip(
+                self._ears,
+                streams_of(AUDIO_STREAM, len(self._ears)),
+                _once(progress),
+                chain([self._speech], repeat(None)),
+                strict=False,
+            )
+        ]
+        [ended] = senses.in_step(works)
         return ended
 
-    def name(self, visual: PartFeatures | None, audio: PartFeatures | None) -> Iterator[tuple[str, pa.Table]]:
+    def name(self, visual: Features, audio: Features) -> Iterator[tuple[str, pa.Table]]:
         """Frame tables by video, of one input."""
-        with JoinedFeatures(visual, audio, sizes=(self.visual_size, self.audio_size)) as joined:
+        sizes = sum(self.visual_sizes), sum(self.audio_sizes)
+        with JoinedFeatures(senses.side_by_side(visual), senses.side_by_side(audio), sizes=sizes) as joined:
             for features in joined:
-                faces = None if visual is None else visual.read_columns(features.video, FACE_COLUMNS)
-                speech = None if audio is None else audio.read_columns(audio.videos[0], ["speech"])
+                faces = visual[0].read_columns(features.video, FACE_COLUMNS) if visual else None
+                speech = audio[0].read_columns(audio[0].videos[0], ["speech"]) if audio else None
                 yield features.video, self._namer.frames_of(features, faces, speech)
 
 
-def _layers_and_context(card: ModelCard) -> tuple[int | None, float]:
-    feature = str(card.encoders["audio"].get("feature"))
-    return audio_features.layers_and_context(feature) or _LAYERS_AND_CONTEXT
+def _once(progress: Progress) -> Iterator[Progress]:
+    """For several encoders of one stream: the frames of the first are counted."""
+    return chain([progress], repeat(Silent()))
 
 
 def _naming(chosen: ChainOptions, card: ModelCard) -> Naming:
     """Which frames are named. With --any-sound, sound without speech counts as much as speech."""
     least = card.min_confidence if chosen.min_confidence is None else chosen.min_confidence
     return Naming(least, 0.0 if chosen.any_sound else MIN_SPEECH)
-
-
-def _loaded(chosen: ChainOptions, card: ModelCard, stream: str, load: Callable[[str], Encoder]) -> Encoder:
-    """The encoder of a stream that the user names, else the one that the model's card names, else `mini`."""
-    option = _option_of(chosen, stream)
-    name = option or card.encoders[stream].get("name") or find_checkpoint.MINI
-    try:
-        return load(name)
-    except InstallationError:
-        raise
-    except AffcliError as error:
-        text = str(error).replace("--model", f"--{stream}-model")
-        if option is None:
-            text = (
-                f"{chosen.model} was trained with the {stream} encoder {name}, which is not found by that name. {text}"
-            )
-        raise AffcliError(text) from error
-
-
-def _refuse_other(chosen: ChainOptions, stream: str, card: Mapping[str, Any], trained_with: Mapping[str, Any]) -> None:
-    """Raises where an encoder is not the one whose features the model was trained with."""
-    wanted = trained_with.get("name")
-    if card["size"] != trained_with["size"]:
-        raise AffcliError(
-            f"--{stream}-model {card['name']}: its features have {card['size']} numbers; {chosen.model} was trained "
-            f"with {wanted or 'features'} of {trained_with['size']}."
-        )
-    if wanted and not is_encoder(card, trained_with):
-        ours, theirs = (f"{c['name']} ({c['fingerprint']}, {c['feature']})" for c in (card, trained_with))
-        raise AffcliError(f"{chosen.model} was trained with {theirs}, not {ours}. Name that one with --{stream}-model.")
-
-
-def _option_of(chosen: ChainOptions, stream: str) -> str | None:
-    return chosen.visual_model if stream == "visual" else chosen.audio_model

@@ -12,18 +12,19 @@
   const UNKNOWN = 255;  // of labels and of probabilities
   const BAND = 28, GAP = 10, ROW = 28, AXIS = 24;  // as in the style sheet, less what stands between them
   const player = $("player"), slider = $("slider"), canvas = slider.querySelector("canvas"), head = $("head");
+  const dark = window.matchMedia("screen and (prefers-color-scheme: dark)");
   let shown = null;  // the video that is looked at, unpacked
   let now = 0;
+  let ink = {}, colours = [];  // of the colour scheme
   let frame = 0;
 
   // --- the numbers of a video, unpacked when it is looked at ---
 
   function unpack(video) {
-    if (video.edge instanceof Float32Array) return video;
-    const set = page.classes[video.set];
-    video.names = set.names; video.colours = set.colours; video.inks = set.inks;
-    video.edge = new Float32Array(bytes(video.edge).buffer);
+    video.sets = page.classes[video.set];
+    video.names = video.sets.names;
     video.label = bytes(video.label);
+    video.edge = video.span ? evenly(...video.span, video.label.length) : new Float32Array(bytes(video.edge).buffer);
     video.mean = bytes(video.mean);
     video.peak = video.peak === null ? null : bytes(video.peak);
     video.columns = video.label.length;
@@ -31,6 +32,8 @@
     video.end = video.edge[video.columns];
     return video;
   }
+
+  const evenly = (start, end, count) => Float32Array.from({ length: count + 1 }, (_, at) => start + ((end - start) * at) / count);
 
   function columnAt(video, time) {
     let low = 0, high = video.columns - 1;
@@ -64,6 +67,10 @@
   // --- drawing ---
 
   function draw() {
+    const of = getComputedStyle(document.documentElement);
+    const paint = (name) => of.getPropertyValue(`--${name}`);
+    ink = { ground: paint("ground"), rule: paint("rule"), gap: paint("gap"), line: paint("line"), muted: paint("muted") };
+    colours = shown.sets[dark.matches ? "dark" : "light"];
     const video = shown, scale = window.devicePixelRatio || 1, width = slider.clientWidth;
     const height = rowsOf(video).reduce((sum, row) => sum + row.height, 0);
     canvas.width = Math.round(width * scale); canvas.height = Math.round(height * scale);
@@ -90,7 +97,7 @@
   }
 
   function paintBand(pen, video, x, top, width) {
-    pen.fillStyle = "#eef0f2";
+    pen.fillStyle = ink.ground;
     pen.fillRect(0, top, width, BAND);
     pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
     for (let first = 0, next; first < video.columns; first = next) {
@@ -100,28 +107,37 @@
       const left = x(video.edge[first]), right = x(video.edge[next]);
       const name = label === UNKNOWN ? "unsure" : video.names[label];
       if (label !== UNKNOWN) {
-        pen.fillStyle = video.colours[label];
+        pen.fillStyle = colours[label];
         pen.fillRect(left, top, right - left, BAND);
       }
       if (right - left > 24 && pen.measureText(name).width < right - left - 8) {
-        pen.fillStyle = label === UNKNOWN ? "#59636e" : video.inks[label];
+        pen.fillStyle = label === UNKNOWN ? ink.muted : textOn(colours[label]);
         pen.fillText(name, (left + right) / 2, top + BAND / 2);
       }
     }
   }
 
+  // Black or white, whichever is read more easily (WCAG).
+  function textOn(colour) {
+    const [red, green, blue] = [1, 3, 5].map((at) => {
+      const value = parseInt(colour.slice(at, at + 2), 16) / 255;
+      return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    });
+    return (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) ** 2 < 1.05 * 0.05 ? "#fff" : "#000";
+  }
+
   const paintGaps = (found) => (pen, video, x, top, width) => {
-    pen.fillStyle = "#d0d7de";
+    pen.fillStyle = ink.rule;
     pen.fillRect(0, top + 7, width, 1);
-    pen.fillStyle = "#8b949e";
+    pen.fillStyle = ink.gap;
     for (const [start, end] of found) pen.fillRect(x(start), top + 3, Math.max(1, x(end) - x(start)), GAP);
   };
 
   const paintClass = (index) => (pen, video, x, top, width) => {
     const ground = top + ROW - 3, tall = ROW - 7;
-    pen.fillStyle = "#d0d7de";
+    pen.fillStyle = ink.rule;
     pen.fillRect(0, ground, width, 1);
-    pen.fillStyle = video.colours[index];
+    pen.fillStyle = colours[index];
     for (const [values, alpha] of [[video.peak, 0.35], [video.mean, 1]]) {
       if (!values) continue;
       pen.globalAlpha = alpha;
@@ -132,7 +148,7 @@
         const outline = new Path2D(path);
         path.lineTo(x(points[points.length - 1][0]), ground); path.lineTo(x(points[0][0]), ground); path.closePath();
         pen.fill(path);
-        if (alpha === 1) { pen.strokeStyle = "rgba(31,35,40,.6)"; pen.lineWidth = 0.6; pen.stroke(outline); }
+        if (alpha === 1) { pen.strokeStyle = ink.line; pen.lineWidth = 0.6; pen.stroke(outline); }
       }
     }
     pen.globalAlpha = 1;
@@ -158,7 +174,7 @@
       ? [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400]
       : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
     const step = steps.find((one) => (width * one) / length > 72) || steps[steps.length - 1];
-    pen.fillStyle = "#59636e"; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "top";
+    pen.fillStyle = ink.muted; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "top";
     for (let k = Math.ceil(video.start / step); k * step <= video.end + 1e-4; k++) {
       const at = Math.min(x(k * step), width - 0.5), text = video.timed ? clock(k * step) : String(k * step);
       const half = pen.measureText(text).width / 2;
@@ -244,24 +260,36 @@
 
   // --- choosing a video ---
 
+  const list = $("list");
+  // As they came, those of videos first; most of them in a template, where they cost nothing.
+  const rows = [...$("rows").children, ...$("further").content.children];
+  const numberOf = new Map(page.index.map(([name], index) => [name, index]).reverse());
+
+  // The numbers of a video stand at the end of the page, which may still be on its way.
   function show(index, moved) {
-    shown = unpack(page.videos[index]);
-    document.querySelectorAll("tr[data-video]").forEach((row) => {
-      if (Number(row.dataset.video) === index) row.setAttribute("aria-current", "true");
-      else row.removeAttribute("aria-current");
-    });
+    wanted = index;
+    const block = $(`v${index}`);
+    mark(index);
+    if (!block && document.readyState === "loading") {
+      setTimeout(() => { if (wanted === index) show(index, moved); }, 50);
+      return;
+    }
+    $("detail").hidden = false;
+    if (shown === null || shown.index !== index) shown = { ...unpack(JSON.parse(block.textContent)), index };
     $("title").textContent = shown.name;
     $("facts").textContent = shown.facts;
+    $("problem").textContent = shown.problem || "";
+    $("problem").hidden = !shown.problem;
     now = shown.start;
     setSource();
-    const rows = rowsOf(shown);
-    $("names").replaceChildren(...rows.map((row) => {
+    const parts = rowsOf(shown);
+    $("names").replaceChildren(...parts.map((row) => {
       const cell = make("div", `name ${row.kind}`);
       cell.append(make("span", "", row.name));
       cell.title = row.name;
       return cell;
     }));
-    $("values").replaceChildren(...rows.map((row) => make("div", `value ${row.kind}`)));
+    $("values").replaceChildren(...parts.map((row) => make("div", `value ${row.kind}`)));
     slider.setAttribute("aria-label", `Position in ${shown.name}`);
     slider.setAttribute("aria-valuemin", shown.start.toFixed(2));
     slider.setAttribute("aria-valuemax", shown.end.toFixed(2));
@@ -270,27 +298,94 @@
     if (moved) { $("detail").scrollIntoView(); $("title").focus({ preventScroll: true }); }
   }
 
+  let marked = null, wanted = null;
+  function mark(index) {
+    if (marked) marked.removeAttribute("aria-current");
+    marked = rows[index];
+    marked.setAttribute("aria-current", "true");
+    const place = order.indexOf(index);
+    if (place < 0) return;  // the search leaves it out
+    if (place < from || place >= to) showRows(place - 20);
+    const above = marked.offsetTop - headHeight();
+    if (above < list.scrollTop || marked.offsetTop + marked.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = above;
+  }
+
+  // --- the list: only the rows around those in view are in the page, and space for the others ---
+
+  const AT_ONCE = 80, AROUND = 30;
+  const spaces = [make("tr", "space"), make("tr", "space")];
+  for (const space of spaces) { space.append(make("td")); space.ariaHidden = "true"; space.firstChild.colSpan = 6; }
+  let order = rows.map((_, index) => index), from = 0, to = 0, rowHeight = 50;
+  const headHeight = () => list.querySelector("thead").offsetHeight;
+
+  function showRows(first) {
+    from = Math.max(0, Math.min(first, order.length - AT_ONCE));
+    to = Math.min(order.length, from + AT_ONCE);
+    $("rows").replaceChildren(spaces[0], ...order.slice(from, to).map((index) => rows[index]), spaces[1]);
+    if (to > from) {
+      const last = rows[order[to - 1]];
+      rowHeight = (last.offsetTop + last.offsetHeight - rows[order[from]].offsetTop) / (to - from) || rowHeight;
+    }
+    [from, order.length - to].forEach((left, end) => {
+      spaces[end].firstChild.style.height = `${left * rowHeight}px`;
+      spaces[end].hidden = !left;
+    });
+  }
+
+  // Where the rows in the page are about to end, others take their place, and what is in view stays where it is.
+  function followScroll() {
+    scrolling = 0;
+    if (to <= from) return;
+    const top = list.scrollTop, bottom = top + list.clientHeight, margin = list.clientHeight;
+    const end = rows[order[to - 1]].offsetTop;
+    if (!(from > 0 && rows[order[from]].offsetTop > top - margin) && !(to < order.length && end < bottom + margin)) return;
+    const place = order.slice(from, to).findIndex((index) => rows[index].offsetTop + rows[index].offsetHeight > top);
+    const kept = place >= 0 && rows[order[from + place]].offsetTop < bottom ? rows[order[from + place]] : null;
+    const first = (kept ? from + place : Math.floor(top / rowHeight)) - AROUND;
+    if (Math.max(0, Math.min(first, order.length - AT_ONCE)) === from) return;
+    const was = kept && kept.offsetTop;
+    showRows(first);
+    if (kept) list.scrollTop = top + kept.offsetTop - was;
+  }
+  let scrolling = 0;
+  list.addEventListener("scroll", () => { scrolling = scrolling || requestAnimationFrame(followScroll); });
+  window.addEventListener("beforeprint", () => { $("rows").replaceChildren(...order.map((index) => rows[index])); });
+  window.addEventListener("afterprint", () => showRows(from));
+
+  const AGAIN = [" makes an .mp4 of each video in DIR; then build the page again with ", ["--videos drawn/"], "."];
   function setSource() {
     player.pause();
+    const place = $("beside");
+    place.classList.remove("sound");
+    place.classList.toggle("has-video", shown.source !== null && !shown.sound);
     player.hidden = shown.source === null;
-    $("beside").classList.toggle("has-video", shown.source !== null);
+    player.classList.toggle("waiting", shown.source !== null);  // until it is known that it plays
     player.setAttribute("aria-label", `Video ${shown.name}`);
     // Of a file that starts late Chromium learns the right length only from its content.
     player.preload = shown.starts ? "auto" : "metadata";
     if (shown.source === null) { player.removeAttribute("src"); player.load(); } else player.src = shown.source;
-    say(shown.source === null ? "No video file was found for this table; affcli report --videos names their folder."
-      : shown.timed ? "" : "The table has no times, so the timeline counts frames and does not move the video.");
+    if (shown.file) say(`Browsers cannot play ${shown.file}. `, ["affcli overlay out/ --videos DIR -o drawn/"], ...AGAIN);
+    else if (shown.source === null) say("No video file was found for this table. To watch it here, build the page again with ", ["--videos DIR"], ", the folder that holds the video.");
+    else say(shown.timed ? "" : "The table has no times, so the timeline counts frames and does not move the video.");
   }
 
-  function say(text) {
-    $("message").textContent = text;
-    $("message").hidden = !text;
+  // Texts, and in brackets what is to be typed.
+  function say(...parts) {
+    $("message").replaceChildren(...parts.map((part) => (Array.isArray(part) ? make("code", "", part[0]) : part)));
+    $("message").hidden = parts[0] === "";
   }
+  player.addEventListener("loadedmetadata", () => {
+    const silent = !player.videoWidth;
+    player.classList.remove("waiting");
+    $("beside").classList.toggle("sound", silent);
+    $("beside").classList.toggle("has-video", !silent);
+    if (silent && !shown.sound) say(`This browser plays only the sound of ${decodeURI(shown.source)}.`);
+  });
   player.addEventListener("error", () => {
     if (!shown.source) return;
     player.hidden = true;
-    say(`This browser cannot play ${decodeURI(shown.source)}. `
-      + "The timeline works without it; affcli overlay makes an .mp4 of any video.");
+    $("beside").classList.remove("has-video");
+    say(`This browser cannot play ${decodeURI(shown.source)}. If the file is there, `, ["affcli overlay out/ --videos DIR -o drawn/"], ...AGAIN);
   });
 
   function listSegments() {
@@ -310,8 +405,68 @@
     $("more").textContent = `and ${video.more.toLocaleString("en")} more: affcli export --to segments lists all.`;
   }
 
-  const chosen = () => Math.min(Number((location.hash.match(/^#video=(\d+)$/) || [0, 0])[1]), page.videos.length - 1);
-  window.addEventListener("hashchange", () => show(chosen(), true));
+  function chosen() {
+    let name = location.hash.slice(1);
+    try { name = decodeURIComponent(name); } catch { /* a % of the name itself */ }
+    const index = numberOf.get(name);
+    if (index !== undefined || !name || $(name)) return index;
+    return null;  // there is none of that name
+  }
+
+  function followLink(moved) {
+    const index = chosen();
+    if (index !== undefined && index !== null) show(index, moved);
+    else if (shown === null && page.index.length) show(0, false);
+    if (index === null) say(`There is no video named ${location.hash.slice(1)} on this page.`);
+  }
+  window.addEventListener("hashchange", () => followLink(true));
+  $("rows").addEventListener("click", (event) => {
+    const row = event.target.closest("tr[data-video]");
+    if (row && !event.target.closest("a") && !String(getSelection())) row.querySelector("a").click();
+  });
+
+  // --- sorting and searching ---
+
+  const texts = rows.map((row) => row.textContent.toLowerCase());
+  const KEYS = { name: 0, length: 1, label: 2, confidence: 4, face: 5, audio: 6 };
+  const names = new Intl.Collator("en", { numeric: true });
+  let key = null, falling = false;
+  const valueOf = (index) => (page.index[index] ? page.index[index][KEYS[key]] : null);
+
+  function compare(one, other) {
+    const a = valueOf(one), b = valueOf(other);
+    if (a === null || b === null) return (a === null) - (b === null) || one - other;  // what has no value comes last
+    let order = typeof a === "string" ? names.compare(a, b) : a - b;
+    if (!order && key === "label") order = page.index[other][3] - page.index[one][3];  // the larger share first
+    return (falling ? -order : order) || one - other;
+  }
+
+  function arrange() {
+    const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    order = rows.map((_, index) => index).filter((index) => words.every((word) => texts[index].includes(word)));
+    if (key) order.sort(key === "name" ? (a, b) => (falling ? -1 : 1) * names.compare(rows[a].dataset.name, rows[b].dataset.name) || a - b : compare);
+    list.scrollTop = 0;
+    showRows(0);
+    $("found").textContent = words.length ? `${order.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")}` : "";
+  }
+
+  for (const button of document.querySelectorAll("thead button[data-key]")) {
+    button.addEventListener("click", () => {
+      const own = button.dataset.key;
+      falling = own === key ? !falling : !["name", "label"].includes(own);  // numbers begin with the largest
+      key = own;
+      for (const head of document.querySelectorAll("thead [aria-sort]")) head.removeAttribute("aria-sort");
+      button.parentElement.setAttribute("aria-sort", falling ? "descending" : "ascending");
+      arrange();
+    });
+  }
+  let waiting = 0;
+  $("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(arrange, 60); });
+  $("search").value = "";
+  $("tools").hidden = rows.length < 2;
+  showRows(0);
+
   new ResizeObserver(() => shown && draw()).observe(slider);
-  if (page.videos.length) { $("detail").hidden = false; show(chosen(), false); }
+  dark.addEventListener("change", () => shown && draw());
+  followLink(false);
 })();

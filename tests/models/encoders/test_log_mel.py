@@ -1,4 +1,4 @@
-"""Encoders over log-mel spectrograms (Whisper, AST) against transformers called directly, on tiny checkpoints."""
+"""Encoders over log-mel spectrograms (Whisper, w2v-BERT, AST) against transformers itself, on tiny checkpoints."""
 
 from __future__ import annotations
 
@@ -68,6 +68,33 @@ def test_whisper_features_equal_the_last_hidden_layers_of_transformers(
     for layers in (1, 2, 3):
         ours = AudioEncoder(name, CPU, layers=layers).encode(samples)
         np.testing.assert_allclose(ours, torch.stack(hidden[-layers:]).mean(0)[0].numpy(), atol=1e-5)
+
+
+def w2v_bert(folder: Path, **more: Any) -> tuple[Any, str]:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    model = hf.Wav2Vec2BertModel(hf.Wav2Vec2BertConfig(**sizes, **more)).eval()
+    return model, saved(model, hf.SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80), folder)
+
+
+@pytest.mark.parametrize("more", [{}, {"position_embeddings_type": "relative"}, {"add_adapter": True}])
+def test_w2v_bert_features_equal_the_hidden_layers_of_transformers(tmp_path: Path, more: dict[str, Any]) -> None:
+    model, name = w2v_bert(tmp_path, **more)
+    extract = hf.AutoFeatureExtractor.from_pretrained(name)
+    ours = {layers: AudioEncoder(name, CPU, layers=layers) for layers in (1, 3, "all")}
+    for samples in (560, 879, 880, 16_000, 16_160):
+        steps = (samples - 560) // 320 + 1
+        values = extract(sound(samples)[: 560 + 320 * (steps - 1)], sampling_rate=RATE, return_tensors="pt")
+        assert values["attention_mask"].all()  # nothing is padded
+        with torch.no_grad():
+            hidden = model(**values, output_hidden_states=True).hidden_states
+        assert hidden[0].shape == (1, steps, 16)
+        for layers in (1, 3):
+            expected = torch.stack(hidden[-layers:]).mean(0)[0].numpy()
+            np.testing.assert_allclose(ours[layers].encode(sound(samples)), expected, atol=1e-5)
+        np.testing.assert_allclose(ours["all"].encode(sound(samples)), torch.cat(hidden, -1)[0].numpy(), atol=1e-5)
+    assert ours[1].encode(sound(559)).shape == (0, 16)
+    assert ours[1].steps.centres_s(2).tolist() == [280 / RATE, 600 / RATE]
 
 
 def test_shorter_sound_gives_what_a_whisper_of_so_many_positions_makes_of_it(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from transformers import ViTConfig, ViTForImageClassification
 from transformers.models.mobilevit.image_processing_pil_mobilevit import MobileViTImageProcessorPil
 
 from affcli.errors import AffcliError, PreprocessingError
-from affcli.models.encoders.classifier import ClassHead, head_outputs
+from affcli.models.encoders.class_heads import head_outputs
+from affcli.models.encoders.classifier import ClassHead
 from affcli.models.encoders.find_checkpoint import Checkpoint
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.face_training.augmentation import Augmenter, Changes

@@ -13,8 +13,9 @@ from scipy import ndimage
 from affcli.facesets.pictures import Pictures
 from affcli.models.face_training import augmentation
 from affcli.models.face_training.augmentation import Augmenter, Changes
-from affcli.models.face_training.batches import Mixing, TrainingBatches, drawn
+from affcli.models.face_training.batches import Mixing, TrainingBatches
 from affcli.models.runtime.ranks import Ranks
+from affcli.models.training.draws import drawn
 
 CPU = torch.device("cpu")
 SIZE = 40

@@ -122,7 +122,7 @@ def test_info_shows_the_card(faces: Path, train, affcli: Affcli) -> None:  # typ
     network = AutoModelForImageClassification.from_pretrained(faces / "out")
     assert shown["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert (shown["kind"], shown["training"]["epochs"]) == ("visual encoder", 1)
-    assert "no encoder that affcli train-visual made" in affcli("info", "set", status=1).stderr
+    assert "no encoder that affcli train-visual or train-audio made" in affcli("info", "set", status=1).stderr
 
 
 def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(faces: Path, train) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,1 @@
+"""Labelled speech: folders of sound files with a table of labels."""
