@@ -8,6 +8,7 @@ sound is encoded, both are joined, and its tables are written. Until then its fe
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from affcli.jobs.progress import Progress, Uncounted
 from affcli.jobs.stream_features import PartFeatures
 from affcli.media.picture_track import NO_PICTURE
 from affcli.tables.label_tables import Origin
+from affcli.views.uncertainty import UNSURE
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Labelling:
         if not (found.face or found.sound):
             return Ended(item, failure=_both(problem, "neither a face nor sound in it: there is nothing to label"))
         _tell(item, visual, found, problem)
+        log.info("%s: labels: %s", item.path, found.told)
         return Ended(item, problem)
 
     def _heard(self, item: MediaInput, visual: PartFeatures | None, parts: Parts, progress: Progress) -> Ended | None:
@@ -110,18 +113,22 @@ class Labelling:
         origin = Origin(item.video, parts.mark(item).fingerprint, tuple(videos), problem)
         starts_s = next((stream.starts_s for stream in (*visual, *audio)), 0.0)
         face = sound = named = False
+        counts: Counter[str] = Counter()
         waiting: list[tuple[str, pa.Table]] = []
         for video, rows in self.labeller.name(visual, audio):
             face |= pc.any(rows["face"]).as_py()
             sound |= pc.any(rows["audio"]).as_py()
             named |= rows["label"].null_count < rows.num_rows
+            if log.isEnabledFor(logging.INFO):
+                counts.update(label or UNSURE for label in rows["label"].to_pylist())
             waiting.append((video, rows))
             if face or sound:
                 parts.refuse_lost()
                 for name, table in waiting:
                     self.folder.write(origin, name, table, starts_s=starts_s)
                 waiting.clear()
-        return _Found(face, sound, named)
+        told = ", ".join(f"{label} {frames:,}" for label, frames in counts.most_common())
+        return _Found(face, sound, named, told)
 
 
 def streams_of(stream: str, count: int) -> list[str]:
@@ -137,11 +144,12 @@ def _features(item: MediaInput, parts: Parts, stream: str, sizes: Sequence[int])
 
 
 class _Found(NamedTuple):
-    """Whether any frame of an input has a face, sound, or a label."""
+    """Whether any frame of an input has a face, sound, or a label; `told` are the labels and their frames, for `-v`."""
 
     face: bool
     sound: bool
     named: bool
+    told: str
 
 
 def _tell(item: MediaInput, visual: PartFeatures | None, found: _Found, problem: str | None) -> None:

@@ -65,7 +65,7 @@ def labelled(options: argparse.Namespace) -> Answers:
     folder = options.out / "label"
     encoders = ("--visual-model", options.visual_model, "--audio-model", options.audio_model)
     affcli("label", options.clips, "--model", options.model, *encoders, "--update", "-o", folder)
-    tables = (folder / "frames").glob("*.parquet")
+    tables = (folder / "frames").glob("**/*.parquet")
     return {video: label for table in tables for video, label in most_frequent(table).items()}
 
 

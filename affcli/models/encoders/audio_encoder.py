@@ -20,7 +20,7 @@ from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.audio_classifier import StepHead
 from affcli.models.encoders.front_ends import Hidden, front_end_of
 from affcli.models.encoders.layer_choice import Layers, chosen_layers, refuse_too_many
-from affcli.models.encoders.loading import card_of, refuse_lacking
+from affcli.models.encoders.loading import card_of, refuse_lacking, tell
 from affcli.models.runtime import devices, host_to_device
 
 _LAYERS: Final = 4  # whose mean is the feature, unless the user or the encoder's card says otherwise
@@ -49,6 +49,7 @@ class AudioEncoder:
         card = card_of(checkpoint, self._front.model, but=self._front.unused, size=size, feature=what)
         card = replace(card, layers=kept) if self._layers == "all" else card
         self.card = card if self.piece_s == PIECE_S else replace(card, piece_s=self.piece_s)
+        tell("speech encoder", self.card, run)
         _fold_weight_norms(self._front.model)  # after the card, whose fingerprint is of the weights as they are stored
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, _SAMPLE_STEPS * self.steps.hop).astype(np.float32)
         self._run.prepare(self._front.model, lambda: self._features(noise))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from affcli.errors import AffcliError, listed
 from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
 from affcli.models.runtime import devices
 from affcli.models.runtime.hash_weights import hash_weights
+
+log = logging.getLogger(__name__)
 
 # How every checkpoint is loaded: from this machine, running no code of its own; what was lacking is told.
 SAFELY: Final[dict[str, Any]] = {
@@ -132,6 +135,11 @@ def _pretrained(kind: Any, checkpoint: Checkpoint, config: Any, **building: Any)
     if optional and not building and any(map(of_pooler, about["unexpected_keys"])):
         return _pretrained(kind, checkpoint, config, add_pooling_layer=True)
     return model, sorted(about["missing_keys"])
+
+
+def tell(what: str, card: EncoderCard, run: devices.Runtime) -> None:
+    """Says, with -v, which encoder was loaded, and how it runs."""
+    log.info("%s %s: %s, %d numbers; %s on %s", what, card.name, card.feature, card.size, run.precision, run.device)
 
 
 def of_pooler(name: str) -> bool:

@@ -18,7 +18,7 @@ from affcli.errors import AffcliError
 from affcli.models.encoders import find_checkpoint
 from affcli.models.encoders.classifier import ClassHead
 from affcli.models.encoders.layer_choice import Layers, chosen_layers, refuse_too_many
-from affcli.models.encoders.loading import card_of, load, of_pooler, refuse_lacking
+from affcli.models.encoders.loading import card_of, load, of_pooler, refuse_lacking, tell
 from affcli.models.encoders.preprocessing import PicturePreprocessing
 from affcli.models.runtime import devices, host_to_device
 
@@ -77,6 +77,7 @@ class VisualEncoder:
             what = f"all {self._kept} hidden layers" if layers == "all" else f"mean of last {layers} hidden layers"
             feature, kept = f"{self._vector}, {what}", self._kept if layers == "all" else None
             self.card = replace(self.card, feature=feature, layers=kept)
+        tell("image encoder", self.card, run)
         self._run.prepare(self._model, lambda: self._model(pixel_values=self._sample()).last_hidden_state)
         self._head = ClassHead(checkpoint, self._model) if logits else None
 
