@@ -40,6 +40,7 @@ COMMANDS = {
     "label": Entry("affcli.commands.label", "Label every frame of videos: the whole chain in one command."),
     "extract-visual": Entry("affcli.commands.extract_visual", "Extract visual features from the faces in videos."),
     "extract-audio": Entry("affcli.commands.extract_audio", "Extract audio features for every frame of videos."),
+    "gather": Entry("affcli.commands.gather", "Merge outputs of label or extract that several machines made apart."),
     "train-visual": Entry("affcli.commands.train_visual", "Train an image encoder on labelled face images."),
     "train-audio": Entry("affcli.commands.train_audio", "Train a speech encoder on labelled utterances."),
     "train": Entry("affcli.commands.train", "Train the fusion network on feature tables and labels."),

@@ -79,7 +79,26 @@ def _folder(folder: str) -> dict[str, Any]:
 
     if any((Path(folder) / name).is_file() for name in (ENCODER_CARD, "config.json")):
         return _encoder(Path(folder))
-    return folder_facts(folder)
+    return _in_progress(folder) or folder_facts(folder)
+
+
+def _in_progress(folder: str) -> dict[str, Any] | None:
+    """How far the work on a label folder has come, by whom and since when; None where none is unfinished."""
+    from affcli.jobs.status import STATUS, read_status
+
+    status = read_status(Path(folder) / STATUS, Path(folder) / "unfinished.parts")
+    if status is None or status["state"] == "complete":
+        return None
+    counts = {name: status[name] for name in ("state", "inputs", "done", "left")}
+    failed = {one["video"]: one["reason"] for one in status["failed"]}
+    workers = {
+        f"{one['host']}, process {one['pid']}": {
+            **{name: one[name] for name in ("since", "done", "failed")},
+            "on": [f"{on['video']} since {on['since']}" for on in one["on"]],
+        }
+        for one in status["workers"]
+    }
+    return {"folder": folder, "kind": "label folder", **counts, "failed": failed, "workers": workers}
 
 
 def _beginning(file: str) -> bytes:

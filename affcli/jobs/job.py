@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,7 @@ from affcli.jobs.fingerprints import Fingerprints
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan, digest_of, plan_of
 from affcli.jobs.progress import Progress
+from affcli.jobs.status import StatusFile
 from affcli.jobs.workers import SILENT_BEATS, State
 from affcli.tables.pandas_kept_out import keep_pandas_out
 
@@ -68,6 +69,10 @@ class Output(Protocol):
         """Where unfinished work is kept."""
 
     @property
+    def status(self) -> Path:
+        """Where it is told how far the work has come (status.py)."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What decides, beside the inputs, what is in it."""
 
@@ -105,6 +110,7 @@ class Job:
     update: bool = False
     fail_fast: bool = False
     beside: Callable[[MediaInput], bytes] = lambda item: b""  # what an input's rows depend on besides its own content
+    shard: Mapping[str, Any] = field(default_factory=dict)  # where the inputs are one shard of several: which
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,8 @@ def _planned(job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints)
     if not job.force and not forced:
         job.output.refuse_strangers(inputs)
     existing = job.output.look()
-    return plan_of(existing, inputs, fingerprints, name=job.output.name, force=job.force or forced, update=job.update)
+    how = {"force": job.force or forced, "update": job.update}
+    return replace(plan_of(existing, inputs, fingerprints, name=job.output.name, **how), shard=job.shard)
 
 
 def _as_stored(settings: Mapping[str, Any]) -> Any:
@@ -208,6 +215,7 @@ class _Run:
         self._parts, self._progress = parts, progress
         self._plan = Plan(inputs)
         self._checked: set[str] = set()  # inputs whose end was found to be true
+        self._status = StatusFile(job.output.status, len(inputs))
         self.has_begun = False
 
     def run(self, work: Work) -> Summary | None:
@@ -217,11 +225,13 @@ class _Run:
                 return None
         self.has_begun = True
         while True:
+            self._status.tell(self._plan, self._parts, at_once=True)
             self._do(work)
             with self._parts.alone():
                 left = self._left()
                 if not left:
                     return self._gather()
+                self._status.tell(self._plan, self._parts, at_once=True)
             if not self._may_be_had(left):
                 return Summary(outcome="left to others", left=len(left))
 
@@ -316,6 +326,7 @@ class _Run:
         if failure is not None:
             log.error("%s", failure if str(item.path) in failure else f"{item.path}: {failure}")
             failure = failure.removeprefix(f"{item.path}: ")
+        self._status.tell(self._plan, self._parts)  # before the end, after which another process may gather
         self._parts.end(item, problem=ended.problem, failure=failure, rows=self._job.output.gathers_rows)
         self._checked.add(item.video)
         self._parts.release(item)
@@ -334,10 +345,13 @@ class _Run:
             if end.failure is not None
         }
         if not done and not self._plan.kept:
+            self._status.complete(self._job.output.look())
             self._parts.remove()
             raise NothingDoneError("none of the inputs could be used; nothing is written.")
         remove_leftovers(self._parts.path.parent)
         failed = dict(sorted({**self._plan.failed, **failed}.items()))
         videos, rows = self._job.output.gather(self._plan, done, failed, self._parts)
+        existing = self._job.output.look()
+        self._status.complete(existing)
         self._parts.remove()
-        return _summed_up(self._job.output.look(), self._plan, videos=videos, rows=rows)
+        return _summed_up(existing, self._plan, videos=videos, rows=rows)

@@ -2,6 +2,7 @@
 
 DIR/frames/clip1.parquet, …             frame tables; their metadata says from which input, and made how
 DIR/summary.parquet, DIR/summary.csv    a row a video, and a row for each input that failed, with 0 frames
+DIR/status.json                         how far the work has come, and what failed (status.py)
 DIR/unfinished.parts/                   unfinished work (parts.py); gone when all is done
 
 Version 0.1.0 wrote DIR/clip1.parquet, …. Tables that lie there count as if they lay in their place, and are moved to it
@@ -14,7 +15,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from affcli.files.outputs import remove_leftovers
 from affcli.jobs.ends import End
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
+from affcli.jobs.status import STATUS, is_status
 from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
 from affcli.tables.label_tables import (
     TABLE_SUFFIX,
@@ -72,6 +74,11 @@ class LabelFolder:
     def parts(self) -> Path:
         """In the folder."""
         return self._path / "unfinished.parts"
+
+    @property
+    def status(self) -> Path:
+        """Stays when all is done."""
+        return self._path / STATUS
 
     def prepare(self) -> None:
         """Makes the folder."""
@@ -160,6 +167,7 @@ class LabelFolder:
         if not ours:  # else what stands there may be the half of an unfinished summary
             kind = metadata_in(self._path / SUMMARY_TABLE).get("kind") if SUMMARY_TABLE in names else None
             strange += [self._path / n for n in (SUMMARY_TABLE, SUMMARY_CSV) if n in names and kind != SUMMARY]
+            strange += [self.status] if STATUS in names and not is_status(self.status) else []
             strange += [self._place] if _holds_anything(self._place) else []
         if strange:
             raise ForeignError(
@@ -201,8 +209,18 @@ class LabelFolder:
     ) -> tuple[int, int]:
         """Writes the summary of the tables, a row a video and a row for each input that failed; other tables go."""
         remove_leftovers(self._place)
+        return self.sum_up(plan, {*plan.kept, *(item.video for item in done)}, failed)
+
+    def tables(self) -> dict[str, list[tuple[Path, str]]]:
+        """By input, the tables that `look` found whole: where each lies, and its name in the folder of tables."""
+        return {
+            video: [(found.path, table_name(one)) for one in origin.videos if (found := self._at(one)) is not None]
+            for video, origin in self._origins().items()
+        }
+
+    def sum_up(self, plan: Plan, result: Set[str], failed: Mapping[str, Failure]) -> tuple[int, int]:
+        """Writes the summary of the inputs in `result`; the numbers of their videos and frames."""
         self.look()
-        result = {*plan.kept, *(item.video for item in done)}
         origins = {video: origin for video, origin in self._origins().items() if video in result}
         rows = [row for video in sorted(origins) for row in self._rows_of(origins[video])]
         videos, frames = len(rows), sum(row["frames"] for row in rows)
@@ -214,6 +232,7 @@ class LabelFolder:
             "inputs": {video: origins[video].fingerprint for video in sorted(origins)},
             "failed": {video: failure.fingerprint for video, failure in failed.items()},
             "incomplete": {video: origins[video].problem for video in sorted(origins) if origins[video].problem},
+            **plan.shard,
         }
         described = with_metadata(schema, kind=SUMMARY, **self.settings, **facts)
         table = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["video"])), schema=schema)

@@ -54,6 +54,7 @@ _OURS_IN: Final = {
     _CLAIMS: re.compile(r"(gate|[0-9a-f]{24})\.\d+|\..+\.tmp"),
     _ENDS: re.compile(r"[0-9a-f]{16}\.jsonl"),
 }
+_OURS_BESIDE: Final = re.compile(r"(about|status)\.json|\.(about|status)\.json\..+\.tmp")
 _INPUT: Final = re.compile(r"[0-9a-f]{24}\.\d+")
 
 
@@ -185,10 +186,10 @@ class Parts:
             _wipe(path)
         for name in FOLDERS:
             _wipe(folder / name, _OURS_IN[name])
-        for path in (folder / ABOUT, *folder.glob(f".{ABOUT}.*.tmp")):
-            path.unlink(missing_ok=True)
+        _wipe(folder, _OURS_BESIDE)
         try:
-            folder.rmdir()
+            if folder.exists():
+                folder.rmdir()
         except OSError as error:
             with suppress(OSError):
                 folder.rename(self.path)
@@ -196,7 +197,7 @@ class Parts:
             log.warning("%s: holds what affcli has not made (%s), so it stays.", self.path, what)
 
     def _is_ours(self, name: str) -> bool:
-        return name in (ABOUT, *FOLDERS) or bool(_INPUT.fullmatch(name)) or name.startswith(f".{ABOUT}.")
+        return name in FOLDERS or bool(_INPUT.fullmatch(name) or _OURS_BESIDE.fullmatch(name))
 
     def _inputs(self, folder: Path) -> list[Path]:
         with os.scandir(folder) as entries:
@@ -224,6 +225,12 @@ class Parts:
     def holder(self, item: MediaInput) -> tuple[str | None, State]:
         """The token of the process that works on an input, and whether it does; GONE where nobody does."""
         return self._claims.holder(_key(item.video))
+
+    def refresh(self) -> None:
+        """Hears what others have told. Raises LostError as all methods do."""
+        self.refuse_lost()
+        with storage(self.path):
+            self._ends.refresh()
 
     def any_ended(self, items: Sequence[MediaInput]) -> bool:
         """Whether any of the inputs is done by now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 from affcli.errors import OtherInputsError, OtherSettingsError
 from affcli.files.inputs import MediaInput
@@ -55,6 +56,7 @@ class Plan:
     forced: bool = False
     continues: bool = False  # some of it was made by work that was interrupted
     nothing: bool = False
+    shard: Mapping[str, Any] = field(default_factory=dict)  # metadata of an output that is one shard of several
 
 
 def plan_of(

@@ -17,6 +17,7 @@ from affcli.files.outputs import refuse_existing
 from affcli.jobs.ends import End
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
+from affcli.jobs.status import STATUS
 from affcli.schema import STARTS, with_metadata
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.reader import TableReader
@@ -25,7 +26,7 @@ from affcli.tables.writer import TableWriter
 log = logging.getLogger(__name__)
 
 STREAM: Final = "features"  # the one stream of each input's parts
-_OF_THE_INPUTS: Final = ("version", "inputs", "failed", "incomplete", STARTS)  # metadata that tells of no settings
+OF_THE_INPUTS: Final = ("version", "inputs", "failed", "incomplete", "shard", STARTS)  # metadata but for the settings
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class TableOutput:
         """Kind and facts."""
         return {"kind": self.kind, **self.facts}
 
+    @property
+    def status(self) -> Path:
+        """Goes with the parts: the table tells the rest."""
+        return self.parts / STATUS
+
     def look(self) -> Existing:
         """What the metadata of the table say, where there is one."""
         refuse_existing(self.name, force=True)
@@ -56,7 +62,7 @@ class TableOutput:
             return Existing(complete=False)
         with TableReader(self.name) as reader:
             found = dict(reader.metadata)
-        settings = {key: value for key, value in found.items() if key not in _OF_THE_INPUTS}
+        settings = {key: value for key, value in found.items() if key not in OF_THE_INPUTS}
         if "inputs" not in found or settings != json.loads(json.dumps(self.settings)):
             return Existing(same_settings=False)
         failed = {video: Failure(fingerprint) for video, fingerprint in found["failed"].items()}
@@ -93,15 +99,24 @@ class TableOutput:
             }
             if starts_s := {**kept.known(STARTS), **starts_s}:
                 facts[STARTS] = starts_s
-            in_order = {name: dict(sorted(by_video.items())) for name, by_video in facts.items()}
             sources = kept.videos
             for part in made.values():
                 sources.update({video: partial(part.tables, video) for video in part.videos})
-            schema = with_metadata(self.schema, kind=self.kind, **self.facts, **in_order)
-            with TableWriter(self.name, schema, force=True) as writer:
-                for video in sorted(sources):
-                    for rows in sources[video]():
-                        writer.write(rows)
+            return self.write(facts, sources, plan.shard)
+
+    def write(
+        self,
+        by_input: Mapping[str, Mapping[str, Any]],
+        sources: Mapping[str, Callable[[], Iterator[pa.Table]]],
+        more: Mapping[str, Any],
+    ) -> tuple[int, int]:
+        """Writes the rows of all videos, sorted by video id, with what is known by input, and more, as metadata."""
+        in_order = {name: dict(sorted(facts.items())) for name, facts in by_input.items()}
+        schema = with_metadata(self.schema, kind=self.kind, **self.facts, **in_order, **more)
+        with TableWriter(self.name, schema, force=True) as writer:
+            for video in sorted(sources):
+                for rows in sources[video]():
+                    writer.write(rows)
         return len(sources), writer.rows
 
 
@@ -115,7 +130,7 @@ class _KeptRows:
             by_video = RowsByVideo(self._reader, "video", self._reader.columns)
             inputs = self._reader.metadata["inputs"]
             kept = [video for video in by_video.ids if _owner(video, inputs) in plan.kept]
-            self.videos = {video: partial(_rows_of, by_video, video) for video in kept}
+            self.videos = {video: partial(rows_of, by_video, video) for video in kept}
 
     def known(self, name: str) -> dict[str, Any]:
         """What the metadata tell by input, of those that stay."""
@@ -135,5 +150,6 @@ def _owner(video: str, inputs: Mapping[str, str]) -> str:
     return video if video in inputs else video.rpartition("#")[0]
 
 
-def _rows_of(by_video: RowsByVideo, video: str) -> Iterator[pa.Table]:
+def rows_of(by_video: RowsByVideo, video: str) -> Iterator[pa.Table]:
+    """One video's rows, as `TableOutput.write` takes them."""
     yield by_video.rows(video)

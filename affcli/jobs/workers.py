@@ -116,11 +116,18 @@ class Workers:
 
     def others(self) -> list[Worker]:
         """Those that are not gone, as far as this process can tell."""
-        tokens = sorted(name for name in os.listdir(self._folder) if is_token(name) and name != self.token)  # noqa: PTH208
+        tokens = [token for token in self.tokens() if token != self.token]
         return [worker for token in tokens if self.state(token) is not State.GONE and (worker := self._read(token)[0])]
 
-    def state(self, token: str) -> State:
-        """Of the process of that token. One that is found to be gone loses its file, so that all know."""
+    def tokens(self) -> list[str]:
+        """Of all that have a file, gone or not."""
+        try:
+            return sorted(filter(is_token, os.listdir(self._folder)))  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+
+    def state(self, token: str, *, judge: bool = True) -> State:
+        """Of the process of that token. One that is found to be gone loses its file (`judge`), so that all know."""
         if token == self.token:
             return State.RUNNING
         worker, content = self._read(token)
@@ -131,7 +138,7 @@ class Workers:
             state = _state_of(worker)
         if state is State.UNSURE and self.is_silent(token, content):
             state = State.GONE
-        if state is State.GONE:
+        if state is State.GONE and judge:
             with suppress(OSError):
                 (self._folder / token).unlink()
         return state

@@ -140,10 +140,8 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(COMMANDS))
     parser.add_argument("--folder")
     given = parser.parse_args()
-    print(
-        "| videos | command | wall s | CPU s | peak MB | CPU per doubling | MB per doubling |\n"
-        "|---|---|---|---|---|---|---|"
-    )
+    print("| videos | command | wall s | CPU s | peak MB | CPU per doubling | MB per doubling |")
+    print("|---|---|---|---|---|---|---|")
     before: dict[str, tuple[int, float, int]] = {}
     for videos in map(int, given.videos.split(",")):
         with tempfile.TemporaryDirectory(dir=given.folder) as made:

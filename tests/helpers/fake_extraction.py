@@ -98,7 +98,7 @@ def make(
     *,
     step: Callable[[], None] = lambda: None,
     factor: int = 1,
-    **how: bool,
+    **how: Any,
 ) -> Summary:
     """One run on `folder/NAME`, the inputs, which makes `folder/out.parquet` (kind `table`) or `folder/out`."""
     inputs = [MediaInput(name, folder / name, "file") for name in sorted(names)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +14,7 @@ from affcli.console import terminal
 from affcli.console.watcher import Watcher
 from affcli.errors import PartialError, UsageError, counted
 from affcli.files.inputs import MediaInput, find_inputs, read_names
+from affcli.jobs.shards import Shard
 from affcli.jobs.shares import Share
 from affcli.media.track_choice import TrackChoice
 
@@ -27,6 +29,8 @@ POSITIVE = click.FloatRange(0, min_open=True)
 
 log = logging.getLogger(__name__)
 
+_SHARD = "affcli.shard"  # what the output says of the shard that it is
+
 _INPUTS = (
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option(
@@ -39,6 +43,11 @@ _INPUTS = (
         default="stem",
         show_default=True,
         help="Video ids: file names, or paths relative to the given folder.",
+    ),
+    click.option(
+        "--shard",
+        metavar="K/N|auto",
+        help="Take every Nth input, from number K (0 to N-1); auto: as SLURM's job array says (see affcli gather).",
     ),
 )
 _WORK = (
@@ -145,9 +154,23 @@ def find(given: dict[str, Any], **how: Any) -> list[MediaInput]:
     names = [*given.pop("inputs"), *_listed(given.pop("from_file"), nul=given.pop("nul"))]
     if not names:
         raise UsageError("name at least one video, audio file or folder, or give --from-file LIST.")
-    found = find_inputs(names, ids=given.pop("names"), **how)
+    wanted = given.pop("shard", None)
+    shard = None if wanted is None else Shard.of_text(wanted)
+    inputs = find_inputs(names, ids=given.pop("names"), **how)
+    inputs = inputs if shard is None else _part(shard, inputs)
     terminal.watch("loading networks", shown=Share.given_by().rank == 0)
-    return found
+    return inputs
+
+
+def _part(shard: Shard, inputs: list[MediaInput]) -> list[MediaInput]:
+    """The inputs of a shard, which the output will name. Ends the command where there are none."""
+    context = click.get_current_context()
+    part = shard.part(inputs)
+    context.meta[_SHARD] = {"shard": {"number": shard.number, "of": shard.of, "inputs": len(inputs)}}
+    if not part:
+        terminal.say(f"nothing to do: shard {shard} has none of the {counted(len(inputs), 'input')}.")
+        context.exit(0)
+    return part
 
 
 def _listed(from_file: str | None, *, nul: bool) -> list[str]:
@@ -160,6 +183,7 @@ def run(to_do: job.Job, inputs: Sequence[MediaInput], work: job.Work, *, command
     `result` is the file to look at, `rows` what its rows are called.
     """
     share = Share.given_by()
+    to_do = replace(to_do, shard=click.get_current_context().meta.get(_SHARD, {}))
     if to_do.force and share.size > 1:
         raise UsageError(
             "--force cannot be used with several processes, which could not tell a new output from the old one. "
