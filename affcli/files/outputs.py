@@ -1,8 +1,8 @@
 """Files and folders that appear under their name only when they are complete.
 
-Until then they stand beside it, as `.NAME.affcli-<random>-<machine>.tmp`. Whoever writes one holds a lock on it that the
-system frees when the process ends, however it ends: so the next run on that machine finds what killed runs have left, and
-removes it, and never touches what a second run is writing.
+Until then they stand beside it, as `.NAME.affcli-<random>-<machine>.tmp`. Whoever writes one holds a lock on it that
+the system frees when the process ends, however it ends: so the next run on that machine finds what killed runs have
+left, and removes it, and never touches what a second run is writing.
 """
 
 from __future__ import annotations
