@@ -354,7 +354,9 @@ def test_interrupted_training_of_other_settings_or_data_starts_afresh_and_says_s
     with monkeypatch.context() as patch:
         save = Progress.save
         patch.setattr(Progress, "save", lambda progress, state: (save(progress, state), interrupt(len(state.reports))))
-        assert train(affcli, status=130).splitlines()[-1].startswith("affcli train: interrupted; ")
+        said = train(affcli, status=130).splitlines()[-1]
+        assert said.startswith("affcli train: interrupted; ")
+        assert said.endswith(" of 12 epochs is done and kept; the same command goes on from there.")
     assert (tables / "m.safetensors.unfinished").is_file()
     more = {"settings": ("--lr", 2e-3), "fold": ("--fold", "1/4")}.get(changed, ())
     if changed == "features":
