@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.runners import BEIT_PREPROCESSOR, Affcli, Extract
+from helpers.tiny_encoders import save_tiny_beit, save_tiny_wavlm
 
 # Before torch is imported: no test reaches the network, and tiny networks are slower on many threads than on one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,28 +22,11 @@ _NO_NETWORK = str(Path(__file__).parent / "helpers" / "no_network")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_NO_NETWORK, os.environ.get("PYTHONPATH"))))
 runpy.run_path(f"{_NO_NETWORK}/sitecustomize.py")
 
-WAVLM_PREPROCESSOR = {
-    "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-    "do_normalize": True,
-    "feature_size": 1,
-    "padding_value": 0.0,
-    "sampling_rate": 16000,
-}
-
 
 @pytest.fixture(scope="session")
 def tiny_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BEiT of two small layers, 32 × 32 pictures, 24-d features, saved as any checkpoint is."""
-    import torch
-    from transformers import BeitConfig, BeitModel
-
-    torch.manual_seed(1)
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-    config = BeitConfig(image_size=32, patch_size=8, use_relative_position_bias=True, **sizes)
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-beit"
-    BeitModel(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(BEIT_PREPROCESSOR))
-    return folder
+    return save_tiny_beit(tmp_path_factory.mktemp("checkpoints") / "tiny-beit")
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +51,7 @@ def headed_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A WavLM of three small layers with the real front end's steps, 16-d features."""
-    import torch
-    from transformers import WavLMConfig, WavLMModel
-
-    torch.manual_seed(2)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
-    config = WavLMConfig(conv_dim=(8,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, **sizes)
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-wavlm"
-    WavLMModel(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(WAVLM_PREPROCESSOR))
-    return folder
+    return save_tiny_wavlm(tmp_path_factory.mktemp("checkpoints") / "tiny-wavlm")
 
 
 @pytest.fixture(autouse=True)

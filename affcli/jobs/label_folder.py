@@ -34,6 +34,7 @@ from affcli.schema import FRAMES, STARTS, STATUS, SUMMARY, SUMMARY_CSV, SUMMARY_
 from affcli.tables.label_tables import (
     TABLE_SUFFIX,
     TABLES_FOLDER,
+    UNFINISHED,
     Origin,
     metadata_in,
     older_name,
@@ -73,7 +74,7 @@ class LabelFolder:
     @property
     def parts(self) -> Path:
         """In the folder."""
-        return self._path / "unfinished.parts"
+        return self._path / UNFINISHED
 
     @property
     def status(self) -> Path:

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from affcli.schema import CLASSES, SUMMARY_TABLE
+from affcli.schema import CLASSES
 
 Answers = dict[str, int]  # class number of each video; videos without a label are left out
 
@@ -65,7 +65,7 @@ def labelled(options: argparse.Namespace) -> Answers:
     folder = options.out / "label"
     encoders = ("--visual-model", options.visual_model, "--audio-model", options.audio_model)
     affcli("label", options.clips, "--model", options.model, *encoders, "--update", "-o", folder)
-    tables = [table for table in folder.glob("*.parquet") if table.name != SUMMARY_TABLE]
+    tables = (folder / "frames").glob("**/*.parquet")
     return {video: label for table in tables for video, label in most_frequent(table).items()}
 
 

@@ -11,7 +11,8 @@ core; ended at any moment, the same command goes on with what is left.
 2. All is trained together. A fifth of the weight of a target is what people heard in CREMA-D's utterance, without their
    inclination to say Neutral; four fifths are what the actor was asked for. Corpora and classes are drawn in fixed
    shares. Three batches in four hold single utterances or parts of them, each fourth holds 8 s of several one after the
-   other, which teaches the network to hear the emotion of a moment. Three quarters of all are changed at random.
+   other, which teaches the network to hear the emotion of a moment. A quarter stay as they are, a fifth differ by a
+   narrow band alone, as a telephone's, and the others are changed at random (speech_changes.py).
 
 What ships is the running mean of the weights. CREMA-D's actors 1001 to 1010 are never heard: `judge` asks about them.
 Actors 1011 to 1020 are left out too: recipes were compared on them. `--without emodb,urdu` leaves corpora out, and

@@ -34,17 +34,19 @@ class Bounds:
 class Run:
     """One run: the command, the name of what is damaged, and what may be there afterwards.
 
-    `outputs` are the names that the command may make in its folder; `check` looks at them after an exit status of 0 or
-    3, and says what is wrong with them. `names`: any of these must stand in the error. `for_people`: standard output is
-    read by people, so that no control characters may be in it. `several`: each of many inputs may have a line.
+    `outputs` are the names that the command may make in its folder, `working` what it may leave for the next run;
+    `check` looks at both and at what was said, after an exit status of 0 or 3, and tells what is wrong. `names`: one of
+    these may stand in an error for what is damaged. `for_people`: standard output is read by people, so that no
+    control characters may be in it. `several`: each of many inputs may have a line.
     """
 
     arguments: Sequence[str]
     damaged: str
     outputs: Sequence[str] = ()
-    check: Callable[[Path], str | None] = lambda folder: None
+    check: Callable[[Path, str], str | None] = lambda folder, told: None
     names: Sequence[str] = ()
     stdin: str | None = None
+    working: Sequence[str] = ()
     several: bool = False
     for_people: bool = False
     bounds: Bounds = Bounds()
@@ -76,8 +78,7 @@ class Worker:
         (jobs, self._jobs), (self._answers, answers) = os.pipe(), os.pipe()
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        # The shell puts the pipes where the worker looks for them.
-        command = ["sh", "-c", f'exec "$0" -m campaign.worker 3<&{jobs} 4>&{answers}', sys.executable]
+        command = [sys.executable, "-m", "campaign.worker", str(jobs), str(answers)]
         self._process = subprocess.Popen(
             command, cwd=self.folder, env=environment, pass_fds=(jobs, answers), stdin=subprocess.DEVNULL
         )
@@ -131,7 +132,7 @@ def judged(worker: Worker, one: Run) -> Verdict:
     faults = [*_of_ending(answer, told, one), *_of_files(answer["status"], made, one)]
     if one.for_people and _HARMFUL.search(printed):
         faults.append("control characters on standard output")
-    if answer["status"] in (0, 3) and not faults and (wrong := one.check(worker.folder)):
+    if answer["status"] in (0, 3) and not faults and (wrong := one.check(worker.folder, told)):
         faults.append(wrong)
     for name in sorted(made, reverse=True):  # what is inside comes first
         path = worker.folder / name
@@ -172,7 +173,7 @@ def _of_ending(answer: dict[str, Any], told: str, one: Run) -> list[str]:
 
 def _of_files(status: object, made: Sequence[str], one: Run) -> list[str]:
     """What stands in the folder that may not stand there."""
-    allowed = one.outputs if status in (0, 3) else ()
+    allowed = (*one.working, *(one.outputs if status in (0, 3) else ()))
     strange = [name for name in made if not any(name == a or name.startswith(f"{a}/") for a in allowed)]
     if left := [name for name in strange if _TEMPORARY.search(name.split("/")[-1])]:
         return [f"leaves {_TEMPORARY.sub('.…', left[0])}"]

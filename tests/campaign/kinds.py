@@ -1,7 +1,7 @@
 """What each kind damages, and what reads it: tables, texts, calibrations. (Models and media are in `heavy_kinds.py`.)
 
-A kind is a function of a folder, where sound companions lie, and a source of randomness; it writes one damaged input
-and says which command is to read it.
+A kind's `make` gets a folder, where sound companions lie, and a source of randomness; it writes one damaged input and
+says which command is to read it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ import lzma
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from affcli.schema import CLASSES
-from campaign import odd_tables
-from campaign.damage import TEXTS, damaged, damaged_json, damaged_lines
+from campaign.damage import damaged, damaged_json, damaged_lines
 from campaign.judge import Run
 from campaign.odd_tables import FORMATS, ROWS, VIDEOS, encoded, odd_table, sound_table
 from campaign.readers import DRAWING_READERS, TABLE_READERS, Reader, reader_of
 
-Kind = Callable[[Path, Random], Run]
+
+class Kind(NamedTuple):
+    """`prepare` makes the sound companions in a folder, `make` one damaged input and the run on it."""
+
+    prepare: Callable[[Path], None]
+    make: Callable[[Path, Random], Run]
 
 
 def prepare(folder: Path) -> None:
     """The sound companions of damaged inputs."""
-    folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(sound_table(Random(0), ours=True), folder / "sound.parquet")
     (folder / "labels").mkdir(exist_ok=True)
     for video in VIDEOS:
@@ -135,21 +139,10 @@ def calibrations(folder: Path, random: Random) -> Run:
     return random.choice((command, Reader(("info", "IN")))).run(name)
 
 
-def lists(folder: Path, random: Random) -> Run:
-    """Lists of inputs for --from-file. Nothing that they may name exists, so the command must fail."""
-    lines = [random.choice((*TEXTS, "nowhere.mp4", "http://localhost/x.mp4", "concat:a|b")) for _ in range(5)]
-    data = random.choice(("\n", "\0", "\r\n")).join(lines).encode("utf-8", "surrogatepass")
-    name = _written(folder, "list.txt", damaged(data, random) if random.random() < 0.3 else data)
-    command = ["extract-audio", "--from-file", name, "-o", "out.parquet", *random.choice(([], ["-0"]))]
-    return Run(command, name, names=("no such", "No such", "name at least", *(line[:20] for line in lines if line)))
-
-
 LIGHT_KINDS: Mapping[str, Kind] = {
-    "tables": tables,
-    "odd tables": odd,
-    "label texts": labels,
-    "submissions": submissions,
-    "calibrations": calibrations,
+    "tables": Kind(prepare, tables),
+    "odd tables": Kind(prepare, odd),
+    "label texts": Kind(prepare, labels),
+    "submissions": Kind(prepare, submissions),
+    "calibrations": Kind(prepare, calibrations),
 }
-
-__all__ = ["LIGHT_KINDS", "Kind", "lists", "odd_tables", "prepare"]

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from campaign.judge import Bounds, Run
 
-Check = Callable[[Path], str | None]
+Check = Callable[[Path, str], str | None]
 
 
 def sound_output(name: str) -> Check:
     """The output, a file or every file of a folder, can be read to its end by another program than ours."""
 
-    def check(folder: Path) -> str | None:
+    def check(folder: Path, told: str) -> str | None:
         path = folder / name
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         if path.is_file() or path.is_dir():
@@ -104,7 +104,7 @@ class Reader:
     def run(self, damaged: str, *, several: bool = False) -> Run:
         stands = {"IN": damaged}
         arguments = [stands.get(word, word) for word in self.arguments]
-        check = sound_output(self.output) if self.output else lambda folder: None
+        check = sound_output(self.output) if self.output else lambda folder, told: None
         return Run(
             arguments,
             damaged,

@@ -1,7 +1,8 @@
 """Runs commands of affcli one after the other in this process; started by judge.py, which tells what each ended in.
 
-A job is a line of JSON on descriptor 3: arguments, the file for standard input, the files for both outputs. The answer
-is one on descriptor 4: exit status, seconds of CPU, and by how many bytes the peak of memory was above that before.
+A job is a line of JSON on the first descriptor that it is given: arguments, the file for standard input, the files for
+both outputs. The answer is one on the second: exit status, seconds of CPU, and by how many bytes the peak of memory was
+above what was in use before.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     socket.socket.connect = socket.socket.connect_ex = refuse  # type: ignore[method-assign, assignment]
     socket.getaddrinfo = refuse  # type: ignore[assignment]
-    with os.fdopen(3, "r") as jobs, os.fdopen(4, "w") as answers:
+    with os.fdopen(int(sys.argv[1])) as jobs, os.fdopen(int(sys.argv[2]), "w") as answers:
         for line in jobs:
             print(json.dumps(run(json.loads(line))), file=answers, flush=True)
 

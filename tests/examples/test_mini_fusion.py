@@ -63,12 +63,13 @@ def test_a_voice_is_heard_only_where_somebody_speaks(stage):
     assert not heard[21:].any()
 
 
-def test_of_a_clip_people_said_of_both_is_the_target_and_of_a_voice_what_they_heard(stage):
-    random = np.random.default_rng(0)
-    both, voice = (stage._moment(random, kind, label, 20.0) for kind, label in (("clip", SURPRISE), ("voice", HAPPY)))
+def test_the_target_is_what_people_said_of_both_and_of_a_voice_alone_a_share_of_what_they_heard(stage, modules):
+    _, moments = modules
+    both, voice = (stage._moment(np.random.default_rng(0), kind, SURPRISE, 20.0) for kind in ("clip", "voice"))
     assert both.target[0, SURPRISE] == 1  # clip 4's face and voice are happy; both together were said to be surprised
     assert not voice.seen.any()
-    assert voice.target[0, HAPPY] == 1
+    assert voice.target[0, SURPRISE] == pytest.approx(moments.JOINT)
+    assert voice.target[0, HAPPY] == pytest.approx(1 - moments.JOINT)
 
 
 def test_a_face_looks_as_people_saw_the_clip(stage, modules):
@@ -116,3 +117,13 @@ def test_coloured_noise_has_the_slope_it_is_asked_for(modules):
         power = np.abs(np.fft.rfft(data.coloured(np.random.default_rng(0), 1 << 16, slope))) ** 2
         low, high = power[100:400].mean(), power[1600:6400].mean()
         assert np.log2(low / high) / 4 == pytest.approx(slope, abs=0.1)
+
+
+def test_clips_of_several_files_are_one(tmp_path, stage, modules):
+    data, _ = modules
+    for number in range(2):
+        stage.voices.save(tmp_path / f"{number}.npz")
+    found = data.Voices.load(tmp_path / "0.npz", tmp_path / "1.npz")
+    assert found.begins.tolist() == list(range(0, 721, 30))
+    assert found.name.tolist() == [*stage.voices.name, *stage.voices.name]
+    assert np.array_equal(found.features[found.rows(15)], stage.voices.features[stage.voices.rows(3)])

@@ -238,3 +238,10 @@ def test_windows_longer_than_those_of_training_have_their_positions(folder: Path
     found = pq.read_table(folder / "long.parquet").to_pandas().query("video == 'a'")
     assert set(found.window) == {1}
     np.testing.assert_allclose(found[list(card.classes)].to_numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_without_self_attention_layers_can_be_read(folder: Path, affcli: Affcli) -> None:
+    tables = ("--visual", "V1.parquet", "--audio", "A.parquet", "--labels", "labels")
+    per_frame = ("--layers", 0, "--window", 1, "--stride", 1, "--dim", 8, "--heads", 2, "--epochs", 1)
+    affcli("train", *tables, *per_frame, "-o", "m.safetensors")
+    assert len(load_model("m.safetensors")[0].visual.blocks) == 0
