@@ -28,6 +28,7 @@ SUMMARY: Final = "summary"
 # What sums up a folder of frame tables, and lies among them.
 SUMMARY_TABLE: Final = "summary.parquet"
 SUMMARY_CSV: Final = "summary.csv"
+STATUS: Final = "status.json"  # how far the work on the folder has come
 
 METADATA_KEY: Final = b"affcli"
 STARTS: Final = "starts_s"  # the key of the metadata under which the starts of videos stand, those that are not 0

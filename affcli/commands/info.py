@@ -84,7 +84,8 @@ def _folder(folder: str) -> dict[str, Any]:
 
 def _in_progress(folder: str) -> dict[str, Any] | None:
     """How far the work on a label folder has come, by whom and since when; None where none is unfinished."""
-    from affcli.jobs.status import STATUS, read_status
+    from affcli.jobs.status import read_status
+    from affcli.schema import STATUS
 
     status = read_status(Path(folder) / STATUS, Path(folder) / "unfinished.parts")
     if status is None or status["state"] == "complete":

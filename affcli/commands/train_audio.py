@@ -16,7 +16,7 @@ from affcli.commands.shared.epoch_lines import EpochLines, figures
 from affcli.console import options, terminal
 from affcli.errors import UsageError, counted
 from affcli.files.encoder_card import AUDIO_ENCODER
-from affcli.files.outputs import refuse_existing
+from affcli.files.outputs import refuse_existing, refuse_inputs
 from affcli.jobs.shares import Share
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ def command(
 
     from affcli.speechsets.corpora import list_speech, name_of
 
+    specs = [name_of(spec) for spec in given["data"]]
+    refuse_inputs((output, log_file), [str(folder) for _, folder in specs])
     how = {name: given[name] for name in ("leave_out", "holdout", "seed")}
-    speech = list_speech([name_of(spec) for spec in given["data"]], **how)
+    speech = list_speech(specs, **how)
     if dry_run:
         from affcli.console.printing import show
 

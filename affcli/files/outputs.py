@@ -1,8 +1,8 @@
 """Files and folders that appear under their name only when they are complete.
 
-Until then they stand beside it, as `.NAME.affcli-<random>.tmp`. Whoever writes one holds a lock on it that the system
-frees when the process ends, however it ends: so the next run finds what killed runs have left, and removes it, and
-never touches what a second run is writing.
+Until then they stand beside it, as `.NAME.affcli-<random>-<machine>.tmp`. Whoever writes one holds a lock on it that
+the system frees when the process ends, however it ends: so the next run on that machine finds what killed runs have
+left, and removes it, and never touches what a second run is writing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import io
 import os
 import re
 import shutil
+import socket
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
@@ -27,7 +30,7 @@ STANDARD_STREAM = "-"
 STANDARD_OUTPUT = {STANDARD_STREAM, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 _LONGEST_NAME: Final = 180  # bytes of a name that its temporary name repeats; file systems take 255
-_UNFINISHED: Final = re.compile(r"\.(.+)\.affcli-[0-9a-f]{16}\.(tmp|old)")
+_UNFINISHED: Final = re.compile(r"\.(?P<of>.+)\.affcli-[0-9a-f]{16}(-(?P<host>[0-9a-f]{8}))?\.(?P<what>tmp|old)")
 _swept: set[Path] = set()  # folders that this process has looked through
 
 
@@ -175,8 +178,10 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what killed runs have left half-written in a folder; what a process is still writing stays."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if found := _UNFINISHED.fullmatch(entry.name):
-                _remove_leftover(Path(entry.path), folder / found[1], moved=found[2] == "old")
+            found = _UNFINISHED.fullmatch(entry.name)
+            # Locks need not reach from one machine to another: there, what is still written would look like a leftover.
+            if found and found["host"] in (None, _host()):
+                _remove_leftover(Path(entry.path), folder / found["of"], moved=found["what"] == "old")
 
 
 def _remove_leftover(left: Path, output: Path, *, moved: bool) -> None:
@@ -210,7 +215,13 @@ def leftover_name(path: Path) -> Path:
 
 def _temporary_name(path: Path, suffix: str = "tmp") -> Path:
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
-    return path.with_name(f".{name}.affcli-{os.urandom(8).hex()}.{suffix}")
+    return path.with_name(f".{name}.affcli-{os.urandom(8).hex()}-{_host()}.{suffix}")
+
+
+@cache
+def _host() -> str:
+    """A few digits that tell machines apart."""
+    return blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
 
 
 def _lock(descriptor: int, path: Path) -> bool:

@@ -190,7 +190,7 @@ def _gather_tables(sources: Sequence[Source], output: str) -> Gathered:
         raise AffcliError(f"{len(sources)} tables are too many for one; other commands read a folder of them like one.")
     found = _combined(sources)
     inputs = {video: source.existing.recorded[video] for video, source in found.owner.items()}
-    facts = {
+    facts: dict[str, Mapping[str, Any]] = {
         "inputs": inputs,
         "failed": {video: failure.fingerprint for video, failure in found.failed.items()},
         "incomplete": found.known("incomplete"),

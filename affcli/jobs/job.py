@@ -188,6 +188,7 @@ def _tidy(job: Job, fingerprints: Fingerprints) -> None:
         parts.join()
         if parts.first:
             remove_leftovers(parts.path.parent)
+            StatusFile(job.output.status, 0).complete(job.output.look())
             parts.remove()
 
 
@@ -241,6 +242,7 @@ class _Run:
         self._plan = _planned(self._job, self._inputs, self._fingerprints)
         if self._plan.nothing:
             if self._parts.first:
+                self._status.complete(self._job.output.look())
                 self._parts.remove()
             return False
         about = About(self._job.output.settings, digest_of(self._inputs, update=self._job.update), self._plan.forced)

@@ -29,11 +29,12 @@ from affcli.files.outputs import remove_leftovers
 from affcli.jobs.ends import End
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
-from affcli.jobs.status import STATUS, is_status
-from affcli.schema import FRAMES, STARTS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
+from affcli.jobs.status import is_status
+from affcli.schema import FRAMES, STARTS, STATUS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE, with_metadata
 from affcli.tables.label_tables import (
     TABLE_SUFFIX,
     TABLES_FOLDER,
+    UNFINISHED,
     Origin,
     metadata_in,
     older_name,
@@ -73,7 +74,7 @@ class LabelFolder:
     @property
     def parts(self) -> Path:
         """In the folder."""
-        return self._path / "unfinished.parts"
+        return self._path / UNFINISHED
 
     @property
     def status(self) -> Path:

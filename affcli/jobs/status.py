@@ -21,7 +21,6 @@ from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Plan
 from affcli.jobs.workers import State, Workers
 
-STATUS: Final = "status.json"
 MARK: Final = {"affcli": "status"}
 _COST: Final = 50  # pauses are so many times as long as writing takes
 

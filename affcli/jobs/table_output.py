@@ -17,8 +17,7 @@ from affcli.files.outputs import refuse_existing
 from affcli.jobs.ends import End
 from affcli.jobs.parts import Parts
 from affcli.jobs.plan import Existing, Failure, Plan
-from affcli.jobs.status import STATUS
-from affcli.schema import STARTS, with_metadata
+from affcli.schema import STARTS, STATUS, with_metadata
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.reader import TableReader
 from affcli.tables.writer import TableWriter

@@ -34,6 +34,7 @@ from affcli.schema import FRAMES, STARTS, WINDOWED, all_starts, starts_of
 from affcli.tables.by_video import RowsByVideo
 from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import NEAR_SPANS, frame_numbers, refuse_far_frames
+from affcli.tables.label_tables import note_unfinished
 from affcli.tables.people import PersonTable, person_columns, plain_column
 from affcli.tables.reader import TableReader, called, plain_type, tables_in
 
@@ -235,6 +236,8 @@ def _parts(
     if not isinstance(source, GivenTable) and (texts := label_text_files(source)):
         yield _Part.of_texts(source, LabelTexts(texts), names, carry)
         return
+    if not isinstance(source, GivenTable):
+        note_unfinished(source)
     for file in [source] if isinstance(source, GivenTable) else tables_in(source):
         yield _Part.of_table(file, names, carry, files, labels_suffice=labels_suffice)
 

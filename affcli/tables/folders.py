@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from affcli.errors import TableError
 from affcli.files.outputs import STANDARD_STREAM
 from affcli.files.shown_name import shown_name
-from affcli.schema import SUMMARY, SUMMARY_CSV, SUMMARY_TABLE
+from affcli.schema import STATUS, SUMMARY, SUMMARY_CSV, SUMMARY_TABLE
 from affcli.tables.content import COMPRESSED_SUFFIXES
 from affcli.tables.label_tables import label_tables, metadata_in
 from affcli.tables.writer import FORMAT_OF_SUFFIX
@@ -36,7 +36,7 @@ def tables_in(source: str) -> list[str]:
     tables = [file for file in files if _suffix(file) in _TABLE_SUFFIXES]
     if metadata_in(path / SUMMARY_TABLE).get("kind") == SUMMARY:
         tables = [file for file in tables if file.name not in (SUMMARY_TABLE, SUMMARY_CSV)]
-    tables = tables or [file for file in files if _suffix(file) in JSON_SUFFIXES]
+    tables = tables or [file for file in files if _suffix(file) in JSON_SUFFIXES and file.name != STATUS]
     if not tables:
         suffixes = ", ".join(sorted(_TABLE_SUFFIXES))
         raise TableError(f"{source}: no tables in this folder ({suffixes}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ import pyarrow.parquet as pq
 
 from affcli.schema import FRAMES, SUMMARY, SUMMARY_TABLE, metadata_of
 
+log = logging.getLogger(__name__)
+
 TABLES_FOLDER: Final = "frames"
+UNFINISHED: Final = "unfinished.parts"  # a folder, while label is at work and after it was interrupted
 TABLE_SUFFIX: Final = ".parquet"
 _LONGEST_NAME: Final = 180  # bytes; file systems take 255, and a temporary name is longer
 
@@ -95,6 +99,12 @@ def label_tables(folder: Path) -> list[Path]:
     there = {None, *(path.name for path in inside)}
     older = [Path(entry.path) for entry in tables_beside(folder)]
     return sorted([*inside, *(path for path in older if _place(path) not in there)], key=lambda path: path.name)
+
+
+def note_unfinished(source: str) -> None:
+    """Says that videos are missing, where a folder of `affcli label` is not complete."""
+    if (Path(source) / UNFINISHED).is_dir():
+        log.warning("%s: labelling is not finished here; videos that are not done yet are missing.", source)
 
 
 def _has_summary(folder: Path) -> bool:

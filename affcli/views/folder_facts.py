@@ -57,7 +57,7 @@ def _tables(folder: str) -> dict[str, Any]:
     try:
         files = tables_in(folder)
     except TableError as error:
-        text = f"{folder}: is no encoder that affcli train-visual made, and holds no tables."
+        text = f"{folder}: is no encoder that affcli train-visual or train-audio made, and holds no tables."
         raise TableError(text) from error
     rows, videos = 0, set()
     for file in files:

@@ -15,7 +15,7 @@ from affcli.files.inputs import SOUND_SUFFIXES
 from affcli.files.shown_name import shown_name
 from affcli.predictions.columns import ColumnNames
 from affcli.schema import AUDIO, SUMMARY_CSV, SUMMARY_TABLE, VISUAL, WINDOWED
-from affcli.tables.label_tables import TABLES_FOLDER
+from affcli.tables.label_tables import TABLES_FOLDER, UNFINISHED, note_unfinished
 from affcli.tables.reader import TableReader, tables_in
 from affcli.views.labelled_video import NO_LABEL, LabelledTable, LabelledVideo
 from affcli.views.report_page import MOST_SEGMENTS, PageVideo
@@ -56,6 +56,7 @@ class Folder:
 
     def videos(self) -> Iterator[LabelledVideo]:
         """Each video's frames: table by table, in codepoint order of their ids within each."""
+        note_unfinished(self.source)
         seen: set[str] = set()
         summaries = set(_summaries(Path(self.source)))
         for file in sorted(tables_in(self.source), key=lambda name: (Path(name).suffix == ".csv", name)):
@@ -182,6 +183,8 @@ def sentences(folder: Folder, videos: Sequence[PageVideo]) -> list[str]:
     said = []
     if folder.failed:
         said.append(f"Could not be read: {listed([Path(file).name for file in folder.failed])}.")
+    if (Path(folder.source) / UNFINISHED).is_dir():
+        said.append("Labelling was not finished when this page was made; videos that were not done are missing.")
     if not videos:
         said.append("There is no video in these tables.")
     return said

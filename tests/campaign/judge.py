@@ -17,7 +17,7 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1]
 STATUSES = (0, 1, 2, 3)  # of design.md; 130 and 141 need a signal or a reader that has gone
-_TEMPORARY = re.compile(r"\.affcli-[0-9a-f]{16}\.(tmp|old)$")
+_TEMPORARY = re.compile(r"\.affcli-[0-9a-f]{16}(-[0-9a-f]{8})?\.(tmp|old)$")
 _HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters and escapes, but for tab and newline
 
 

@@ -97,7 +97,8 @@ def test_a_folder_of_tables_is_described_as_one(tmp_path: Path, affcli: Affcli) 
         assert f"{line}\n" in shown
     (tmp_path / "empty").mkdir()
     assert (
-        "is no encoder that affcli train-visual made, and holds no tables" in affcli("info", "empty", status=1).stderr
+        "is no encoder that affcli train-visual or train-audio made, and holds no tables"
+        in affcli("info", "empty", status=1).stderr
     )
 
 

@@ -98,8 +98,8 @@ def test_training_shows_its_steps_on_a_terminal(model: Path) -> None:
     tables = ("--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels")
     shown = Warm(model, "train", *tables, "--dim", 8, "--heads", 2, "--epochs", 2, "-o", "new", code=ON_A_TERMINAL)
     assert shown.wait() == 0, shown.said
-    assert "2/2 epochs · 6 windows" in shown.said
-    assert "windows/s · loss" in shown.said
+    assert "2/2 epochs · loss " in shown.said
+    assert "windows/s · 0:0" in shown.said
 
 
 def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Path, affcli: Affcli) -> None:

@@ -1,4 +1,4 @@
-"""LICENCES.md names every package that the project requires, as the installed packages say."""
+"""man/licences.md names every package that the project requires, as the installed packages say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
-LISTED = dict(re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "LICENCES.md").read_text(), re.MULTILINE))
+LISTED = dict(re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "man/licences.md").read_text(), re.MULTILINE))
 LISTED.pop("package")
 
 

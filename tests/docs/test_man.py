@@ -34,7 +34,7 @@ def plain(roff: str) -> str:
 
 def test_no_page_is_stale() -> None:
     pages = runpy.run_path(str(MAN / "make.py"))["pages"]()
-    written = {str(path.relative_to(MAN)): path.read_text() for path in [*MAN.glob("*.md"), *ROFF]}
+    written = {str(path.relative_to(MAN)): path.read_text() for path in [*MAN.glob("affcli*.md"), *ROFF]}
     assert written == pages, "run: python man/make.py"
 
 

@@ -59,6 +59,16 @@ def test_temporary_names_cannot_be_foretold_and_no_link_is_followed(tmp_path: Pa
         assert path.name.startswith(".t.affcli-")
 
 
+def test_what_another_machine_may_still_be_writing_is_left_alone(tmp_path: Path) -> None:
+    """Its lock may not be seen here."""
+    temporary, stream = outputs.create_temporary(tmp_path / "t")
+    stream.close()
+    there = tmp_path / temporary.name.replace(outputs._host(), "0badcafe")
+    there.write_text("half")
+    outputs.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [there]
+
+
 def test_what_a_process_still_writes_is_no_leftover(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time

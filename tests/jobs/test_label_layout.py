@@ -92,10 +92,16 @@ def test_the_folder_and_its_tables_are_the_same_to_our_commands(odd: Path, affcl
     (odd / "mine.parquet").write_text("lies beside the summary, and is none of label's")
     outputs = []
     for source in ("out", "out/frames"):
-        affcli("vote", source, "-o", "v.csv", "-f")
+        said = affcli("vote", source, "-o", "v.csv", "-f").stderr
+        assert ("labelling is not finished here" in said) == (source == "out")
         outputs.append((odd.parent / "v.csv").read_text())
     assert outputs[0] == outputs[1]
     assert outputs[0].count("\n") == 1 + len(ODD) * len(TEXT)
+
+
+def test_a_page_of_an_unfinished_folder_says_so(odd: Path, affcli: Affcli) -> None:
+    assert "labelling is not finished here" in affcli("report", "out", "-o", "r.html").stderr
+    assert "Labelling was not finished when this page was made" in (odd.parent / "r.html").read_text()
 
 
 # --- folders of 0.1.0 ------------------------------------------------------------------------------------------------

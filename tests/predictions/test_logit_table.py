@@ -252,7 +252,7 @@ def test_frame_zero_names_the_offset_that_helps(tmp_path: Path) -> None:
         ({"frame": [-3, 1, 2, 3, 4, 5]}, "column 'frame' holds -3"),
         ({"frame": [1 << 40, 1, 2, 3, 4, 5]}, "too large for a frame"),
         ({name: [*"abcdef"] for name in CLASSES}, "column 'Neutral' holds text, not numbers"),
-        (dict.fromkeys(CLASSES), "no columns of logits .*--classes"),
+        (dict.fromkeys(CLASSES), "no columns of logits: .*--classes"),
         ({**dict.fromkeys(CLASSES), "scores": [[1.0]] * 6}, "Name them with --logits scores --classes"),
     ],
 )

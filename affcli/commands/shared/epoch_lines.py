@@ -59,7 +59,9 @@ class EpochLines:
         self._counting.__exit__(kind, error, at)
         if self._stream is not None:
             self._stream.close()
-        kept = f"{counted(self._kept, 'epoch')} of {self._epochs} kept; the same command goes on from there."
+        done = f"{self._kept} of {counted(self._epochs, 'epoch')}" if self._kept else "no epoch"
+        are = "are" if self._kept > 1 else "is"
+        kept = f"{done} {are} done and kept; the same command goes on from there."
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted; {kept}") from error
         if isinstance(error, SystemExit):

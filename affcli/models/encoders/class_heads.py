@@ -24,6 +24,7 @@ from affcli.schema import CLASSES
 log = logging.getLogger(__name__)
 
 LEAST_CLASSES: Final = len(CLASSES) - 1  # of the eight one may be missing, as in most public models of faces
+_FOR_TRAINING: Final = "masked_spec_embed"  # SpecAugment's: no output depends on it
 
 
 def names_of(config: Any) -> dict[int, str]:
@@ -91,7 +92,8 @@ def whole(automatic: Any, checkpoint: Checkpoint, config: Any, *, may_begin_at_r
         **SAFELY,
         ignore_mismatched_sizes=True,
     )
-    changed = [*about["missing_keys"], *(names[0] for names in about["mismatched_keys"])]
+    missing = [name for name in about["missing_keys"] if name.rpartition(".")[2] != _FOR_TRAINING]
+    changed = [*missing, *(names[0] for names in about["mismatched_keys"])]
     below_head = f"{network.base_model_prefix}."
     fresh = [name for name in changed if not name.startswith(below_head) or "pooler" in name.split(".")]
     if wrong := sorted(set(changed) - set(fresh)) if may_begin_at_random else changed:

@@ -12,6 +12,7 @@ import soundfile
 import torch
 import transformers as hf
 from helpers.runners import Affcli
+from safetensors.torch import load_file, save_file
 
 from affcli.errors import AffcliError
 from affcli.models.encoders.audio_encoder import AudioEncoder
@@ -104,6 +105,16 @@ def test_a_head_whose_weights_are_not_there_is_refused(tmp_path: Path) -> None:
     saved(hf.Wav2Vec2Model(hf.Wav2Vec2Config(**WAVES, **labels(CLASSES))), hf.Wav2Vec2FeatureExtractor(), tmp_path)
     with pytest.raises(AffcliError, match="lacks weights"):
         AudioEncoder(str(tmp_path), CPU, logits=True)
+
+
+def test_what_no_output_depends_on_may_be_missing(tmp_path: Path) -> None:
+    model = hf.Wav2Vec2ForSequenceClassification(hf.Wav2Vec2Config(**WAVES, **labels(CLASSES)))
+    saved(model, hf.Wav2Vec2FeatureExtractor(), tmp_path)
+    before = AudioEncoder(str(tmp_path), CPU, logits=True).encode(sound(1))
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["wav2vec2.masked_spec_embed"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(AudioEncoder(str(tmp_path), CPU, logits=True).encode(sound(1)), before)
 
 
 def test_an_ast_judges_a_sound_as_a_whole(tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_wrong_calls_are_one_line_and_nothing_is_overwritten(tables: Path, affcl
         (1, ("train", *given, "--labels", "nowhere", "-o", "m"), "nowhere"),
         (1, ("train", "--visual", "audio.parquet", "--audio", "x", "--labels", "labels", "-o", "m"), "exchanged"),
         (1, ("train", *given, "--labels", "labels", "-o", "no/such/folder/m"), "does not exist"),
-        (1, ("train", *given, "--labels", "labels", "-o", "visual.parquet"), "--force"),
+        (2, ("train", *given, "--labels", "labels", "-o", "visual.parquet"), "is read or written as"),
         (1, ("train", *given, "--labels", "labels", "-o", "m", "--log", "no/log"), "no does not exist"),
         (2, ("predict", "--model", "m"), "--visual, --audio or both"),
         (1, ("predict", "--model", "absent", *given, "-o", "w"), "absent"),
@@ -354,7 +354,9 @@ def test_interrupted_training_of_other_settings_or_data_starts_afresh_and_says_s
     with monkeypatch.context() as patch:
         save = Progress.save
         patch.setattr(Progress, "save", lambda progress, state: (save(progress, state), interrupt(len(state.reports))))
-        assert train(affcli, status=130).splitlines()[-1] == "affcli train: interrupted"
+        said = train(affcli, status=130).splitlines()[-1]
+        assert said.startswith("affcli train: interrupted; ")
+        assert said.endswith(" of 12 epochs is done and kept; the same command goes on from there.")
     assert (tables / "m.safetensors.unfinished").is_file()
     more = {"settings": ("--lr", 2e-3), "fold": ("--fold", "1/4")}.get(changed, ())
     if changed == "features":

@@ -177,7 +177,11 @@ def test_the_same_command_again_has_nothing_to_do_and_others_are_refused(corpora
     assert "other data or settings" in train("--epochs", 1, status=1)
     assert contents(corpora / "out") == before
     assert "kept epoch" in train("--epochs", 1, "--force")
-    assert "no encoder that affcli train-audio made" in train(output="one", status=1)
+    assert "is read or written as" in train(output="one", status=2)
+    (corpora / "foreign").mkdir()
+    (corpora / "foreign" / "config.json").write_text("{}")
+    assert "no encoder that affcli train-audio made" in train(output="foreign", status=1)
+    assert "is read or written as" in train("--log", "one/labels.csv", output="other", status=2)
 
 
 def test_counts_are_printed_without_a_model(corpora: Path, affcli: Affcli) -> None:
