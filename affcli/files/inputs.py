@@ -193,6 +193,8 @@ def _search(
         yield "pictures", folder
         return
     media = [name for name in files if _split(name)[1] in suffixes]
+    if pictures and any(_is_numbered(name) and name not in media for name in files):
+        media = [name for name in media if not _is_numbered(name)]  # a GIF among numbered pictures is one of them
     if pictures and not media and any(map(_is_numbered, files)):
         yield "pictures", folder
     for name in media:

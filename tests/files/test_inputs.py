@@ -215,3 +215,11 @@ def test_two_files_that_differ_in_their_suffix_only_are_not_told_to_use_paths(tm
 def test_an_address_is_named_as_it_was_typed() -> None:
     with pytest.raises(AffcliError, match=r"^http://x\.y/a\.mp4: no such file .*addresses are not read"):
         find_inputs(["http://x.y/a.mp4"])
+
+
+def test_a_gif_among_numbered_pictures_is_one_of_them_and_alone_a_video(tmp_path: Path) -> None:
+    for name in ("a/00001.jpg", "a/00002.gif", "a/00003.png", "b/1.gif", "b/2.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find_inputs([tmp_path], ids="path")
+    assert [(item.video, item.kind) for item in found] == [("a", "pictures"), ("b/1", "file"), ("b/2", "file")]
