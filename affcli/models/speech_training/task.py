@@ -46,7 +46,7 @@ class SpeechTask:
         return {
             "model": self.classifier.checkpoint.name,
             "layers": 1,
-            "sources": self.sources,
+            "sources": [name for name in self.sources if name != self.left_out],
             "left_out": self.left_out,
         }
 

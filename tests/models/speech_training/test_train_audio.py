@@ -163,7 +163,8 @@ def test_a_corpus_left_out_is_judged_every_epoch_and_never_trained_on(corpora: P
     assert {"left_out_macro_f1", "left_out_accuracy", "val_macro_f1"} < set(epochs[0])
     assert epochs[0]["utterances"] == 4 * 5
     assert "corpus left out: macro F1" in said
-    assert json.loads((corpora / "out" / "affcli.json").read_text())["left_out"] == "two"
+    card = json.loads((corpora / "out" / "affcli.json").read_text())
+    assert (card["sources"], card["left_out"]) == (["one"], "two")
 
 
 def test_the_same_command_again_has_nothing_to_do_and_others_are_refused(corpora: Path, train) -> None:  # type: ignore[no-untyped-def]
