@@ -44,7 +44,9 @@ def as_0_1_0_wrote_it(out: Path) -> Path:
 
 
 def tree(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but the one that tells how the last run went."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "status.json"]
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 # --- other programs --------------------------------------------------------------------------------------------------
