@@ -121,8 +121,9 @@ def tables(folder: Path) -> pa.Table:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """By path within the folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """By path within the folder, but for the one that tells how the last run went."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != "status.json"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 # --- the same as the separate commands -------------------------------------------------------------------------------
