@@ -44,11 +44,7 @@ def as_0_1_0_wrote_it(out: Path) -> Path:
 
 
 def tree(folder: Path) -> list[str]:
-<<<<<<< HEAD
-    """The files, but for the account of the run."""
-=======
     """All files but the one that tells how the last run went."""
->>>>>>> scale
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "status.json"]
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
