@@ -48,7 +48,7 @@ class Labeller:
         try:
             done = label([item], row["folder"], self._chain)
         except AffcliError as error:
-            return {**row, "frames": 0, "problem": str(error)}
+            return {**row, "frames": 0, "problem": str(error).rstrip(".")}
         return {**row, "frames": done.rows, "problem": ", ".join((*done.failed, *done.incomplete))}
 
 
@@ -71,7 +71,7 @@ def label_apart(rows: list[dict[str, Any]], *, workers: int, model: str) -> None
         compute=ActorPoolStrategy(size=workers),
     )
     for row in done.iter_rows():
-        print(f"{row['video']}: {row['problem'] or 'done'}, {row['frames']} frames", flush=True)
+        print(f"{row['video']}: {row['problem'] or str(row['frames']) + ' frames'}", flush=True)
 
 
 def is_done(row: dict[str, Any]) -> bool:
