@@ -49,7 +49,7 @@ class ChainOptions:
     fps: float | None = None
     window: int | None = None
     stride: int | None = None
-    smoothing: Filter = field(default_factory=Filter)
+    smoothing: Filter = field(default_factory=lambda: Filter(method="median"))
     min_confidence: float | None = None
     any_sound: bool = False
     device: str = "auto"
