@@ -23,7 +23,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, OutputExistsError
 from affcli.files.inputs import MediaInput, find_inputs
 from affcli.jobs.gathering import gather
 from affcli.jobs.job import Job, Summary, run
@@ -88,6 +88,8 @@ def main() -> int:
     parser.add_argument("--model", default="mini")
     given = parser.parse_args()
     work = Path(f"{given.output.rstrip('/')}.work").resolve()
+    if Path(given.output).exists() and not work.exists():
+        raise OutputExistsError(f"{given.output}: exists already, and was not made by this script; give another.")
     inputs = find_inputs([given.videos])
     rows = [
         {
@@ -110,4 +112,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except AffcliError as error:
+        sys.exit(str(error))

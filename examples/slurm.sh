@@ -10,6 +10,10 @@
 #   sbatch --array=0-7 --export=ALL,APART=1 examples/slurm.sh videos/ /scratch/out
 #   affcli gather /scratch/out-*/ -o out/
 #
+# Some tasks of that array of 8 again:
+#
+#   sbatch --array=3,5 --export=ALL,APART=1 examples/slurm.sh videos/ /scratch/out --shard auto/8
+#
 # More arguments are passed on to affcli label.
 #SBATCH --job-name=affcli
 #SBATCH --cpus-per-task=4
