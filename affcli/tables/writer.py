@@ -25,6 +25,7 @@ from affcli.files.outputs import STANDARD_OUTPUT, create_temporary, refuse_exist
 from affcli.tables.delimited import csv_header, csv_lines
 
 ROWS_PER_GROUP = 65_536
+_FEW_ROWS, _SMALL_ONES = 1_000, 256  # tables of few rows are gathered, so many at a time
 _BYTES_OF_LISTS = 4 << 20
 
 FORMAT_OF_SUFFIX = {
@@ -66,6 +67,7 @@ class TableWriter:
         self._format = format_of(output, table_format)
         self._rows_per_group = rows_per_group(schema)
         self._waiting: list[pa.Table] = []
+        self._small: list[pa.Table] = []
         self._rows_waiting = 0
         self._thread = ThreadPoolExecutor(1, "affcli-write")
         self._writing: Future[None] | None = None
@@ -93,13 +95,26 @@ class TableWriter:
 
     def write(self, rows: pa.Table) -> None:
         """Takes some rows; the borders of the calls leave no trace in the file."""
-        self._waiting.append(rows.select(self._schema.names).cast(self._schema))
+        cast = rows.select(self._schema.names).cast(self._schema)
+        if rows.num_rows <= _FEW_ROWS:
+            self._small.append(cast)
+        if len(self._small) >= _SMALL_ONES or rows.num_rows > _FEW_ROWS:
+            self._gather_small()
+        if rows.num_rows > _FEW_ROWS:
+            self._waiting.append(cast)
         self._rows_waiting += rows.num_rows
         self.rows += rows.num_rows
         if self._rows_waiting >= self._rows_per_group:
             self._write_groups(whole_only=True)
 
+    def _gather_small(self) -> None:
+        """Few rows of many videos, as one table: each table takes kilobytes beside its rows."""
+        if self._small:
+            self._waiting.append(pa.concat_tables(self._small).combine_chunks())
+            self._small = []
+
     def _write_groups(self, *, whole_only: bool) -> None:
+        self._gather_small()
         table = pa.concat_tables(self._waiting)
         size = self._rows_per_group
         end = table.num_rows - table.num_rows % size if whole_only else table.num_rows
@@ -136,7 +151,7 @@ class TableWriter:
             self._abandon()
             return
         try:
-            if self._waiting:
+            if self._rows_waiting:
                 self._write_groups(whole_only=False)
             self._wait()
             with self._named_errors():
