@@ -141,7 +141,8 @@ class Parts:
         same = stored is not None and stored.settings == json.loads(json.dumps(about.settings))
         if same and stored is not None and stored.inputs == about.inputs and not self.first:
             return True
-        if not self.first and self._others_to_the_last():
+        # Without a stored state the others have not begun: all of them were started at the same moment.
+        if not self.first and stored is not None and self._others_to_the_last():
             other = "on other inputs" if same else "with other settings"
             who = self.workers.others()
             named = f" ({who[0]})" if who else ""

@@ -13,8 +13,11 @@ import pytest
 from helpers.fake_extraction import QUICK_BEAT_S
 
 from affcli.jobs import workers
+from affcli.jobs.about import About
 from affcli.jobs.claims import Claims, LostError
 from affcli.jobs.ends import End, Ends, Entry
+from affcli.jobs.fingerprints import Fingerprints
+from affcli.jobs.parts import Parts
 from affcli.jobs.workers import SILENT_BEATS, State, Workers
 
 ENOUGH_S = 60.0
@@ -233,3 +236,14 @@ def test_a_line_that_is_not_whole_counts_for_nothing(folder: Path, caplog: pytes
     again.refresh()
     assert again.get("v") is None
     assert "damaged" in caplog.text
+
+
+def test_processes_that_start_at_the_same_moment_agree_although_none_has_begun(tmp_path: Path) -> None:
+    folder = tmp_path / "out.parts"
+    about = About({"a": 1}, "inputs", False)
+    with Parts(folder, Fingerprints()) as one, Parts(folder, Fingerprints()) as two:
+        for parts, continues in ((two, False), (one, True)):
+            with parts.alone():
+                parts.join()
+                assert parts.agree_on(about) is continues
+        assert (two.first, one.first) == (True, False)

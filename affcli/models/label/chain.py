@@ -125,11 +125,11 @@ class Chain:
 
     def see(self, items: Iterable[MediaInput], parts: Parts, progress: Progress) -> Generator[Ended]:
         """Leaves visual features of the inputs in the parts, and tells of each as it ends."""
-        tracks, items = self._chosen.face == "all", list(items)
+        tracks, count = self._chosen.face == "all", len(self._eyes)
         works = [
-            visual_features.extract(eye.encoder, eye.show, items, parts, stream=stream, tracks=tracks, progress=counted)
-            for eye, stream, counted in zip(
-                self._eyes, streams_of(VISUAL_STREAM, len(self._eyes)), _once(progress), strict=False
+            visual_features.extract(eye.encoder, eye.show, own, parts, stream=stream, tracks=tracks, progress=counted)
+            for eye, own, stream, counted in zip(
+                self._eyes, senses.each(items, count), streams_of(VISUAL_STREAM, count), _once(progress), strict=False
             )
         ]
         return senses.in_step(works)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, Final, TypeVar
 from affcli.errors import AffcliError, InstallationError, UsageError
 from affcli.features.side_by_side import SideBySide, cards_in
 from affcli.features.stream import Stream, is_encoder
+from affcli.files.inputs import MediaInput
 from affcli.jobs.job import Ended
 from affcli.jobs.labelling import Features
 from affcli.media.showing import Show
@@ -149,6 +152,24 @@ def side_by_side(features: Features) -> Stream | None:
     if len(features) < 2:
         return features[0] if features else None
     return SideBySide(features, [one.size for one in features])
+
+
+def each(items: Iterable[MediaInput], count: int) -> list[Iterator[MediaInput]]:
+    """The same items for `count` works, each taken from `items` when the first work gets to it.
+
+    An item that is taken is claimed: taken ahead, it would be kept from other processes.
+    """
+    lock = threading.Lock()  # works take their items in threads of their own
+
+    def locked(copy: Iterator[MediaInput]) -> Iterator[MediaInput]:
+        while True:
+            with lock:
+                item = next(copy, None)
+            if item is None:
+                return
+            yield item
+
+    return [locked(copy) for copy in itertools.tee(items, count)]
 
 
 def in_step(works: Sequence[Generator[Ended]]) -> Generator[Ended]:
