@@ -19,7 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from affcli.errors import AffcliError, counted, listed
+from affcli.errors import AffcliError, JsonError, counted, listed
 from affcli.facesets.decoding import workers
 from affcli.facesets.inventory import stat
 from affcli.facesets.listing import Labelled
@@ -102,7 +102,11 @@ def _kept(path: Path) -> dict[str, Any] | None:
         with path.open("rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)
-        if made.get("digest") == digest.hexdigest() and isinstance(made.get("fates"), str):
+        lengths = made.get("lengths")
+        if not isinstance(lengths, list) or not all(type(one) is int for one in lengths):
+            raise JsonError(f"{facts}: its lengths are no list of numbers.")
+        is_told = isinstance(made.get("fates"), str) and 2 * sum(lengths) == path.stat().st_size
+        if is_told and made.get("digest") == digest.hexdigest():
             return made
     log.warning("%s: damaged; its audio is decoded again.", path)
     return None

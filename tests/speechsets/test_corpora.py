@@ -118,6 +118,28 @@ def test_sounds_are_decoded_once_and_unusable_ones_left_out(tmp_path: Path, capl
     assert again.digest == sounds.digest
 
 
+@pytest.mark.parametrize("damage", ["bit", "facts", "lengths"])
+def test_decoded_audio_that_has_changed_is_decoded_again_with_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    folder = corpus(tmp_path / "c", "file,label\na.wav,sad\n")
+    listed = list_speech([("c", folder)], holdout=0).listing.train
+    before, _ = decoded("train", listed, 16_000, cache=tmp_path / "cache")
+    expected = before.read(0).copy()
+    (stored,) = (tmp_path / "cache").glob("*.pcm")
+    if damage == "bit":
+        content = bytearray(stored.read_bytes())
+        content[100] ^= 64
+        stored.write_bytes(content)
+    else:
+        facts = stored.with_suffix(".json")
+        other = "[" if damage == "facts" else facts.read_text().replace('"lengths": [', '"lengths": [7, ')
+        facts.write_text(other)
+    again, _ = decoded("train", listed, 16_000, cache=tmp_path / "cache")
+    assert np.array_equal(again.read(0), expected)
+    assert f"{stored}: damaged; its audio is decoded again." in caplog.text
+
+
 def test_what_libsndfile_cannot_read_ffmpeg_decodes(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", 0.1 * np.sin(np.arange(16_000) / 20), 16_000)
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
