@@ -442,6 +442,30 @@ def test_a_click_on_a_heading_sorts_and_another_one_turns_it_round(chromium: Pag
     assert chromium.eval("document.querySelectorAll('[aria-sort]').length") == 1
 
 
+LATE = """
+    window.late = true;
+    const found = document.getElementById.bind(document);
+    document.getElementById = (id) => (window.late && id === "v0" ? null : found(id));
+    Object.defineProperty(document, "readyState", { get: () => (window.late ? "loading" : "complete") });
+"""
+
+
+@needs_chromium
+def test_the_list_stays_as_sorted_when_the_numbers_of_the_first_video_come_late(
+    chromium: Page, long_list: Path
+) -> None:
+    script = chromium.call("Page.addScriptToEvaluateOnNewDocument", source=LATE)["identifier"]
+    chromium.call("Page.navigate", url="about:blank")
+    chromium.call("Page.navigate", url=long_list.as_uri())
+    chromium.until("location.href !== 'about:blank' && document.querySelectorAll('#rows > tr').length > 10")
+    for _ in range(2):
+        chromium.eval("document.querySelector('[data-key=length]').click()")
+    chromium.eval("window.late = false")
+    chromium.until("document.getElementById('title').textContent === 'v1'")
+    assert listed(chromium)[0] == "v300"
+    chromium.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+
+
 @needs_chromium
 def test_search_finds_names_labels_and_problems(chromium: Page, long_list: Path) -> None:
     chromium.open(long_list)

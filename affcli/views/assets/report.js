@@ -265,13 +265,19 @@
   const rows = [...$("rows").children, ...$("further").content.children];
   const numberOf = new Map(page.index.map(([name], index) => [name, index]).reverse());
 
-  // The numbers of a video stand at the end of the page, which may still be on its way.
   function show(index, moved) {
-    wanted = index;
-    const block = $(`v${index}`);
     mark(index);
+    wanted = index;
+    unfold(index, moved);
+  }
+
+  // The numbers of a video stand at the end of the page, which may still be on its way; the list is not moved again
+  // when they have come, as somebody may have sorted it meanwhile.
+  function unfold(index, moved) {
+    if (wanted !== index) return;
+    const block = $(`v${index}`);
     if (!block && document.readyState === "loading") {
-      setTimeout(() => { if (wanted === index) show(index, moved); }, 50);
+      setTimeout(unfold, 50, index, moved);
       return;
     }
     $("detail").hidden = false;
