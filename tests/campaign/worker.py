@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ADDRESS_SPACE = 24 << 30  # far above any bound: keeps a fault from taking the machine down
+ADDRESS_SPACE = 12 << 30  # far above any bound: keeps a fault from taking the machine down
 
 
 def refuse(*_: object, **__: object) -> None:
