@@ -63,8 +63,6 @@ def test_tracebacks_are_for_vv_only(affcli: Affcli) -> None:
 
 @pytest.mark.parametrize(("options", "said"), [([], []), (["-vv"], ["affcli vote: some.library: it is odd"])])
 def test_what_libraries_log_and_warn_of_is_for_vv_only(tmp_path: Path, options: list[str], said: list[str]) -> None:
-    tmp_path: Path, options: list[str], said: list[str]
-) -> None:
     (tmp_path / "t.csv").write_text("video,frame,Anger,Fear\na,1,0.5,0.25\n")
     program = (
         "import logging, sys, warnings, affcli.cli, affcli.predictions.vote as vote\n"
