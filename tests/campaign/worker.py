@@ -54,6 +54,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as Python starts with
     sys.stdout, sys.stderr = (open(n, "w", closefd=False, errors="backslashreplace") for n in (1, 2))  # noqa: SIM115
     gc.collect()
+    gc.freeze()  # what is there now need not be looked at again each time
     forget_peak()
     before, began_s = resident("VmRSS"), time.process_time()
     status: Any = None
