@@ -154,9 +154,7 @@ def test_a_flipped_bit_in_the_ids_of_a_table_of_ours_is_an_error_or_changes_noth
     whole, chunk = file.read_bytes(), pq.read_metadata(file).row_group(0).column(0)
     assert (start := chunk.dictionary_page_offset) is not None
     seen = 0
-    for bit in range(
-        8 * chunk.dictionary_page_offset, 8 * (chunk.dictionary_page_offset + chunk.total_compressed_size)
-    ):
+    for bit in range(8 * start, 8 * (start + chunk.total_compressed_size)):
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
         file.write_bytes(content)
