@@ -172,3 +172,8 @@ def _likeness(wanted: str, name: str) -> float:
 def counted(number: int, noun: str) -> str:
     """`1 video`, `1,234 videos`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def failed_of(number: int, of: int, noun: str) -> str:
+    """`1 of 3 inputs failed or is incomplete`."""
+    return f"{number:,} of {counted(of, noun)} failed or {'is' if number == 1 else 'are'} incomplete"
