@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class AffcliError(Exception):
@@ -124,6 +125,25 @@ def listed(names: Sequence[object], *, limit: int = 8) -> str:
     shown = ", ".join(str(name) for name in names[:limit])
     hidden = len(names) - limit
     return f"{shown} and {hidden} more" if hidden > 0 else shown
+
+
+def about_a_table(error: BaseException) -> TableError | None:
+    """What Arrow raises on the data of a table, wherever it turns up, as an error of ours; None for any other error."""
+    if not type(error).__module__.startswith("pyarrow") or isinstance(error, MemoryError):
+        return None
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return TableError(f"a table holds what cannot be used: {reason}.")
+
+
+@contextmanager
+def told_as_ours() -> Iterator[None]:
+    """Raises TableError in place of what Arrow raises on data that no reader has refused."""
+    try:
+        yield
+    except Exception as error:
+        if (ours := about_a_table(error)) is None:
+            raise
+        raise ours from error
 
 
 _PACKAGE_OF = {"PIL": "pillow", "cv2": "opencv-python", "imageio_ffmpeg": "imageio-ffmpeg"}  # others: as imported
