@@ -10,6 +10,7 @@ the same one.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import suppress
@@ -18,7 +19,9 @@ from typing import Final
 
 from affcli.errors import StorageError
 from affcli.jobs.sealed import create_part
-from affcli.jobs.workers import State, Workers, is_token
+from affcli.jobs.workers import TOKEN_LENGTH, State, Workers, is_token
+
+log = logging.getLogger(__name__)
 
 _FREE: Final = "free"
 
@@ -64,10 +67,13 @@ class Claims:
 
     def wait_for(self, name: str) -> None:
         """Takes it as soon as it can be had. Raises LostError where there is nothing to wait for."""
-        pause, waited = threading.Event(), 0.001
+        pause, waited, began, told = threading.Event(), 0.001, self._workers.beats, False
         while self.take(name) is None:
             if self._workers.lost:
                 raise LostError(f"{self._folder.parent}: was completed by another process.")
+            if not told and self._workers.beats > began + 1:
+                log.warning("%s: waiting for another process, which takes stock of the work.", self._folder.parent)
+                told = True
             pause.wait(waited)
             waited = min(2 * waited, 0.2)
 
@@ -101,7 +107,7 @@ class Claims:
     def _state(self, name: str, number: int, holder: str) -> State:
         if is_token(holder):
             return self._workers.state(holder)
-        if holder == _FREE:
+        if holder == _FREE or not _may_become_a_claim(holder):
             return State.GONE
         # Not written yet, or never: its process may have died in between.
         silent = self._workers.is_silent(f"{name}.{number}", holder.encode())
@@ -109,3 +115,8 @@ class Claims:
 
     def _path(self, name: str, number: int) -> Path:
         return self._folder / f"{name}.{number}"
+
+
+def _may_become_a_claim(content: str) -> bool:
+    """Whether more is yet to be written to it; else the file is damaged, and nobody's."""
+    return _FREE.startswith(content) or is_token(content.ljust(TOKEN_LENGTH, "0"))

@@ -1,4 +1,7 @@
-"""Small JSON files of unfinished work that tell whether they are whole: a digest stands before the text."""
+"""Small JSON files of unfinished work that tell whether they are whole: a digest stands before the text.
+
+It is of the file's name, too, so that one under another's name is not taken for it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def write_sealed(path: Path, facts: Any) -> None:
     temporary, stream = create_part(path)
     try:
         with stream:
-            stream.write(_digest(text) + b" " + text)
+            stream.write(_digest(path, text) + b" " + text)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -39,7 +42,7 @@ def read_sealed(path: Path) -> Any:
         return None
     except OSError as error:
         raise DamagedError(f"{path}: {error.strerror}") from error
-    if _digest(text) != digest:
+    if _digest(path, text) != digest:
         raise DamagedError(str(path))
     return json.loads(text)
 
@@ -50,5 +53,5 @@ def create_part(path: Path) -> tuple[Path, IO[bytes]]:
     return temporary, os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
 
 
-def _digest(text: bytes) -> bytes:
-    return blake2b(text, digest_size=DIGEST_BYTES).hexdigest().encode()
+def _digest(path: Path, text: bytes) -> bytes:
+    return blake2b(path.name.encode() + b"\0" + text, digest_size=DIGEST_BYTES).hexdigest().encode()

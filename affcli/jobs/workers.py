@@ -25,6 +25,7 @@ from affcli.jobs.sealed import create_part
 
 BEAT_S = 5.0
 SILENT_BEATS: Final = 12  # of the observer's own, until it takes another process for gone
+TOKEN_LENGTH: Final = 16
 _DIGITS: Final = 12
 
 
@@ -61,7 +62,7 @@ class Workers:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.token, self.me = os.urandom(8).hex(), Worker.here()
+        self.token, self.me = os.urandom(TOKEN_LENGTH // 2).hex(), Worker.here()
         self.beats = 0  # this process's own: the only clock that there is
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="affcli-heartbeat", daemon=True)
@@ -171,7 +172,7 @@ class Workers:
 
 def is_token(name: str) -> bool:
     """Whether it is the name of a process's file."""
-    return len(name) == 16 and set(name) <= set("0123456789abcdef")
+    return len(name) == TOKEN_LENGTH and set(name) <= set("0123456789abcdef")
 
 
 def _counted(beats: int) -> bytes:

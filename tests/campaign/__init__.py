@@ -9,4 +9,5 @@ bombs.py        small files that would take much
 kinds.py        what each kind damages, and which commands read it
 worker.py       a process that runs commands one after the other, and measures each
 judge.py        what a run must end in
+book.py         what was tried, and what it ended in
 """

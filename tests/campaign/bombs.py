@@ -33,11 +33,11 @@ def _gzip_of_rows() -> bytes:
 
 
 def _zstd_of_nothing() -> bytes:
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         for _ in range(1200):
             stream.write(b"\0" * (1 << 20))
-    return sink.getvalue()
+    return bytes(sink.getvalue())
 
 
 def _parquet_of_one_row(rows: int, *, videos: bool) -> bytes:

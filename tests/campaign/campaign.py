@@ -8,8 +8,9 @@ from pathlib import Path
 from random import Random
 
 from campaign import bombs
+from campaign.book import Book
 from campaign.heavy_kinds import HEAVY_KINDS
-from campaign.judge import Book, Run, Worker, judged
+from campaign.judge import Run, Worker, judged
 from campaign.kinds import LIGHT_KINDS, Kind
 
 KINDS: Mapping[str, Kind] = {**LIGHT_KINDS, **bombs.BOMB_KINDS, **HEAVY_KINDS}

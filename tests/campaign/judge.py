@@ -6,12 +6,10 @@ import json
 import os
 import re
 import select
-import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,55 +176,3 @@ def _of_files(status: object, made: Sequence[str], one: Run) -> list[str]:
     if left := [name for name in strange if _TEMPORARY.search(name.split("/")[-1])]:
         return [f"leaves {_TEMPORARY.sub('.…', left[0])}"]
     return [f"an output in spite of status {status}: {strange[0]}"[:100]] if strange else []
-
-
-@dataclass
-class Book:
-    """What was tried, by kind: endings and faults; and the inputs that showed a fault, kept in a folder."""
-
-    kept_in: Path | None = None
-    endings: dict[str, Counter[str]] = field(default_factory=dict)
-    faults: dict[str, Counter[str]] = field(default_factory=dict)
-    examples: dict[tuple[str, str], str] = field(default_factory=dict)
-    cpu_s: dict[str, float] = field(default_factory=dict)
-    most: dict[str, int] = field(default_factory=dict)
-
-    def note(self, kind: str, one: Run, verdict: Verdict, folder: Path, label: str) -> None:
-        self.endings.setdefault(kind, Counter())[verdict.ending] += 1
-        self.cpu_s[kind] = self.cpu_s.get(kind, 0.0) + verdict.cpu_s
-        self.most[kind] = max(self.most.get(kind, 0), verdict.memory)
-        for fault in verdict.faults:
-            self.faults.setdefault(kind, Counter())[fault] += 1
-            if (kind, fault) not in self.examples:
-                said = verdict.told[-300:].strip()
-                self.examples[kind, fault] = f"affcli {' '.join(one.arguments)} | {label} | {said}"
-                self._keep(one, folder, label)
-
-    def _keep(self, one: Run, folder: Path, label: str) -> None:
-        if self.kept_in is None:
-            return
-        target = self.kept_in / re.sub(r"[^\w.-]+", "-", label)
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "command").write_text(json.dumps({"arguments": list(one.arguments), "stdin": one.stdin}))
-        source = folder / one.damaged
-        if source.is_dir():
-            shutil.copytree(source, target / one.damaged, dirs_exist_ok=True)
-        elif source.is_file():
-            shutil.copy(source, target / one.damaged)
-
-    @property
-    def faulty(self) -> int:
-        return sum(sum(counts.values()) for counts in self.faults.values())
-
-    def __str__(self) -> str:
-        heads = ("tried", *STATUSES, "other", "faults", "ms", "peak MB")
-        lines = [f"{'kind':<16}" + "".join(f"{head:>9}" for head in heads)]
-        for kind, endings in self.endings.items():
-            tried = sum(endings.values())
-            known = [endings[str(status)] for status in STATUSES]
-            faults = sum(self.faults.get(kind, {}).values())
-            figures = [tried, *known, tried - sum(known), faults, round(1000 * self.cpu_s[kind] / tried)]
-            lines.append(f"{kind:<16}" + "".join(f"{n:>9}" for n in (*figures, self.most[kind] >> 20)))
-        for (kind, fault), text in self.examples.items():
-            lines.append(f"  {kind}: {fault} ({self.faults[kind][fault]}): {text}")
-        return "\n".join(lines)

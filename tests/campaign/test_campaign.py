@@ -9,9 +9,10 @@ from random import Random
 import pytest
 
 from campaign import bombs
+from campaign.book import Book
 from campaign.campaign import KINDS, run
 from campaign.damage import damaged, damaged_json, damaged_lines
-from campaign.judge import Book, Run, Worker, judged
+from campaign.judge import Run, Worker, judged
 from campaign.kinds import LIGHT_KINDS
 from campaign.readers import Reader
 

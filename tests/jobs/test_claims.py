@@ -174,6 +174,25 @@ def test_a_claim_whose_process_died_while_it_was_made_is_taken_over(folder: Path
     until_taken(here, claims, "x")
 
 
+@pytest.mark.parametrize("content", ["0123456789abcdef", "0123456789abcdefg", "not a claim", "fre3", "freed", "\x00"])
+def test_a_claim_that_no_living_process_can_have_written_is_taken_at_once(folder: Path, content: str) -> None:
+    (folder / "claims" / "x.0").write_text(content)
+    assert joined(folder)[1].take("x") == 1
+
+
+@pytest.mark.parametrize("content", ["", "f", "fre", "0123456789abcde"])
+def test_a_claim_that_may_not_be_written_to_its_end_yet_is_waited_for(
+    folder: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "claims" / "gate.0").write_text(content)
+    here, claims = joined(folder)
+    claims.wait_for("gate")
+    assert here.beats >= SILENT_BEATS - 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{folder}: waiting for another process, which takes stock of the work."
+    ]
+
+
 def test_many_processes_at_once_never_have_the_same_claim(folder: Path) -> None:
     pipes = []
     for _ in range(6):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError
 from affcli.models.encoders.find_checkpoint import Checkpoint
 from affcli.models.encoders.loading import load
-from affcli.models.encoders.preprocessing import SoundPreprocessing
+from affcli.models.encoders.preprocessing import SoundPreprocessing, sampling_rate_hz
 from affcli.models.encoders.steps import StepGrid
 from affcli.models.runtime import devices
 
@@ -220,6 +220,8 @@ class Wav2Vec2BertFrontEnd:
 
 def _feature_extractor(checkpoint: Checkpoint, kind: str) -> Any:
     """transformers' own, as the checkpoint describes it."""
+    if "sampling_rate" in checkpoint.preprocessing():
+        sampling_rate_hz(checkpoint)
     try:
         return getattr(devices.transformers(), kind).from_dict(checkpoint.preprocessing())
     except (TypeError, ValueError, KeyError, AttributeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from PIL import Image
 from affcli.errors import PreprocessingError
 from affcli.models.encoders.find_checkpoint import CONFIG, Checkpoint
 from affcli.models.runtime import devices
+
+SAMPLING_RATES_HZ: Final = (1_000, 768_000)
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,21 @@ def _channels(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in np.broadcast_to(values, 3))
 
 
+def sampling_rate_hz(checkpoint: Checkpoint) -> int:
+    """Of the sound that a speech encoder takes. Raises PreprocessingError where its file says no such thing."""
+    found = checkpoint.preprocessing().get("sampling_rate")
+    if type(found) not in (int, float) or not (SAMPLING_RATES_HZ[0] <= found <= SAMPLING_RATES_HZ[1]) or found % 1:
+        low, high = SAMPLING_RATES_HZ
+        raise PreprocessingError(
+            f"{_file_of(checkpoint)}: sampling_rate is {found!r:.100}; it must be a whole number from {low} to {high}."
+        )
+    return int(found)
+
+
+def _file_of(checkpoint: Checkpoint) -> str:
+    return f"--model {checkpoint.name}: preprocessor_config.json"
+
+
 @dataclass(frozen=True)
 class SoundPreprocessing:
     """Sampling rate and loudness, as transformers' Wav2Vec2FeatureExtractor does."""
@@ -231,7 +248,12 @@ class SoundPreprocessing:
         if "sampling_rate" not in config:
             what = "its preprocessor_config.json is none of a speech encoder (no sampling_rate)"
             raise PreprocessingError(f"--model {checkpoint.name}: {what}.")
-        return cls(int(config["sampling_rate"]), bool(config.get("do_normalize", True)))
+        normalise = config.get("do_normalize", True)
+        if not isinstance(normalise, bool | None):
+            raise PreprocessingError(
+                f"{_file_of(checkpoint)}: do_normalize is {normalise!r:.100}; it must be true or false."
+            )
+        return cls(sampling_rate_hz(checkpoint), bool(normalise))
 
     def normalised(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Zero mean and unit variance where the checkpoint asks for it: (x − mean)/√(var + 1e-7) over all samples."""

@@ -18,7 +18,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from affcli.errors import AffcliError
 from affcli.models.encoders.find_checkpoint import Checkpoint
-from affcli.models.encoders.preprocessing import PicturePreprocessing
+from affcli.models.encoders.preprocessing import PicturePreprocessing, SoundPreprocessing
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 
@@ -132,3 +132,21 @@ def test_a_picture_that_does_not_fit_is_named_by_its_size(tmp_path: Path) -> Non
     assert ours.fitted(picture()).shape == (48, 48, 3)
     with pytest.raises(AffcliError, match="112×140 pixels does not fit the encoder, which takes 48×48"):
         ours.fitted(picture(112, 140))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"sampling_rate": odd} for odd in ({"a": 1}, [16_000], None, "16000", True, 0, -16_000, 16_000.5, 1e30)),
+        {"sampling_rate": float("nan")},
+        {"sampling_rate": 16_000, "do_normalize": {"a": 1}},
+    ],
+)
+def test_odd_facts_of_sound_are_refused_in_one_line(facts: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(AffcliError, match=r"--model tiny: preprocessor_config\.json: (sampling_rate|do_normalize) is"):
+        SoundPreprocessing.of(checkpoint(tmp_path, facts))
+
+
+def test_facts_of_sound_are_read_as_they_stand(tmp_path: Path) -> None:
+    found = SoundPreprocessing.of(checkpoint(tmp_path, {"sampling_rate": 16_000.0, "do_normalize": None}))
+    assert found == SoundPreprocessing(16_000, normalise=False)
