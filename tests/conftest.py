@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.runners import BEIT_PREPROCESSOR, Affcli, Extract
 from helpers.tiny_encoders import save_tiny_beit, save_tiny_wavlm
+from helpers.warm import warm_programs
 
 # Before torch is imported: no test reaches the network, and tiny networks are slower on many threads than on one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -52,6 +53,12 @@ def headed_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A WavLM of three small layers with the real front end's steps, 16-d features."""
     return save_tiny_wavlm(tmp_path_factory.mktemp("checkpoints") / "tiny-wavlm")
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `affcli` and `python` for scripts, which start at once."""
+    return warm_programs(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(autouse=True)
