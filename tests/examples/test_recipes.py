@@ -31,7 +31,9 @@ def run(script: Path, folder: Path, programs: Path, *arguments: object) -> subpr
 
 
 @pytest.mark.parametrize("name", ["abaw10-first", "abaw10-second", "abaw10-third"])
-def test_a_recipe_labels_and_scores_every_frame_of_made_up_videos(name: str, made_up: Path, tmp_path: Path, programs: Path) -> None:
+def test_a_recipe_labels_and_scores_every_frame_of_made_up_videos(
+    name: str, made_up: Path, tmp_path: Path, programs: Path
+) -> None:
     (tmp_path / "made-up").symlink_to(made_up)
     done = run(RECIPES / f"{name}.sh", tmp_path, programs)
     assert done.returncode == 0, done.stderr
@@ -42,7 +44,9 @@ def test_a_recipe_labels_and_scores_every_frame_of_made_up_videos(name: str, mad
     assert set(found["label"].to_pylist()) <= set(CLASSES)
 
 
-def test_pseudo_labels_go_round_in_folds_and_are_scored_on_true_labels(made_up: Path, tmp_path: Path, programs: Path) -> None:
+def test_pseudo_labels_go_round_in_folds_and_are_scored_on_true_labels(
+    made_up: Path, tmp_path: Path, programs: Path
+) -> None:
     (tmp_path / "made-up").symlink_to(made_up)
     done = run(RECIPES / "pseudo-labels.sh", tmp_path, programs)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 """Real processes that start at once, for tests that kill, interrupt or pair them, and for those that run scripts.
 
-Each is forked from one process that has imported what affcli takes seconds to import (`warm_server.py`). Nothing else is
-shared.
+Each is forked from one process that has imported what affcli takes seconds to import (`warm_server.py`). Nothing else
+is shared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import select
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +29,7 @@ PATIENCE_S = 240
 @cache
 def server() -> Path:
     """The socket of the one server of this process."""
-    folder = tempfile.TemporaryDirectory(prefix="affcli-warm-")  # noqa: SIM115 - until this process ends
+    folder = tempfile.TemporaryDirectory(prefix="affcli-warm-")
     address = Path(folder.name) / "socket"
     command = [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(address)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)

@@ -2,8 +2,8 @@
 
 It is started by `warm.py` as `python warm_server.py SOCKET` and ends when its standard input does. A client connects to
 the socket and sends what to start: its length, three descriptors for the standard streams, and
-`{"code", "arguments", "folder", "environment"}` in JSON. It gets back two numbers of 8 bytes: that of the process and, at
-its end, its exit status. The process is killed when the client goes before.
+`{"code", "arguments", "folder", "environment"}` in JSON. It gets back two numbers of 8 bytes: that of the process and,
+at its end, its exit status. The process is killed when the client goes before.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def become(started: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115 - what was read ahead is gone
-    sys.stdout = open(1, "w", closefd=False)  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - what was read ahead is gone
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in a shell's background
     os.chdir(started["folder"])
     os.environ.clear()
