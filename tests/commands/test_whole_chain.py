@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -31,15 +32,24 @@ def shell(script: str, folder: Path, *, status: int = 0) -> subprocess.Completed
     return done
 
 
-@pytest.fixture
-def model(tmp_path: Path, affcli: Affcli) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained model, its feature tables and its labels."""
-    write_visual(tmp_path / "V.parquet", class_features(LABELS, 12))
-    write_audio(tmp_path / "A.parquet", class_features(LABELS, 6, seed=1))
-    write_labels(tmp_path / "labels", LABELS)
+    folder = tmp_path_factory.mktemp("trained")
+    write_visual(folder / "V.parquet", class_features(LABELS, 12))
+    write_audio(folder / "A.parquet", class_features(LABELS, 6, seed=1))
+    write_labels(folder / "labels", LABELS)
+    tables = ("--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels")
     network = ("--dim", 16, "--layers", 1, "--heads", 2, "--lr", 3e-3, "--epochs", 30, "--batch-size", 2)
-    affcli("train", "--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels", *network, "-o", "m", "-q")
-    return tmp_path
+    training = Warm(folder, "train", *tables, *network, "-o", "m", "-q")
+    assert training.wait() == 0, training.said
+    return folder
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
 def test_predict_vote_smooth_score_in_one_pipe(model: Path) -> None:
