@@ -24,6 +24,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_NO_NETWORK, os.environ
 runpy.run_path(f"{_NO_NETWORK}/sitecustomize.py")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One process, which starts at once, where somebody names tests; else pytest-xdist's own answer."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    return 0 if named else None
+
+
 @pytest.fixture(scope="session")
 def tiny_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BEiT of two small layers, 32 × 32 pictures, 24-d features, saved as any checkpoint is."""
