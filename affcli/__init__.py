@@ -84,7 +84,8 @@ def read(path: Path) -> pa.Table:
     from affcli.tables.given import table_source
     from affcli.tables.whole import read_whole
 
-    return read_whole(table_source(path, "path"))
+    with errors.told_as_ours():
+        return read_whole(table_source(path, "path"))
 
 
 @overload
@@ -148,7 +149,7 @@ def smooth(
         return smoothed_array(logits, chosen, groups, columns)
     if groups is not None:
         raise errors.UsageError("groups are for arrays: the column 'video' of a table tells its videos apart.")
-    with LogitTable(source, columns=columns) as table:
+    with errors.told_as_ours(), LogitTable(source, columns=columns) as table:
         filtered = Smooth(table, chosen)
         return _together(filtered.frames(), filtered.schema, [table])
 
@@ -159,13 +160,15 @@ def vote(
     hard: bool = False,
     weights: Sequence[float] | None = None,
     calibration: Path | None = None,
+    trust: float | None = None,
     columns: ColumnNames | None = None,
 ) -> pa.Table:
     """One row per frame: the mean of all logits that cover it, with its label, as `affcli vote` does.
 
     A table has the columns `video`, `frame` (or `start` and `end`) and one column of logits per class. Several form an
-    ensemble: a frame takes the mean of the tables' own means, weighted by `weights`. `space`, `hard` and `calibration`
-    (a file of `affcli calibrate`) are the command's options. Raises SpaceError, ClassMismatchError, ColumnError,
+    ensemble: a frame takes the mean of the tables' own means, weighted by `weights`. `space`, `hard`, `calibration` (a
+    file of `affcli calibrate`) and `trust` (a probability from 0 to 1 above which the first table decides) are the
+    command's options. Raises SpaceError, ClassMismatchError, ColumnError,
     TableError and UsageError where the command does.
 
     >>> import affcli
@@ -185,12 +188,16 @@ def vote(
     if not tables:
         raise errors.UsageError("vote: name at least one table.")
     _check_choice("space", space, (None, "logits", "probabilities"))
+    if trust is not None and not 0 <= trust <= 1:
+        raise errors.UsageError(f"trust={trust!r}: must be a probability from 0 to 1.")
     names = [f"table {number}" if len(tables) > 1 else "table" for number in range(1, len(tables) + 1)]
     offsets = None if calibration is None else read_calibration(str(calibration))
-    with ExitStack() as files:
+    with errors.told_as_ours(), ExitStack() as files:
         sources = [table_source(one, name) for one, name in zip(tables, names, strict=True)]
         inputs = [files.enter_context(LogitTable(one, columns=columns, carry=PER_FRAME)) for one in sources]
-        voted = Vote(inputs, space=SHARES if hard else space, weights=_numbers(weights), calibration=offsets)
+        voted = Vote(
+            inputs, space=SHARES if hard else space, weights=_numbers(weights), calibration=offsets, trust=trust
+        )
         return _together(voted.frames(), voted.schema, inputs)
 
 
@@ -239,9 +246,10 @@ def score(
         truth, guess = scored_tables(labels, predictions, groups)
     elif truth is None or guess is None or groups is not None:
         raise errors.UsageError("score: give labels and predictions both as tables (or paths), or both as arrays.")
-    known = read_labels(truth, label_options(columns, label_frame_offset))
     rules = Rules(faces_only=faces_only, allow_missing=allow_missing, label_column=label_column)
-    return compare([tally_of(guess, columns, known, rules)], bootstrap=bootstrap, seed=seed)[0].score
+    with errors.told_as_ours():
+        known = read_labels(truth, label_options(columns, label_frame_offset))
+        return compare([tally_of(guess, columns, known, rules)], bootstrap=bootstrap, seed=seed)[0].score
 
 
 def label(
@@ -249,8 +257,8 @@ def label(
     output: Path,
     *,
     model: str = "mini",
-    visual_model: str | None = None,
-    audio_model: str | None = None,
+    visual_model: str | Sequence[str] = (),
+    audio_model: str | Sequence[str] = (),
     face: Literal["largest", "left", "right", "all"] = "largest",
     every: int = 1,
     fps: float | None = None,
@@ -300,8 +308,8 @@ def label(
     inputs = find_inputs([os.fspath(one) for one in given], ids=names)
     chosen = ChainOptions(
         model=model,
-        visual_model=visual_model,
-        audio_model=audio_model,
+        visual_model=_names(visual_model),
+        audio_model=_names(audio_model),
         face=face,
         every=every,
         fps=fps,
@@ -317,6 +325,10 @@ def label(
     )
     job, labelling = label_job(inputs, os.fspath(output), chosen, force=force, update=update, fail_fast=fail_fast)
     return summary_of(os.fspath(output), run(job, inputs, labelling, Silent()))
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _numbers(weights: Sequence[float] | None) -> list[float] | None:

@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 from affcli import __version__
 from affcli.console import terminal
 from affcli.console.completion import complete_paths
-from affcli.errors import AffcliError, not_installed
+from affcli.errors import AffcliError, about_a_table, not_installed
 from affcli.files import outputs
 
 INTERRUPTED = 128 + signal.SIGINT  # 130
@@ -173,10 +173,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         _show_traceback()
-        if type(error).__module__.startswith("pyarrow"):  # what Arrow raises is about a table, not about affcli
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            terminal.error(f"a table holds what cannot be used: {reason}. -vv shows where it was read.")
-            return 1
+        if (ours := about_a_table(error)) is not None:
+            terminal.error(f"{ours} -vv shows where it was read.")
+            return ours.exit_status
         where = "" if terminal.verbosity() >= 2 else " Please report it, with the output of -vv."
         terminal.error(f"internal error, a bug in affcli: {type(error).__name__}: {error}.{where}")
         return 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class AffcliError(Exception):
@@ -126,6 +127,25 @@ def listed(names: Sequence[object], *, limit: int = 8) -> str:
     return f"{shown} and {hidden} more" if hidden > 0 else shown
 
 
+def about_a_table(error: BaseException) -> TableError | None:
+    """What Arrow raises on the data of a table, wherever it turns up, as an error of ours; None for any other error."""
+    if not type(error).__module__.startswith("pyarrow") or isinstance(error, MemoryError):
+        return None
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return TableError(f"a table holds what cannot be used: {reason}.")
+
+
+@contextmanager
+def told_as_ours() -> Iterator[None]:
+    """Raises TableError in place of what Arrow raises on data that no reader has refused."""
+    try:
+        yield
+    except Exception as error:
+        if (ours := about_a_table(error)) is None:
+            raise
+        raise ours from error
+
+
 _PACKAGE_OF = {"PIL": "pillow", "cv2": "opencv-python", "imageio_ffmpeg": "imageio-ffmpeg"}  # others: as imported
 
 
@@ -172,3 +192,8 @@ def _likeness(wanted: str, name: str) -> float:
 def counted(number: int, noun: str) -> str:
     """`1 video`, `1,234 videos`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def failed_of(number: int, of: int, noun: str) -> str:
+    """`1 of 3 inputs failed or is incomplete`."""
+    return f"{number:,} of {counted(of, noun)} failed or {'is' if number == 1 else 'are'} incomplete"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.runners import BEIT_PREPROCESSOR, Affcli, Extract
 from helpers.tiny_encoders import save_tiny_beit, save_tiny_wavlm
+from helpers.warm import warm_programs
 
 # Before torch is imported: no test reaches the network, and tiny networks are slower on many threads than on one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _NO_NETWORK = str(Path(__file__).parent / "helpers" / "no_network")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_NO_NETWORK, os.environ.get("PYTHONPATH"))))
 runpy.run_path(f"{_NO_NETWORK}/sitecustomize.py")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One process, which starts at once, where somebody names tests; else pytest-xdist's own answer."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    return 0 if named else None
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +59,12 @@ def headed_beit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A WavLM of three small layers with the real front end's steps, 16-d features."""
     return save_tiny_wavlm(tmp_path_factory.mktemp("checkpoints") / "tiny-wavlm")
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `affcli` and `python` for scripts, which start at once."""
+    return warm_programs(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -23,8 +24,10 @@ from scipy import ndimage
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import affcli as door
+from affcli import errors
 from affcli.cli import cli
 from affcli.schema import CLASSES
+from affcli.tables.reader import TableReader
 from affcli.tables.writer import TableWriter
 
 PAGE = ROOT / "man" / "affcli-python.7.md"
@@ -126,6 +129,16 @@ def test_vote_gives_the_bytes_of_the_command(affcli: Affcli, tmp_path: Path) -> 
     affcli("vote", "0.parquet", "1.parquet", "--weights", "2,1", "--space", "probabilities", "-o", "out.parquet")
     voted = door.vote(*tables, weights=[2, 1], space="probabilities")
     assert bytes_of(voted, tmp_path / "door.parquet") == Path("out.parquet").read_bytes()
+
+
+def test_vote_trusts_the_first_table_as_the_command_does(affcli: Affcli, tmp_path: Path) -> None:
+    tables = [table_of(4 * logits_of(seed)) for seed in (1, 2, 3)]
+    for number, table in enumerate(tables):
+        pq.write_table(table, f"{number}.parquet")
+    affcli("vote", "0.parquet", "1.parquet", "2.parquet", "--trust", "0.8", "-o", "out.parquet")
+    voted = door.vote(*tables, trust=0.8)
+    assert bytes_of(voted, tmp_path / "door.parquet") == Path("out.parquet").read_bytes()
+    assert not voted.equals(door.vote(*tables[1:]))
 
 
 def test_score_gives_the_figures_of_the_command_and_of_scikit_learn(affcli: Affcli) -> None:
@@ -264,6 +277,50 @@ def test_probabilities_in_arrays_stay_probabilities() -> None:
 _ONE = {"video": ["a"], "frame": [1], "Anger": [1.0], "Fear": [0.0]}
 
 
+class _Failing:
+    """A stream of which the second batch does not come."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield table.to_batches()[0]
+            raise self._error
+
+        table = pa.table(_ONE)
+        return pa.RecordBatchReader.from_batches(table.schema, batches()).__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is gone"), ValueError("the disk is gone")])
+@pytest.mark.parametrize("call", [door.smooth, door.vote, lambda given: door.score(given, given)])
+def test_a_stream_that_breaks_off_is_a_table_error(call: Any, error: Exception) -> None:
+    with pytest.raises(errors.TableError, match=r"cannot be read: .*the disk is gone") as raised:
+        call(_Failing(error))
+    assert "Traceback" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: door.smooth(_ONE),
+        lambda: door.vote(_ONE),
+        lambda: door.score(pa.table({**_ONE, "label": ["Anger"]}), _ONE),
+        lambda: door.read("t.parquet"),
+    ],
+)
+def test_what_arrow_raises_late_is_a_table_error(call: Any, affcli: Affcli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def batch(*_: object) -> None:
+        raise pa.ArrowInvalid("offsets are not monotonic.\nmore")
+
+    pq.write_table(pa.table(_ONE), "t.parquet")
+    monkeypatch.setattr(TableReader, "batches", batch)
+    monkeypatch.setattr(TableReader, "read", batch)
+    monkeypatch.setattr(TableReader, "read_group", batch)
+    with pytest.raises(errors.TableError, match=r"^a table holds what cannot be used: .*not monotonic\.$"):
+        call()
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "text"),
     [
@@ -286,6 +343,8 @@ _ONE = {"video": ["a"], "frame": [1], "Anger": [1.0], "Fear": [0.0]}
         (lambda: door.vote(_ONE, weights=[1, 2]), "UsageError", "2 weights for 1 table"),
         (lambda: door.vote(_ONE, weights="a"), "UsageError", "list of numbers"),
         (lambda: door.vote(_ONE, space="odds"), "UsageError", "space"),
+        (lambda: door.vote(_ONE, _ONE, trust=1.5), "UsageError", "trust=1.5: must be a probability"),
+        (lambda: door.vote(_ONE, trust=0.5), "UsageError", "at least two"),
         (lambda: door.score([1], [1, 2]), "ColumnError", "1 row; predictions: 2 rows"),
         (lambda: door.score([9], [1]), "LabelError", "holds 9"),
         (lambda: door.score([1], ["joy!"]), "LabelError", "joy!"),

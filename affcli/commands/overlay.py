@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from affcli.console import options
-from affcli.errors import AffcliError, PartialError, UsageError, counted
+from affcli.errors import AffcliError, PartialError, UsageError, failed_of
 
 if TYPE_CHECKING:
     from affcli.predictions.columns import ColumnNames
@@ -95,4 +95,4 @@ def _draw_all(videos: str, table: LabelledTable, output: str, faces: str | None,
     if failed == len(plan) > 0:
         raise AffcliError(f"{output}: no video could be drawn.")
     if failed:
-        raise PartialError(f"{failed} of {counted(len(plan), 'video')} failed or are incomplete.")
+        raise PartialError(f"{failed_of(failed, len(plan), 'video')}.")

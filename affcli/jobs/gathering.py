@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from affcli.errors import AffcliError
+from affcli.errors import AffcliError, NothingDoneError
 from affcli.files.outputs import complete_folder, refuse_existing, refuse_full_folder
 from affcli.jobs.label_folder import LabelFolder
 from affcli.jobs.plan import Existing, Failure, Plan
@@ -137,6 +137,11 @@ def _combined(sources: Sequence[Source]) -> _Combined:
     return found
 
 
+def _refuse_nothing(found: _Combined) -> None:
+    if not found.owner:
+        raise NothingDoneError("none of the inputs could be used; nothing is written.")
+
+
 def _missing_shards(sources: Sequence[Source]) -> list[str]:
     """In words, the shards that none of the sources is. Raises AffcliError where they are of different wholes."""
     shards = {source.name: source.metadata["shard"] for source in sources if "shard" in source.metadata}
@@ -160,6 +165,7 @@ def _missing_shards(sources: Sequence[Source]) -> list[str]:
 
 def _gather_folders(sources: Sequence[Source], output: str) -> Gathered:
     found = _combined(sources)
+    _refuse_nothing(found)
     with complete_folder(output) as made:
         (made / TABLES_FOLDER).mkdir()
         for source in sources:
@@ -189,6 +195,7 @@ def _gather_tables(sources: Sequence[Source], output: str) -> Gathered:
     if len(sources) > _MOST_TABLES:
         raise AffcliError(f"{len(sources)} tables are too many for one; other commands read a folder of them like one.")
     found = _combined(sources)
+    _refuse_nothing(found)
     inputs = {video: source.existing.recorded[video] for video, source in found.owner.items()}
     facts: dict[str, Mapping[str, Any]] = {
         "inputs": inputs,

@@ -346,7 +346,7 @@ class _Run:
             for item, end in ends.items()
             if end.failure is not None
         }
-        if not done and not self._plan.kept:
+        if not done and not self._plan.kept and not self._plan.shard:  # a shard tells `gather` of what failed
             self._status.complete(self._job.output.look())
             self._parts.remove()
             raise NothingDoneError("none of the inputs could be used; nothing is written.")

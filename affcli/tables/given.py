@@ -121,5 +121,6 @@ def _named_errors(name: str) -> Iterator[None]:
     keep_pandas_out()
     try:
         yield
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise TableError(f"{name}: cannot be read: {(str(error).splitlines() or [''])[0]}") from error
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+        reason = (str(error).splitlines() or [""])[0].partition(" Detail: Python exception:")[0]
+        raise TableError(f"{name}: cannot be read: {reason}") from error

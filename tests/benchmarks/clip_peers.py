@@ -1,91 +1,115 @@
 """Other programs that say what a face in a video shows, each in an environment of its own, with its package's weights.
 
 `fer` (PyPI), `facex` (PyPI) and `@vladmandic/human` (npm). They are installed on demand with `--peers`, from the
-network; what cannot be installed is said in the table, in place of a figure.
+network; what cannot be installed is said in the table, in place of a figure. Each takes all clips in one process and
+writes a CSV for each: the strongest emotion of the largest face of every frame, nothing where it finds none.
 """
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
 import venv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _TIMEOUT_S: Final = 1800
 
-_FER: Final = """
-import sys, csv, cv2
-try:
-    from fer.fer import FER
-except ImportError:
-    from fer import FER
-detector, rows = FER(mtcnn=False), []
-capture = cv2.VideoCapture(sys.argv[1])
-frame = 0
-while True:
-    there, picture = capture.read()
-    if not there:
-        break
-    frame += 1
+# Reads the frames of every clip; `strongest` and what comes before it are the peer's.
+_CLIPS: Final = """
+out, *clips = sys.argv[1:]
+for clip in clips:
+    capture, rows = cv2.VideoCapture(clip), []
+    while True:
+        there, picture = capture.read()
+        if not there:
+            break
+        rows.append([len(rows) + 1, strongest(picture)])
+    with open(os.path.join(out, os.path.basename(clip) + ".csv"), "w", newline="") as file:
+        csv.writer(file).writerows([["frame", "label"], *rows])
+"""
+
+_FER: Final = f"""
+import csv, cv2, os, sys
+from fer.fer import FER
+detector = FER(mtcnn=False)
+def strongest(picture):
     faces = detector.detect_emotions(picture)
     largest = max(faces, key=lambda face: face["box"][2] * face["box"][3], default=None)
-    rows.append([frame, "" if largest is None else max(largest["emotions"], key=largest["emotions"].get)])
-with open(sys.argv[2], "w", newline="") as out:
-    csv.writer(out).writerows([["frame", "label"], *rows])
-"""
+    return "" if largest is None else max(largest["emotions"], key=largest["emotions"].get)
+{_CLIPS}"""
 
-_FACEX: Final = """
-import sys, csv, cv2, facex
-pool, rows = facex.PoolManager(pool_size=1), []
-capture = cv2.VideoCapture(sys.argv[1])
-frame = 0
-while True:
-    there, picture = capture.read()
-    if not there:
-        break
-    frame += 1
-    faces = pool.predict(picture) or []
-    largest = max(faces, key=lambda face: face["bbox"][2] * face["bbox"][3], default=None)
-    rows.append([frame, "" if largest is None else largest["emot"]])
+_FACEX: Final = f"""
+import csv, cv2, facex, os, sys
+pool = facex.PoolManager(pool_size=1)
+def strongest(picture):
+    largest = max(pool.predict(picture) or [], key=lambda face: face["bbox"][2] * face["bbox"][3], default=None)
+    return "" if largest is None else max(largest["emot"], key=largest["emot"].get)
+{_CLIPS}
 pool.shutdown()
-with open(sys.argv[2], "w", newline="") as out:
-    csv.writer(out).writerows([["frame", "label"], *rows])
 """
 
+# By WebAssembly, as the compiled TensorFlow of tfjs-node comes from a place of its own; faces as PPM, which needs no
+# decoder. Its weights are asked for over HTTP, so it gets them from itself.
 _HUMAN: Final = """
-const fs = require('fs'), tf = require('@tensorflow/tfjs-node'), { Human } = require('@vladmandic/human');
-const [folder, out, models] = process.argv.slice(2);
+const fs = require('fs'), http = require('http'), path = require('path');
+const [out, ...folders] = process.argv.slice(2);
+require('@tensorflow/tfjs');
+require('@tensorflow/tfjs-backend-wasm');
+const home = path.join(__dirname, 'node_modules', '@vladmandic', 'human');
+const { Human } = require(path.join(home, 'dist', 'human.node-wasm.js'));
 const off = { enabled: false };
 const face = { enabled: true, emotion: { enabled: true }, mesh: off, iris: off, description: off };
-const config = { backend: 'tensorflow', modelBasePath: 'file://' + models, filter: off, face, body: off, hand: off };
-(async () => {
-  const human = new Human({ ...config, gesture: off });
+const wasmPath = path.join(__dirname, 'node_modules', '@tensorflow', 'tfjs-backend-wasm', 'dist') + '/';
+const config = { backend: 'wasm', wasmPath, face, filter: off, body: off, hand: off, object: off, gesture: off };
+const server = http.createServer((asked, answer) => {
+  answer.end(fs.readFileSync(path.join(home, 'models', path.basename(asked.url))));
+});
+server.listen(0, '127.0.0.1', async () => {
+  const human = new Human({ ...config, modelBasePath: `http://127.0.0.1:${server.address().port}/` });
   await human.load();
-  const rows = ['frame,label'];
-  for (const [index, file] of fs.readdirSync(folder).sort().entries()) {
-    const tensor = tf.node.decodeImage(fs.readFileSync(folder + '/' + file), 3);
-    const found = await human.detect(tensor);
-    tensor.dispose();
-    const emotions = found.face.length ? found.face[0].emotion : [];
-    rows.push(`${index + 1},${emotions.length ? emotions[0].emotion : ''}`);
+  for (const folder of folders) {
+    const rows = ['frame,label'];
+    for (const [index, file] of fs.readdirSync(folder).sort().entries()) {
+      const bytes = fs.readFileSync(path.join(folder, file));
+      const [head, width, height] = /^P6\\s+(\\d+)\\s+(\\d+)\\s+255\\s/.exec(bytes.subarray(0, 40).toString('latin1'));
+      const tensor = human.tf.tensor3d(new Uint8Array(bytes.subarray(head.length)), [+height, +width, 3], 'int32');
+      const found = await human.detect(tensor);
+      tensor.dispose();
+      const size = (one) => one.box[2] * one.box[3];
+      const [largest] = [...found.face].sort((one, other) => size(other) - size(one));
+      rows.push(`${index + 1},${largest && largest.emotion.length ? largest.emotion[0].emotion : ''}`);
+    }
+    fs.writeFileSync(path.join(out, path.basename(folder) + '.csv'), rows.join('\\n') + '\\n');
   }
-  fs.writeFileSync(out, rows.join('\\n') + '\\n');
-})();
+  process.exit(0);
+});
 """
+
+# Their words for the classes, in ours.
+_CLASS_OF: Final = {
+    **dict.fromkeys(("angry", "anger"), "Anger"),
+    **dict.fromkeys(("disgust", "disgusted"), "Disgust"),
+    **dict.fromkeys(("fear", "fearful"), "Fear"),
+    **dict.fromkeys(("happy", "happiness"), "Happiness"),
+    "neutral": "Neutral",
+    **dict.fromkeys(("sad", "sadness"), "Sadness"),
+    **dict.fromkeys(("surprise", "surprised"), "Surprise"),
+}
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer that is ready to run: the command for a clip, but for the clip and the output; its version."""
+    """A peer that is ready to run: its command, to which the output folder and the clips are added; its version."""
 
     name: str
     version: str
     command: tuple[str, ...]
-    takes_pictures: bool = False  # a folder of pictures in place of a video
-    after: tuple[str, ...] = ()
+    takes_pictures: bool = False  # folders of pictures in place of videos
 
 
 class NotInstalledError(Exception):
@@ -100,6 +124,13 @@ def prepared(name: str, folder: Path) -> Peer:
     if name in ("fer", "facex"):
         return _python_peer(name, folder / name)
     raise NotInstalledError(f"no peer of that name: {name}")
+
+
+def commonest(table: Path) -> str | None:
+    """The class that a peer names in most frames of a clip; None where it names none."""
+    with table.open(newline="") as file:
+        named = Counter(_CLASS_OF[row["label"].lower()] for row in csv.DictReader(file) if row["label"])
+    return max(sorted(named), key=lambda name: named[name]) if named else None
 
 
 def _python_peer(name: str, home: Path) -> Peer:
@@ -118,12 +149,12 @@ def _human(home: Path) -> Peer:
     if npm is None or node is None:
         raise NotInstalledError("needs node and npm, which are not on this machine")
     home.mkdir(exist_ok=True)
-    packages = ("@vladmandic/human", "@tensorflow/tfjs-node")
+    packages = ("@vladmandic/human", "@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm")
     _run([npm, "install", "--prefix", str(home), "--no-audit", "--no-fund", *packages])
     (home / "human.cjs").write_text(_HUMAN)
     package = home / "node_modules" / "@vladmandic" / "human"
     version = _run([node, "-p", f"require('{package}/package.json').version"]).strip()
-    return Peer("human", version, (node, str(home / "human.cjs")), True, (f"{package}/models/",))
+    return Peer("human", version, (node, str(home / "human.cjs")), True)
 
 
 def _run(command: list[str]) -> str:

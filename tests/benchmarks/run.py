@@ -3,17 +3,20 @@
     --only vote smooth score        some of: vote, smooth, score (beside pandas, polars, DuckDB), clips, and the
                                     benchmarks bench_NAME.py by their NAME
     --peers fer facex human         peers of `affcli label` on the clips of --clips, each installed from the network
-                                    into an environment of its own below --environments
+                                    into an environment of its own below --environments; with --labels (a CSV of
+                                    `video` and `class`) also how many clips each names right
     --frames N                      frames of the tables [default: 1,560,000, those of Aff-Wild2]
     --quick                         small tables, one run each, no bench_*.py: to see that it works
 
 Tables: whole processes that take turns; the medians of processor time and wall time, and their ratios to affcli's: more
-than 1 means that affcli needs less. A peer that needs less is shown so. `same` tells whether its result is ours.
+than 1 means that affcli needs less. A peer that needs less is shown so. `result` tells whether it is the same as ours,
+or of how many clips the commonest label is right.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -129,36 +132,59 @@ def _same(task: str, ours: Path, theirs: Path) -> bool:
 # --- clips -----------------------------------------------------------------------------------------------------------
 
 
-def clip_rows(clips: Path, peers: Sequence[str], environments: Path, folder: Path) -> list[Row]:
-    """`affcli label --model mini` and the peers, each once on each clip; what cannot run here says why."""
+def clip_rows(clips: Path, labels: Path | None, peers: Sequence[str], environments: Path, folder: Path) -> list[Row]:
+    """`affcli label` and the peers, each in one process on all clips; what cannot run here says why.
+
+    `right` counts the clips whose commonest label is that of the column `class` of `labels`, all frames named.
+    """
     files = sorted(path for path in clips.iterdir() if path.suffix in (".mp4", ".flv", ".webm", ".mkv", ".avi"))
-    command = [sys.executable, "-m", "affcli", "label", "-q", *map(str, files), "-o", str(folder / "labelled"), "-f"]
-    rows: list[Row] = [{"task": "clips", "tool": "affcli label", "version": _version("affcli"), **once(command)}]
+    labelled = folder / "labelled"
+    command = [sys.executable, "-m", "affcli", "label", "-q", "--min-confidence", "0", *map(str, files)]
+    spent = once([*command, "-o", str(labelled), "-f"])
+    rows: list[Row] = [{"task": "clips", "tool": "affcli label", "version": _version("affcli"), **spent}]
+    named: dict[str, dict[str, str | None]] = {"affcli label": _longest(labelled / "summary.parquet")}
     for name in peers:
         try:
             peer = clip_peers.prepared(name, environments)
         except clip_peers.NotInstalledError as error:
             rows.append({"task": "clips", "tool": name, "not_seen": str(error)})
             continue
-        shown = [str(_shown(file, peer, folder)) for file in files]
-        spent = [once([*peer.command, one, str(folder / "peer.csv"), *peer.after]) for one in shown]
-        total = {key: sum(one[key] for one in spent) for key in ("cpu_s", "wall_s")}
-        rows.append({"task": "clips", "tool": name, "version": peer.version, **total})
+        (out := folder / name).mkdir()
+        shown = [_shown(file, peer, folder) for file in files]
+        spent = once([*peer.command, str(out), *map(str, shown)])
+        rows.append({"task": "clips", "tool": name, "version": peer.version, **spent})
+        named[name] = {
+            file.stem: clip_peers.commonest(out / f"{one.name}.csv") for file, one in zip(files, shown, strict=True)
+        }
+    truth = _truth(labels) if labels else {}
     for row in rows:
         if "cpu_s" in row:
             row |= {f"{key}_ratio": row[f"{key}_s"] / rows[0][f"{key}_s"] for key in ("cpu", "wall")}
+        if truth and row["tool"] in named:
+            row |= {"clips": len(truth), "right": sum(named[row["tool"]].get(v) == label for v, label in truth.items())}
     return rows
 
 
+def _longest(summary: Path) -> dict[str, str | None]:
+    """The class that has most seconds of each video."""
+    rows = pq.read_table(summary).to_pylist()
+    return {row["video"]: max(CLASSES, key=lambda name: row[f"{name}_s"] or 0) for row in rows}
+
+
+def _truth(labels: Path) -> dict[str, str]:
+    with labels.open(newline="") as file:
+        return {row["video"]: row["class"] for row in csv.DictReader(file)}
+
+
 def _shown(file: Path, peer: clip_peers.Peer, folder: Path) -> Path:
-    """The clip, or its pictures for a peer that reads those."""
+    """The clip, or a folder of its pictures for a peer that reads those."""
     if not peer.takes_pictures:
         return file
     from affcli.media.ffmpeg import executable
 
     pictures = folder / f"pictures-{file.stem}"
     pictures.mkdir(exist_ok=True)
-    subprocess.run([executable(), "-v", "error", "-y", "-i", f"file:{file}", f"{pictures}/%05d.jpg"], check=True)
+    subprocess.run([executable(), "-v", "error", "-y", "-i", f"file:{file}", f"{pictures}/%05d.ppm"], check=True)
     return pictures
 
 
@@ -243,7 +269,7 @@ def markdown(found: Row) -> str:
     lines += [", ".join(f"{name} {v}" for name, v in about["versions"].items() if v) + ".", ""]
     lines += ["Seconds are medians of whole processes; a ratio above 1 means that affcli needs less.", ""]
     if found["peers"]:
-        lines += ["| task | tool | CPU s | ratio | wall s | ratio | same result |", "|---|---|---|---|---|---|---|"]
+        lines += ["| task | tool | CPU s | ratio | wall s | ratio | result |", "|---|---|---|---|---|---|---|"]
         lines += [_line(row) for row in found["peers"]]
     for bench in found["benches"]:
         lines += [
@@ -263,7 +289,9 @@ def _line(row: Row) -> str:
         return f"| {task} | {tool} | not seen: {row['not_seen']} | | | | |"
     figures = " | ".join(f"{row[f'{key}_{what}']:.2f}" for key in ("cpu", "wall") for what in ("s", "ratio"))
     wins = " **faster**" if min(row["cpu_ratio"], row["wall_ratio"]) < 1 else ""
-    same = {None: "", True: "yes", False: "no"}[row.get("same")]
+    same = {None: "", True: "same", False: "another"}[row.get("same")]
+    if "right" in row:
+        same = f"{row['right']} of {row['clips']} right"
     return f"| {task} | {tool}{wins} | {figures} | {same} |"
 
 
@@ -281,7 +309,7 @@ def main() -> None:
             if name in TASKS:
                 found["peers"] += table_rows(name, Path(folder), frames, runs)
             elif name == "clips":
-                found["peers"] += clip_rows(given.clips, given.peers, given.environments, Path(folder))
+                found["peers"] += clip_rows(given.clips, given.labels, given.peers, given.environments, Path(folder))
             else:
                 found["benches"].append(bench_row(name))
             # After each, so that what was measured stays where a later one fails.
@@ -297,6 +325,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--peers", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--clips", type=Path, metavar="DIR", help="folder of videos for affcli label and its peers")
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="columns video (the clip's name) and class")
     parser.add_argument("--environments", type=Path, default=Path("peers"), metavar="DIR")
     parser.add_argument("--frames", type=int, default=1_560_000)
     parser.add_argument("--runs", type=int, default=5)

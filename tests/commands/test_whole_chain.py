@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,24 +20,36 @@ LABELS = {"a": [4] * 40, "b": [0] * 40, "c": [5] * 20 + [1] * 20}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.fixture(autouse=True)
+def affcli_on_the_path(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+
+
 def shell(script: str, folder: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs a shell script in which `affcli` is this installation's."""
-    affcli = f'affcli() {{ {shlex.quote(sys.executable)} -m affcli "$@"; }}\n'
-    command = ["bash", "-c", f"set -euo pipefail\n{affcli}{script}"]
+    command = ["bash", "-c", f"set -euo pipefail\n{script}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     return done
 
 
-@pytest.fixture
-def model(tmp_path: Path, affcli: Affcli) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained model, its feature tables and its labels."""
-    write_visual(tmp_path / "V.parquet", class_features(LABELS, 12))
-    write_audio(tmp_path / "A.parquet", class_features(LABELS, 6, seed=1))
-    write_labels(tmp_path / "labels", LABELS)
+    folder = tmp_path_factory.mktemp("trained")
+    write_visual(folder / "V.parquet", class_features(LABELS, 12))
+    write_audio(folder / "A.parquet", class_features(LABELS, 6, seed=1))
+    write_labels(folder / "labels", LABELS)
+    tables = ("--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels")
     network = ("--dim", 16, "--layers", 1, "--heads", 2, "--lr", 3e-3, "--epochs", 30, "--batch-size", 2)
-    affcli("train", "--visual", "V.parquet", "--audio", "A.parquet", "--labels", "labels", *network, "-o", "m", "-q")
-    return tmp_path
+    training = Warm(folder, "train", *tables, *network, "-o", "m", "-q")
+    assert training.wait() == 0, training.said
+    return folder
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
 def test_predict_vote_smooth_score_in_one_pipe(model: Path) -> None:
@@ -65,21 +77,6 @@ def test_a_reader_that_leaves_early_is_no_error(model: Path) -> None:
     assert done.stderr == ""
 
 
-def test_binary_tables_are_not_written_to_a_terminal(model: Path) -> None:
-    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
-    arguments = [sys.executable, "-m", "affcli", "predict", "--model", "m", "--visual", "V.parquet"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=model,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert b"terminal" in done.stdout
-    assert b"PAR1" not in done.stdout
-
-
 ON_A_TERMINAL = f"""
 import os, pty
 pid, terminal = pty.fork()
@@ -92,6 +89,13 @@ except OSError:  # how Linux says that the other end is closed
     pass
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+
+
+def test_binary_tables_are_not_written_to_a_terminal(model: Path) -> None:
+    shown = Warm(model, "predict", "--model", "m", "--visual", "V.parquet", code=ON_A_TERMINAL)
+    assert shown.wait() == 2
+    assert "terminal" in shown.said
+    assert "PAR1" not in shown.said
 
 
 def test_training_shows_its_steps_on_a_terminal(model: Path) -> None:
@@ -114,16 +118,9 @@ def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Pa
     network = ("--dim", 8, "--layers", 1, "--heads", 2, "--epochs", 1)
     affcli("train", *tables, "--labels", "labels", *network, "-o", "model.safetensors", "-q")
 
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    (bin_folder / "affcli").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m affcli "$@"\n')
-    (bin_folder / "affcli").chmod(0o755)
-    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path}
-
     def label() -> subprocess.CompletedProcess[str]:
         command = ["bash", str(EXAMPLES / "label-folder.sh"), str(clips), "model.safetensors", "out"]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     done = label()
     assert done.returncode == 0, done.stderr
@@ -141,7 +138,7 @@ def test_label_folder_makes_one_table_and_goes_on_after_more_videos(tmp_path: Pa
 
 
 def test_any_model_turns_foreign_logits_into_smoothed_labels(tmp_path: Path) -> None:
-    script = f"export -f affcli; bash {shlex.quote(str(EXAMPLES / 'any-model.sh'))}"
+    script = f"bash {shlex.quote(str(EXAMPLES / 'any-model.sh'))}"
     (tmp_path / "in.csv").write_text("id,n,Neg,Pos\n" + "".join(f"x,{i},{int(i == 5)},0.5\n" for i in range(1, 10)))
     mine = "export VIDEO=id FRAME=n CLASSES=Neg,Pos KERNEL=3\n"
     shell(f"{mine}{script} in.csv out.csv", tmp_path)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,16 +15,13 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "slurm.sh"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two clips and a file that is none, and `affcli` on the path."""
     (tmp_path / "videos").mkdir()
     for name, frames in (("a b", 3), ("c", 2)):
         write_frames(tmp_path / "videos" / f"{name}.mkv", [SMALL] * frames, fps=4)
     (tmp_path / "videos" / "torn.mp4").write_text("no video")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "affcli").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m affcli "$@"\n')
-    (tmp_path / "bin" / "affcli").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

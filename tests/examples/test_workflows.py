@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,15 +16,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a clip, a file that is none, and `affcli` on the path."""
     (tmp_path / "videos").mkdir()
     write_frames(tmp_path / "videos" / "a b.mkv", [SMALL] * 4, fps=4)
     (tmp_path / "videos" / "bad.mp4").write_text("no video")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "affcli").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m affcli "$@"\n')
-    (tmp_path / "bin" / "affcli").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,35 +1,48 @@
-"""Real processes that start at once, for tests that kill, interrupt or pair them.
+"""Real processes that start at once, for tests that kill, interrupt or pair them, and for those that run scripts.
 
-Each is forked from one process that has imported what affcli takes seconds to import. Nothing else is shared.
+Each is forked from one process that has imported what affcli takes seconds to import (`warm_server.py`). Nothing else
+is shared.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import atexit
+import json
 import os
-import signal
+import select
+import shlex
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
+from functools import cache
 from pathlib import Path
 
 AFFCLI = "from affcli.cli import main; main()"
 TORCHRUN = "from torch.distributed.run import main; main()"  # the processes that it starts are not warm
-_HEAVY = (
-    "torch.distributed.run",
-    "transformers.models.beit.modeling_beit",
-    "transformers.models.wavlm.modeling_wavlm",
-    "affcli.commands.label",
-    "affcli.models.encoders.classifier",
-    "affcli.models.fusion.task",
-)
+PATIENCE_S = 240
 
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(list(_HEAVY))
+
+@cache
+def server() -> Path:
+    """The socket of the one server of this process."""
+    folder = tempfile.TemporaryDirectory(prefix="affcli-warm-")
+    address = Path(folder.name) / "socket"
+    command = [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(address)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def end() -> None:
+        process.communicate()  # closes its standard input
+        folder.cleanup()
+
+    atexit.register(end)
+    while not address.exists():
+        assert process.poll() is None, "the server of warm processes does not start"
+        time.sleep(0.01)
+    return address
 
 
 class Warm:
@@ -39,14 +52,26 @@ class Warm:
         self, folder: Path, *arguments: object, code: str = AFFCLI, environment: Mapping[str, str] | None = None
     ) -> None:
         self._printed = tempfile.NamedTemporaryFile()  # noqa: SIM115 - lives as long as this object
-        given = (str(folder), code, [*map(str, arguments)], {**os.environ, **(environment or {})})
-        self._process: BaseProcess = _server.Process(target=_run, args=(self._printed.name, *given))
-        self._process.start()
+        started = {
+            "code": code,
+            "arguments": [*map(str, arguments)],
+            "folder": str(folder),
+            "environment": {**os.environ, **(environment or {})},
+        }
+        text = json.dumps(started).encode()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(str(server()))
+        with open(os.devnull) as nothing:  # noqa: PTH123
+            out = self._printed.fileno()
+            socket.send_fds(self._server, [len(text).to_bytes(8, "big")], [nothing.fileno(), out, out])
+        self._server.sendall(text)
+        self.pid = self._answer()
+        self._status: int | None = None
 
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
+    def _answer(self) -> int:
+        answer = self._server.recv(8, socket.MSG_WAITALL)
+        assert len(answer) == 8, "the server of warm processes has gone"
+        return int.from_bytes(answer, "big", signed=True)
 
     @property
     def said(self) -> str:
@@ -55,11 +80,11 @@ class Warm:
 
     @property
     def runs(self) -> bool:
-        return self._process.is_alive()
+        return self._status is None and not select.select([self._server], [], [], 0)[0]
 
     def wait_for(self, what: Callable[[], object]) -> None:
         """Returns as soon as something is so; fails where the process ends before."""
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE_S
         while not what():
             assert self.runs, f"it ended too early: {self.said}"
             assert time.monotonic() < deadline
@@ -70,12 +95,12 @@ class Warm:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = 240) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit status, or minus the number of the signal that ended it."""
-        self._process.join(timeout_s)
-        status = self._process.exitcode
-        assert status is not None, f"it does not end: {self.said}"
-        return status
+        if self._status is None:
+            assert select.select([self._server], [], [], timeout_s)[0], f"it does not end: {self.said}"
+            self._status = self._answer()
+        return self._status
 
 
 def two_ranks(folder: Path, *arguments: object) -> list[Warm]:
@@ -87,13 +112,39 @@ def two_ranks(folder: Path, *arguments: object) -> list[Warm]:
     return [Warm(folder, *arguments, environment={**here, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
 
 
-def _run(printed: str, folder: str, code: str, arguments: list[str], environment: dict[str, str]) -> None:
-    with open(printed, "wb") as file:  # noqa: PTH123
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in a shell's background
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["-c", *arguments]
-    exec(code, {"__name__": "__main__"})
+# Sends what it was started with, and its standard streams, and ends as what was started for it ends.
+_CLIENT = """
+import json, os, socket, sys
+address, code, *arguments = sys.argv[1:]
+started = {"code": code, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+text = json.dumps(started).encode()
+server = socket.socket(socket.AF_UNIX)
+server.connect(address)
+socket.send_fds(server, [len(text).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(text)
+for stream in (0, 1, 2):  # whoever reads the output waits for its last writer
+    os.close(stream)
+server.recv(8, socket.MSG_WAITALL)
+status = int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big", signed=True)
+if status < 0:  # for a shell: 128 and the number of the signal
+    status = 128 - status
+os._exit(status)
+"""
+# python FILE ARGUMENTS…, and python - ARGUMENTS… with the code on standard input
+_PYTHON = """
+import sys
+del sys.argv[0]
+if sys.argv[0] != "-":
+    sys.path[0], sys.stdin = __import__("os").path.dirname(sys.argv[0]), open(sys.argv[0])
+exec(compile(sys.stdin.read(), sys.argv[0], "exec"), {"__name__": "__main__", "__file__": sys.argv[0]})
+"""
+
+
+def warm_programs(folder: Path) -> Path:
+    """Puts the programs `affcli` and `python` into a folder, for the PATH of a script: they start at once."""
+    (folder / "client.py").write_text(_CLIENT)
+    client = shlex.join([sys.executable, "-ISE", str(folder / "client.py"), str(server())])
+    for name, code in (("affcli", AFFCLI), ("python", _PYTHON)):
+        (folder / name).write_text(f'#!/bin/sh\nexec {client} {shlex.quote(code)} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder

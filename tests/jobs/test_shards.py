@@ -87,7 +87,7 @@ def content(output: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["table", "folder"])
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])  # one of the five has nothing but the input that fails
 def test_gathered_shards_have_the_bytes_of_one_process(tmp_path: Path, kind: str, count: int) -> None:
     outputs = made_apart(tmp_path, kind, count)
     for name, text in TEXTS.items():
@@ -109,6 +109,15 @@ def test_a_missing_shard_is_named(tmp_path: Path, kind: str, affcli: Affcli) -> 
     said = affcli("gather", outputs[0], outputs[2], "-o", tmp_path / f"all{suffix}", status=3).stderr
     assert "shard 1/3 missing" in said
     assert not gather(outputs, str(tmp_path / f"whole{suffix}"), force=False).missing
+
+
+@pytest.mark.parametrize("kind", ["table", "folder"])
+def test_shards_of_which_no_input_could_be_used_make_nothing(tmp_path: Path, kind: str, affcli: Affcli) -> None:
+    outputs = made_apart(tmp_path, kind, 5)
+    gathered = tmp_path / ("all.parquet" if kind == "table" else "all")
+    said = affcli("gather", outputs[1], "-o", gathered, status=1).stderr
+    assert "none of the inputs could be used; nothing is written" in said
+    assert not gathered.exists()
 
 
 @pytest.mark.parametrize("kind", ["table", "folder"])

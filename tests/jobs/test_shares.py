@@ -90,7 +90,7 @@ def test_under_torchrun_bad_inputs_are_no_death_and_one_process_speaks(
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     as_rank(monkeypatch, 1)
     said = visual("clips").splitlines()
-    assert "1 of 4 inputs failed or are incomplete. (Exit status 0" in said[-1]
+    assert "1 of 4 inputs failed or is incomplete. (Exit status 0" in said[-1]
     assert visual("clips") == ""
     as_rank(monkeypatch, 0)
     assert "nothing to do" in visual("clips")

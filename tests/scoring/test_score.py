@@ -521,10 +521,10 @@ def test_several_tables_print_a_row_each(tmp_path, affcli):
     assert rows[2][5:] == ["+0.0000", "+0.0000", "to", "+0.0000"]
 
 
-def test_the_example_shows_the_curve_over_kernels(tmp_path):
+def test_the_example_shows_the_curve_over_kernels(tmp_path, programs):
     files, labels = three_tables(tmp_path)
     script = Path(__file__).parents[2] / "examples" / "smoothing-curve.sh"
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", str(script), str(files[0]), str(labels), "1", "3"]
     done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ import click
 
 from affcli.console import terminal
 from affcli.console.watcher import Watcher
-from affcli.errors import PartialError, UsageError, counted
+from affcli.errors import PartialError, UsageError, counted, failed_of
 from affcli.files.inputs import MediaInput, find_inputs, read_names
 from affcli.jobs.shards import Shard
 from affcli.jobs.shares import Share
@@ -259,7 +259,7 @@ def _left_to_others(summary: job.Summary, output: str, speed: str) -> str:
 def _tell_of_failures(summary: job.Summary, share: Share) -> None:
     if troubled := [*summary.failed, *summary.incomplete]:
         again = " Try them again with --update." if summary.outcome == "nothing to do" else ""
-        text = f"{len(troubled)} of {counted(summary.inputs, 'input')} failed or are incomplete.{again}"
+        text = f"{failed_of(len(troubled), summary.inputs, 'input')}.{again}"
         if not share.by_torchrun:
             raise PartialError(text)
         terminal.error(f"{text} (Exit status 0, because torchrun treats any other as a crash.)")

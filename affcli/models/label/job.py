@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from affcli.errors import BusyError, PartialError, counted, listed
+from affcli.errors import BusyError, PartialError, counted, failed_of, listed
 from affcli.files.inputs import MediaInput
 from affcli.jobs.job import Job, Summary
 from affcli.jobs.label_folder import LabelFolder, refuse_no_folder
@@ -41,7 +41,6 @@ def summary_of(folder: str, done: Summary) -> pa.Table:
     if troubled := [*done.failed, *done.incomplete]:
         named = listed(troubled, limit=5)
         raise PartialError(
-            f"{folder}: {len(troubled)} of {counted(done.inputs, 'input')} failed or are incomplete: {named}. The "
-            "summary says why."
+            f"{folder}: {failed_of(len(troubled), done.inputs, 'input')}: {named}. The summary says why."
         )
     return read_whole(str(Path(folder) / SUMMARY_TABLE))
