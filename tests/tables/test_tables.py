@@ -152,8 +152,8 @@ def test_a_flipped_bit_in_the_ids_of_a_table_of_ours_is_an_error_or_changes_noth
     rows = pa.table({"video": ["a", "a", "b"], "frame": pa.array([1, 2, 1], pa.int32())})
     file = written(tmp_path / "t.parquet", rows.replace_schema_metadata({METADATA_KEY: b"{}"}))
     whole, chunk = file.read_bytes(), pq.read_metadata(file).row_group(0).column(0)
-    assert (start := chunk.dictionary_page_offset) is not None
-    seen = 0
+    start, seen = chunk.dictionary_page_offset, 0
+    assert start is not None
     for bit in range(8 * start, 8 * (start + chunk.total_compressed_size)):
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
