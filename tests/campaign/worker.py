@@ -20,7 +20,7 @@ from typing import Any
 from affcli.jobs import workers
 
 BEAT_S = 0.1  # in place of 5: a claim of which nobody knows whose it is is waited for over 12 of them
-ADDRESS_SPACE = 12 << 30  # far above any bound: keeps a fault from taking the machine down
+ADDRESS_SPACE = 8 << 30  # far above any bound: keeps a fault from taking the machine down
 
 
 def refuse(*_: object, **__: object) -> None:
