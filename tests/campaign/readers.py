@@ -89,7 +89,7 @@ _READERS = {".parquet": _parquet, ".arrow": _arrow, ".csv": _csv, ".tsv": _csv, 
 
 
 # Errors about ids that cannot be names of files, which name the video.
-_OF_IDS = ("its name leads out of the output folder", "would be one file")
+_OF_IDS = ("its name leads out of the output folder", "would be one file", "cannot stand in a submission")
 _USUAL = Bounds()
 
 
