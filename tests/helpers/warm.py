@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 AFFCLI = "from affcli.cli import main; main()"
-TORCHRUN = "from torch.distributed.run import main; main()"  # the processes that it starts are not warm
+TORCHRUN = "from torch.distributed.run import main; main()"  # with --no-python and a program of warm_programs
 PATIENCE_S = 240
 
 

@@ -123,14 +123,16 @@ def test_processes_side_by_side(
     assert same(tmp_path, "V.parquet", "one.parquet")
 
 
-def test_torchrun_starts_a_killed_process_again(tmp_path: Path, visual: Extract, tiny_beit: Path) -> None:
+def test_torchrun_starts_a_killed_process_again(
+    tmp_path: Path, visual: Extract, tiny_beit: Path, programs: Path
+) -> None:
     (tmp_path / "clips").mkdir()
     for number in range(4):
         write_frames(tmp_path / "clips" / f"{number}.mkv", [np.roll(SMALL, i, axis=1) for i in range(40)])
     visual("clips", output="one.parquet")
-    several = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 2, "-m", "affcli", "extract-visual")
+    several = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 2, "--no-python", programs / "affcli")
     arguments = ("--model", tiny_beit, "--precision", "fp32", "--batch-size", 4, "-o", "V.parquet", "clips")
-    process = Warm(tmp_path, *several, *arguments, code=TORCHRUN)
+    process = Warm(tmp_path, *several, "extract-visual", *arguments, code=TORCHRUN)
     process.wait_for(lambda: list((tmp_path / "V.parquet.parts").glob("*/*")))
     [worker, *_] = [pid for pid in children(process.pid) if "affcli" in cmdline(pid)]
     os.kill(worker, signal.SIGKILL)

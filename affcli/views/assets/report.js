@@ -17,6 +17,7 @@
   let now = 0;
   let ink = {}, colours = [];  // of the colour scheme
   let frame = 0;
+  let beyond = null;
 
   // --- the numbers of a video, unpacked when it is looked at ---
 
@@ -210,9 +211,16 @@
   function seek(time) {
     now = Math.min(Math.max(time, shown.start), shown.end);
     // A video's last moment shows no frame in some browsers.
-    if (shown.timed && !player.hidden && player.readyState) player.currentTime = Math.min(now + shown.starts, lastMoment()) + 1e-3;
+    if (shown.timed && !player.hidden && player.readyState) moveTo(Math.min(now + shown.starts, lastMoment()) + 1e-3);
     moveHead();
   }
+
+  // While a browser still learns how long a file is, it goes no further than to the end that it knows.
+  function moveTo(moment) {
+    player.currentTime = moment;
+    beyond = player.currentTime < moment - 1e-2 ? moment : null;
+  }
+  player.addEventListener("durationchange", () => { if (beyond !== null) moveTo(beyond); });
 
   function follow() {
     cancelAnimationFrame(frame);
@@ -360,6 +368,7 @@
 
   const AGAIN = [" makes an .mp4 of each video in DIR; then build the page again with ", ["--videos drawn/"], "."];
   function setSource() {
+    beyond = null;
     player.pause();
     const place = $("beside");
     place.classList.remove("sound");

@@ -480,12 +480,12 @@ def test_held_out_predictions_of_all_folds_cover_every_video_once(tables: Path, 
         assert "is not K/N" in affcli("train", "--fold", wrong, status=2).stderr
 
 
-def test_two_processes_train_as_one(tables: Path, affcli: Affcli) -> None:
+def test_two_processes_train_as_one(tables: Path, affcli: Affcli, programs: Path) -> None:
     # 46 windows in batches of 9: of the last one, the second process has no share
     more = ("--epochs", 3, "--dropout", 0, "--modality-dropout", 0.5, "--val-labels", "labels", "--batch-size", 9)
     assert " 46 windows" in train(affcli, *more, "--log", "one.jsonl", output="one")
     arguments = ("--visual", "visual.parquet", "--audio", "audio.parquet", "--labels", "labels", *SMALL, *more)
-    several = ("--nproc-per-node", 2, "-m", "affcli", "--", "train")
+    several = ("--nproc-per-node", 2, "--no-python", "--", programs / "affcli", "train")
     torchrun = Warm(tables, *several, *arguments, "--log", "two.jsonl", "-o", "two", code=TORCHRUN)
     assert torchrun.wait() == 0, torchrun.said
     one, two = ([json.loads(line) for line in (tables / f"{n}.jsonl").read_text().splitlines()] for n in ("one", "two"))
