@@ -15,7 +15,8 @@ from affcli.labels.matching import matching_rows
 from affcli.labels.reader import VideoLabels, words_in
 from affcli.predictions.columns import ColumnNames
 from affcli.predictions.frame_table import faces
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring.metrics import Tally, confusion
 from affcli.scoring.predictor import NO_PREDICTION, Numbers, Predictor, eight_of, guesser, states_confidence

@@ -234,7 +234,7 @@ def test_of_a_video_only_its_text_is_kept_until_the_page_is_written() -> None:
 
 def test_a_large_page_is_said_to_be_one(affcli: Affcli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("affcli.commands.report._LARGE", 10)
-    assert "r.html: has 0 MB, which browsers are slow to open" in affcli("report", "labels", "-o", "r.html").stderr
+    assert "r.html: has 0 MB, more than browsers may open" in affcli("report", "labels", "-o", "r.html").stderr
 
 
 def test_no_room_for_temporary_files_is_a_line(
