@@ -257,8 +257,8 @@ def label(
     output: Path,
     *,
     model: str = "mini",
-    visual_model: str | None = None,
-    audio_model: str | None = None,
+    visual_model: str | Sequence[str] = (),
+    audio_model: str | Sequence[str] = (),
     face: Literal["largest", "left", "right", "all"] = "largest",
     every: int = 1,
     fps: float | None = None,
@@ -308,8 +308,8 @@ def label(
     inputs = find_inputs([os.fspath(one) for one in given], ids=names)
     chosen = ChainOptions(
         model=model,
-        visual_model=visual_model,
-        audio_model=audio_model,
+        visual_model=_names(visual_model),
+        audio_model=_names(audio_model),
         face=face,
         every=every,
         fps=fps,
@@ -325,6 +325,10 @@ def label(
     )
     job, labelling = label_job(inputs, os.fspath(output), chosen, force=force, update=update, fail_fast=fail_fast)
     return summary_of(os.fspath(output), run(job, inputs, labelling, Silent()))
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _numbers(weights: Sequence[float] | None) -> list[float] | None:

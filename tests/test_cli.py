@@ -61,6 +61,25 @@ def test_tracebacks_are_for_vv_only(affcli: Affcli) -> None:
     assert "Traceback" in affcli("score", "nothing.csv", "--labels", "nowhere", "-vv", status=1).stderr
 
 
+@pytest.mark.parametrize(("options", "said"), [([], []), (["-vv"], ["affcli vote: some.library: it is odd"])])
+def test_what_libraries_log_and_warn_of_is_for_vv_only(tmp_path: Path, options: list[str], said: list[str]) -> None:
+    (tmp_path / "t.csv").write_text("video,frame,Anger,Fear\na,1,0.5,0.25\n")
+    program = (
+        "import logging, sys, warnings, affcli.cli, affcli.predictions.vote as vote\n"
+        "means = vote.means_of\n"
+        "def odd(*a):\n"
+        "    logging.getLogger('some.library').error('it is odd')\n"
+        "    warnings.warn_explicit('it is odd', UserWarning, 'some/library.py', 1)\n"
+        "    return means(*a)\n"
+        "vote.means_of = odd\n"
+        "affcli.cli.main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", program, "vote", "t.csv", "-o", "out.csv", *options]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    assert [line for line in told.splitlines() if "it is odd" in line and "warn" not in line] == said
+    assert ("UserWarning: it is odd" in told) is bool(options)
+
+
 def test_wrong_calls_name_the_help(affcli: Affcli) -> None:
     assert affcli("nope", status=2).stderr == "affcli: No such command 'nope'. See: affcli --help\n"
     assert affcli("vote", "--nope", status=2).stderr.endswith("See: affcli vote --help\n")

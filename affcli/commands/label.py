@@ -22,8 +22,18 @@ from affcli.console import options
     metavar="FILE|mini",
     help="Fusion network: a file written by affcli train, or mini, which comes with affcli.",
 )
-@click.option("--visual-model", metavar="NAME|DIR|mini", help="Image encoder.  [default: the one the model names]")
-@click.option("--audio-model", metavar="NAME|DIR|mini", help="Speech encoder.  [default: the one the model names]")
+@click.option(
+    "--visual-model",
+    multiple=True,
+    metavar="NAME|DIR|mini",
+    help="Image encoder; repeat for a model of several, in its order.  [default: those the model names]",
+)
+@click.option(
+    "--audio-model",
+    multiple=True,
+    metavar="NAME|DIR|mini",
+    help="Speech encoder, like --visual-model.  [default: those the model names]",
+)
 @options.face
 @options.every
 @click.option(

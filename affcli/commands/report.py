@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LARGE = 500_000_000  # bytes: Chromium 147 opened a page of 221 MB in 2.4 s, and one of 1.5 GB not in half a minute
+
 
 @click.command("report")
 @click.argument("source", metavar="DIR|TABLE")
@@ -60,7 +62,7 @@ def command(
     from affcli.console.terminal import counting
     from affcli.files.outputs import STANDARD_OUTPUT, refuse_existing, write_text
     from affcli.views.report_folder import Folder, Reading, page_video, sentences
-    from affcli.views.report_page import page
+    from affcli.views.report_page import ReportPage
 
     if source == "-":
         raise UsageError("standard input cannot be used here; name a folder of tables or one table.")
@@ -70,18 +72,26 @@ def command(
     files = _video_files(source, folder)
     page_folder = Path.cwd() if output in STANDARD_OUTPUT else Path(output).resolve().parent
     tables = Folder(source, Reading(columns, label_column, fps))
-    with counting("report", 0) as progress:
-        videos = []
-        for video in tables.videos():
-            problem = tables.problems.get(video.video)
-            videos.append(page_video(video, files.of(video.video), page_folder, problem=problem))
-            progress.advance(1, frames=len(video.frame))
-    if not videos:
-        raise AffcliError(f"{source}: no frame table could be read; make them with affcli vote or smooth.")
-    named = title or Path(source).resolve().name
-    write_text(output, page(named, videos, sentences(tables, videos), tables.unlabelled), force=force)
+    with ReportPage() as page:
+        with counting("report", 0) as progress:
+            for video in tables.videos():
+                problem = tables.problems.get(video.video)
+                page.add(page_video(video, files.of(video.video), page_folder, problem=problem))
+                progress.advance(1, frames=len(video.frame))
+        if not page.videos:
+            raise AffcliError(f"{source}: no frame table could be read; make them with affcli vote or smooth.")
+        named = title or Path(source).resolve().name
+        write_text(output, page.pieces(named, sentences(tables), tables.unlabelled), force=force)
+    if output not in STANDARD_OUTPUT:
+        _note_size(Path(output))
     if tables.failed:
         raise PartialError(f"{output}: without {counted(len(tables.failed), 'table')} that could not be read.")
+
+
+def _note_size(page: Path) -> None:
+    if (size := page.stat().st_size) > _LARGE:
+        megabytes = round(size / 1e6)
+        _log.warning("%s: has %d MB, more than browsers may open; make pages of parts of it.", page, megabytes)
 
 
 def _video_files(source: str, folder: str | None) -> VideoFiles:

@@ -46,7 +46,16 @@ class _Terminal(logging.Handler):
             sys.stderr.write(line + "\n")
 
 
+class _OfLibraries(logging.Handler):
+    """Prints what other libraries log, which is about their code, with -vv only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _terminal.verbosity >= 2:
+            _terminal.say(f"{record.name}: {record.getMessage()}")
+
+
 _terminal = _Terminal()
+_of_libraries = _OfLibraries()
 
 
 def start(program: str, *, ran_s: float = 0.0) -> None:
@@ -57,15 +66,17 @@ def start(program: str, *, ran_s: float = 0.0) -> None:
     logger = logging.getLogger("affcli")
     logger.propagate = False
     logger.handlers[:] = [_terminal]
-    logging.getLogger("py.warnings").handlers[:] = [_terminal]
     _terminal.program = program
     _terminal.began_s = time.perf_counter() - ran_s
     set_verbosity(0)
 
 
 def take_warnings() -> None:
-    """Print what libraries warn of (numpy of numbers that overflow, say) with -vv only: it is about their code."""
+    """Print what libraries warn of (numpy of numbers that overflow, say) and log (Pillow of a damaged TIFF) with -vv
+    only: it is about their code."""
     logging.captureWarnings(True)
+    if _of_libraries not in logging.getLogger().handlers:
+        logging.getLogger().addHandler(_of_libraries)
 
 
 def since_start_s() -> float:
@@ -82,7 +93,6 @@ def set_verbosity(verbosity: int) -> None:
     """Set what is printed: -1 errors only, 0 errors and notes, 1 more, 2 everything, with tracebacks."""
     _terminal.verbosity = max(-1, min(2, verbosity))
     logging.getLogger("affcli").setLevel(_LEVELS[_terminal.verbosity])
-    logging.getLogger("py.warnings").setLevel(logging.WARNING if _terminal.verbosity >= 2 else logging.CRITICAL)
 
 
 def mute_notes() -> None:

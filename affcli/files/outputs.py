@@ -15,6 +15,7 @@ import shutil
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -139,6 +140,18 @@ def naming_output(name: object) -> Iterator[None]:
         raise OutputError(f"{name}: cannot be written: {error.strerror or error}.") from error
 
 
+@contextmanager
+def naming_temporary() -> Iterator[None]:
+    """Turns an OSError into an AffcliError that says where there was no room for a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise AffcliError(
+            f"{folder}: no temporary file: {error.strerror}. Set TMPDIR to a folder with room."
+        ) from error
+
+
 # --- what is not complete yet ----------------------------------------------------------------------------------------
 
 
@@ -237,21 +250,23 @@ def _lock(descriptor: int, path: Path) -> bool:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Writes a whole file: a temporary name beside it, then a rename. A device or a pipe is written directly.
+def write_bytes(path: str | Path, data: bytes | Iterable[bytes]) -> None:
+    """Writes a whole file, all at once or piece by piece: a temporary name beside it, then a rename. A device or a pipe
+    is written directly.
 
     Raises OutputError where it cannot be written.
     """
-    path = Path(path)
+    path, pieces = Path(path), [data] if isinstance(data, bytes) else data
     with naming_output(path):
         if path.exists() and not path.is_file():
-            path.write_bytes(data)
+            with path.open("wb") as device:
+                device.writelines(pieces)
             return
         path = path.resolve()  # a link stays a link; what it leads to is replaced
         temporary, stream = create_temporary(path)
         try:
             with stream:
-                stream.write(data)
+                stream.writelines(pieces)
                 stream.flush()
                 os.fsync(stream.fileno())
                 temporary.replace(path)
@@ -280,14 +295,17 @@ def complete_folder(output: str) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def write_text(output: str, text: str, *, force: bool = False) -> None:
-    """Writes UTF-8 to a file, not over an existing one unless told to, or to standard output (`-`)."""
+def write_text(output: str, text: str | Iterable[str], *, force: bool = False) -> None:
+    """Writes UTF-8, all at once or piece by piece, to a file, not over an existing one unless told to, or to standard
+    output (`-`).
+    """
     refuse_existing(output, force=force)
+    pieces = map(_encoded, [text] if isinstance(text, str) else text)
     if output == STANDARD_STREAM:
-        sys.stdout.write(_encoded(text).decode())
+        sys.stdout.writelines(piece.decode() for piece in pieces)
         flush_standard_output()
     else:
-        write_bytes(output, _encoded(text))
+        write_bytes(output, pieces)
 
 
 def write_folder(folder: str, files: Iterable[tuple[str, str | bytes]], *, force: bool = False) -> None:

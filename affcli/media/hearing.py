@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.files.inputs import MediaInput
-from affcli.media.audio import PIECE_S, SoundPiece, SoundPieces, open_sound
+from affcli.media.audio import PIECE_S, SoundPieces, open_sound
 from affcli.media.failures import failure_of
+from affcli.media.sound_placing import SoundPiece
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
 

@@ -13,6 +13,7 @@ from typing import Final
 from affcli.media.decoder import Decoder, Outputs
 from affcli.media.ffmpeg import MediaError, check_file
 from affcli.media.ffmpeg_log import Description, Track
+from affcli.media.plain_sound import is_plain_wav
 from affcli.media.recognise import ENCRYPTED, is_encrypted_mp4, is_motion_jpeg, why_unreadable
 from affcli.media.track_choice import ASSUMED_FPS, TrackChoice
 
@@ -31,6 +32,8 @@ def open_picture_track(path: Path, choice: TrackChoice, plan: Plan) -> Decoder:
     once opened, shows that another one counts. Raises MediaError where the chosen track is not there.
     """
     check_file(path)
+    if choice.video is None and is_plain_wav(path):  # no need to ask ffmpeg
+        raise MediaError(path, NO_PICTURE)
     track, reading = _first_guess(path, choice)
     decoder = Decoder(path, plan(track, reading))
     try:

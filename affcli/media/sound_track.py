@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +13,8 @@ from affcli.media.decoder import Decoder, Outputs
 from affcli.media.ffmpeg import MediaError, check_file
 from affcli.media.ffmpeg_log import Track
 from affcli.media.picture_track import note, reading_options, refuse_encrypted
+from affcli.media.plain_sound import PlainSound
+from affcli.media.sound_source import SIDE_RATE_HZ, SILENT, DecodedSound, SoundSource
 from affcli.media.track_choice import TrackChoice
 
 # `rematrix_maxval`: mono is the mean of the channels, for every sample format (else ffmpeg mixes float decoders' sound,
@@ -21,8 +22,6 @@ from affcli.media.track_choice import TrackChoice
 _MEAN: Final = "aresample=rematrix_maxval=1"
 _FIRST_CHANNEL: Final = "pan=mono|c0=c0"  # of ambisonic sound the one that hears all directions alike
 _SIDE: Final = "aformat=channel_layouts=stereo,pan=mono|c0=0.5*c0-0.5*c1"
-SIDE_RATE_HZ: Final = 4000  # most of a voice's energy is below half of it
-SILENT: Final = 1e-4  # of full scale, −80 dB: what is nowhere louder was not recorded
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,13 @@ class Hearing:
         return replace(self, mix=_FIRST_CHANNEL)
 
 
-def open_track(path: Path, choice: TrackChoice, rate: int, hearing: Hearing | None = None) -> tuple[Decoder, Hearing]:
-    """A decoder of the sound track that was chosen. Raises MediaError where it is not there."""
+def open_track(
+    path: Path, choice: TrackChoice, rate: int, hearing: Hearing | None = None
+) -> tuple[SoundSource, Hearing]:
+    """The sound track that was chosen, opened. Raises MediaError where it is not there."""
     check_file(path)
+    if hearing is None and choice.audio in ("first", "loudest", 1) and (plain := PlainSound.of(path, rate)):
+        return plain, Hearing("0:a:0")
     hearing = hearing or Hearing(_first_guess(path, choice))
     decoder = Decoder(path, _outputs(hearing, rate, reading_options(path, choice)))
     try:
@@ -57,7 +60,7 @@ def open_track(path: Path, choice: TrackChoice, rate: int, hearing: Hearing | No
         raise
     heard = track_of(hearing, tracks)
     if heard is None or not heard.is_ambisonic or hearing.takes_one_channel:
-        return decoder, hearing
+        return DecodedSound(decoder), hearing
     decoder.close()
     return open_track(path, choice, rate, hearing.with_one_channel())
 
@@ -80,36 +83,6 @@ def _outputs(hearing: Hearing, rate: int, reading: tuple[str, ...]) -> Outputs:
     pcm = [*sound, "-c:a", "pcm_f32le"]
     side = ["-map", hearing.track, "-af", _SIDE, "-ar", str(SIDE_RATE_HZ), "-c:a", "pcm_s16le", "-f", "s16le"]
     return Outputs(([*pcm, "-f", "f32le"], side), (pcm,), reading, counted=hearing.track)
-
-
-class Side:
-    """The energy of half the difference between left and right, read in a thread so that ffmpeg never waits for it."""
-
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe, self._sums, self._ended = pipe, [0.0], False
-        self._more = threading.Condition()
-        self._thread = threading.Thread(target=self._read, name="affcli-side", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        while data := self._pipe.read(2 * SIDE_RATE_HZ):  # a second
-            samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float64) / 32768
-            with self._more:
-                self._sums.append(self._sums[-1] + float(np.square(samples).sum()))
-                self._more.notify()
-        with self._more:
-            self._ended = True
-            self._more.notify()
-
-    def energy(self, seconds: int) -> float:
-        """The sum of squares of the first seconds, as of samples at `SIDE_RATE_HZ`; waits until they are read."""
-        with self._more:
-            self._more.wait_for(lambda: self._ended or len(self._sums) > seconds)
-            return self._sums[min(seconds, len(self._sums) - 1)]
-
-    def close(self) -> None:
-        """ffmpeg has ended."""
-        self._thread.join()
 
 
 def _loudest(path: Path) -> int:

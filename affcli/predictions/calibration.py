@@ -8,7 +8,7 @@ same. (The 10th ABAW's second place gained 2.7 points of validation F1 by such o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,13 +33,14 @@ Floats = NDArray[np.float64]
 class Calibration:
     """A temperature, and an offset a class that is added after it.
 
-    `space` is what the numbers are that both apply to: logits, probabilities or shares.
+    `space` is what the numbers are that both apply to: logits, probabilities or shares; `name` what errors call it.
     """
 
     classes: tuple[str, ...]
     offsets: tuple[float, ...]
     space: str = "logits"
     temperature: float = 1.0
+    name: str = field(default="the calibration", compare=False)
 
     def apply(self, logits: NDArray[np.floating[Any]], classes: Sequence[str]) -> Floats:
         """The numbers [n, C], in order of `classes`, at the temperature and with the offsets added; NaN stays NaN."""
@@ -50,12 +51,10 @@ class Calibration:
     def check(self, classes: Sequence[str], space: str) -> None:
         """Raises ClassMismatchError for offsets of other classes, SpaceError where they are for another space."""
         if set(classes) != set(self.classes):
-            raise ClassMismatchError(
-                f"the calibration is for the classes {listed(self.classes)}, not {listed(classes)}."
-            )
+            raise ClassMismatchError(f"{self.name} is for the classes {listed(self.classes)}, not {listed(classes)}.")
         if space != self.space:
             raise SpaceError(
-                f"the calibration was fitted to {self.space}, but these numbers are {space}. "
+                f"{self.name} was fitted to {self.space}, but these numbers are {space}. "
                 f"Fit one to {space} with affcli calibrate."
             )
 
@@ -94,7 +93,7 @@ def read_calibration(source: str) -> Calibration:
     temperature = found.get("temperature", 1.0)
     if not _is_offset(temperature) or not 1 / LARGEST_TEMPERATURE <= temperature <= LARGEST_TEMPERATURE:
         raise AffcliError(f"{source}: a calibration whose temperature is {temperature!r}, not a number above 0.")
-    return Calibration(tuple(offsets), tuple(map(float, offsets.values())), space, float(temperature))
+    return Calibration(tuple(offsets), tuple(map(float, offsets.values())), space, float(temperature), source)
 
 
 def _is_offset(found: object) -> bool:

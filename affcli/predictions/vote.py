@@ -14,8 +14,9 @@ from affcli.errors import ClassMismatchError, ColumnError, SpaceError, UsageErro
 from affcli.predictions.frame_sums import FrameSums
 from affcli.predictions.frame_table import frame_rows, frame_schema
 from affcli.predictions.label_column import classes_of_labels, label_numbers
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
 from affcli.predictions.space import LABELS, LOGITS, SHARES, as_probabilities, ballots, converted, whole
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import STARTS, all_starts
 
 if TYPE_CHECKING:

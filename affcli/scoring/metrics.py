@@ -156,7 +156,8 @@ def score(tally: Tally, *, bootstrap: int = 1000, seed: int = 0) -> Score:
 def compare(tallies: Sequence[Tally], *, bootstrap: int = 1000, seed: int = 0) -> list[Compared]:
     """Each tally's figures and their differences to the first's, all from the same resamplings of the videos."""
     videos = sorted({video for tally in tallies for video in tally.videos})
-    confusions = np.stack([_of_videos(tally, videos) for tally in tallies])
+    own = [_of_videos(tally, videos) for tally in tallies]
+    confusions = np.stack(own) if len(own) > 1 else own[0][None]  # of a single table not copied
     resampled = resampled_figures(confusions, times=bootstrap, seed=seed) if bootstrap else None
     scores = [_score(tally, None if resampled is None else resampled[i]) for i, tally in enumerate(tallies)]
     return [

@@ -15,9 +15,10 @@ from affcli.labels.matching import matching_rows
 from affcli.labels.reader import VideoLabels, words_in
 from affcli.predictions.columns import ColumnNames
 from affcli.predictions.frame_table import faces
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.scoring.metrics import Counts, Tally, confusion
+from affcli.scoring.metrics import Tally, confusion
 from affcli.scoring.predictor import NO_PREDICTION, Numbers, Predictor, eight_of, guesser, states_confidence
 from affcli.tables.given import Source
 
@@ -66,19 +67,20 @@ def tally_of(source: Source, columns: ColumnNames, labels: Mapping[str, VideoLab
 
 def tally(table: LogitTable, labels: Mapping[str, VideoLabels], rules: Rules) -> Tally:
     """Counts every labelled frame of every video by its true and its predicted class; see `matched` for errors."""
-    matrices: dict[str, Counts] = {}
+    videos: list[str] = []
+    confusions = np.empty((len(labels), len(CLASSES), len(CLASSES)), np.int64)
     named = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     labelled = 0
     for found in matched(table, labels, rules):
         labelled += found.truth.size + found.missing.size
         if found.truth.size:
             matrix = confusion(found.truth, found.predicted)
-            matrices[found.video] = matrix
+            confusions[len(videos)] = matrix
+            videos.append(found.video)
             every = found.named.all()
             named += matrix if every else confusion(found.truth[found.named], found.predicted[found.named])
     known = tuple(name for name in CLASSES if name in eight_of(table.known_classes)) or CLASSES
-    confusions = np.stack(list(matrices.values()))
-    return Tally(tuple(matrices), confusions, labelled, named, table=table.name, known=known)
+    return Tally(tuple(videos), confusions[: len(videos)], labelled, named, table=table.name, known=known)
 
 
 def matched(

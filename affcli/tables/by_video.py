@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from affcli.errors import TableError
+from affcli.files.free_memory import free_memory
 from affcli.tables.keys import id_names, refuse_as_ids, refuse_nulls
 from affcli.tables.reader import TableReader
 
@@ -25,6 +27,9 @@ MOST_PIECES = 8
 MOST_HELD = 32  # tables of which a row group is held at a time,
 MOST_HELD_BYTES = 64 << 20  # or more, while they are small
 AHEAD = 2  # row groups that are read while one is worked on
+
+FEW_BYTES = 256 << 20  # what takes less is not compared with the memory that is free
+_WORKED_ON = 3  # so many times the size of its rows takes what is done with a video, at least
 
 
 class RowsByVideo:
@@ -53,8 +58,12 @@ class RowsByVideo:
         return video in self._rank
 
     def rows(self, video: str) -> pa.Table:
-        """The chosen columns of the rows of one of `ids`, in the order of the file."""
+        """The chosen columns of the rows of one of `ids`, in the order of the file.
+
+        Raises TableError where they would take more than the memory that is free.
+        """
         runs = self._runs.of(self._rank[video])
+        self._refuse_too_many(sum(stop - start for start, stop in runs), f"video '{video}'")
         return pa.concat_tables([self._range(start, stop) for start, stop in runs])
 
     def _range(self, start: int, stop: int) -> pa.Table:
@@ -98,8 +107,17 @@ class RowsByVideo:
         held = np.concatenate([[-1], last])[:-1]
         return int((last - first + (first != held)).sum())
 
+    def _refuse_too_many(self, rows: int, whose: str) -> None:
+        needed = rows * _WORKED_ON * sum(_width(self._reader.schema.field(name).type) for name in self._columns)
+        if needed > FEW_BYTES and needed > (free := free_memory()):
+            raise TableError(
+                f"{self._reader.name}: {whose} has {rows:,} rows, which take about {needed / 1e9:.1f} GB of memory; "
+                f"{free / 1e9:.1f} GB are free."
+            )
+
     def _sort_in_memory(self) -> None:
         runs = self._runs
+        self._refuse_too_many(self._reader.num_rows, "the table, which is not sorted by video,")
         lengths = runs.stop - runs.start
         ends = np.cumsum(lengths)
         order = np.arange(lengths.sum()) + np.repeat(runs.start - (ends - lengths), lengths)
@@ -145,6 +163,14 @@ def _note_use(rows: RowsByVideo, group: pa.Table) -> None:
 def _reading_threads() -> ThreadPoolExecutor:
     """Read the next row groups of a table while this one is worked on."""
     return ThreadPoolExecutor(AHEAD, "affcli-read")
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes that a value takes, of text and lists at least."""
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:
+        return 8
 
 
 def _runs_of(reader: TableReader, video_column: str) -> _Runs:

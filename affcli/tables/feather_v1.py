@@ -22,7 +22,7 @@ _LONGEST_S: Final = 600
 def convert(path: Path, into: IO[bytes], name: str) -> Path:
     """The same table as an Arrow file, in `into`. Raises TableError for a damaged one; `name` is for the error."""
     target = Path(str(into.name))
-    command = [sys.executable, "-c", _CONVERT, str(path.absolute()), str(target)]
+    command = [sys.executable, "-W", "ignore", "-c", _CONVERT, str(path.absolute()), str(target)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_LONGEST_S)
     except subprocess.TimeoutExpired as error:

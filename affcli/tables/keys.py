@@ -14,6 +14,7 @@ from affcli.errors import ColumnError, counted
 # A video with frame numbers far beyond its rows takes memory for all frames in between: 38 days at 30 frames a second
 # are a time stamp in the wrong column.
 LAST_FRAME: Final = 100_000_000
+LONGEST_ID: Final = 4096  # characters, as of a path: files are named after videos
 NEAR: Final = 1_000_000  # what goes further must have a row for one frame in so many, at least
 NEAR_SPANS: Final = 10_000_000  # the same where a row is for a span of frames
 _SPARSEST: Final = 1_000
@@ -33,13 +34,16 @@ def refuse_nulls(name: str, column: str, chunk: pa.Array) -> None:
 
 
 def id_names(name: str, column: str, values: pa.Array) -> list[str]:
-    """Ids of videos as text. Raises ColumnError for other types, for nulls and for bytes that are no UTF-8."""
+    """Ids of videos as text. Raises ColumnError for other types, for nulls, for bytes that are no UTF-8, and for what
+    is too long."""
     refuse_as_ids(name, column, values.type)
     refuse_nulls(name, column, values)
     try:
         names: list[str] = pc.cast(values, pa.string()).to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ColumnError(f"{name}: column '{column}' holds {values.type} that is no text.") from error
+    if (longest := max(map(len, names), default=0)) > LONGEST_ID:
+        raise ColumnError(f"{name}: column '{column}' holds {longest:,} characters, too many for the id of a video.")
     return names
 
 

@@ -36,11 +36,16 @@ class ParquetPieces:
     def read(self, index: int, columns: list[str]) -> pa.Table:
         """Some columns of a row group; text is checked, which Parquet's reader takes as it comes.
 
-        Pages of tables of ours have checksums, which the reader verifies.
+        Pages of tables of ours have checksums, which the reader verifies; but not the pages' headers, which may say
+        that a dictionary is shorter than it is.
         """
         table = self._file.read_row_group(index, columns=columns)
-        for name in columns if METADATA_KEY not in (self.schema.metadata or {}) else ():
-            if _holds_text(table.schema.field(name).type):
+        if table.num_rows != self.row_groups[index]:
+            raise pa.ArrowInvalid(f"{table.num_rows} rows where {self.row_groups[index]} are told of")
+        ours = METADATA_KEY in (self.schema.metadata or {})
+        for name in columns:
+            kind = table.schema.field(name).type
+            if pa.types.is_dictionary(kind) or (_is_text(kind) and not ours):
                 table[name].validate(full=True)
         return table.select(columns)
 
@@ -107,6 +112,5 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
-def _holds_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind))
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -25,7 +25,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from affcli.errors import AffcliError, ColumnError, TableError, UsageError, closest, listed
-from affcli.files.outputs import STANDARD_STREAM
+from affcli.files.outputs import STANDARD_STREAM, naming_temporary
 from affcli.tables.abaw_submission import is_submission, read_submission
 from affcli.tables.content import decompress, format_of_content, head_of, is_compressed
 from affcli.tables.delimited import read_csv
@@ -120,20 +120,20 @@ class TableReader:
 
     def _renamed(self, path: Path) -> Path:
         """A link to a file whose name is no UTF-8, which Arrow cannot open."""
-        with _temporary_errors():
+        with naming_temporary():
             folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="affcli-")))
             (folder / "table").symlink_to(path.resolve())
         return folder / "table"
 
     def _temporary(self) -> IO[bytes]:
         """A new file, which is there until the table is closed."""
-        with _temporary_errors():
+        with naming_temporary():
             spool = tempfile.NamedTemporaryFile(prefix="affcli-", delete=False)  # noqa: SIM115 - its user closes it
         self._files.callback(Path(spool.name).unlink, missing_ok=True)
         return spool
 
     def _spooled(self, stream: IO[bytes]) -> Path:
-        with self._temporary() as spool, _temporary_errors():
+        with self._temporary() as spool, naming_temporary():
             shutil.copyfileobj(stream, spool, 1 << 20)
         return _path_of(spool)
 
@@ -167,14 +167,14 @@ class TableReader:
         for _ in range(2):  # a compressed file may have been compressed again on its way
             if not is_compressed(head):
                 break
-            with self._temporary() as spool, _temporary_errors():
+            with self._temporary() as spool, naming_temporary():
                 decompress(path, spool, self.name)
             path = _path_of(spool)
             head = head_of(path)
             if not head:
                 raise TableError(f"{self.name}: is empty, not a table.")
         if (encoding := utf16_of(head)) is not None:
-            with self._temporary() as spool, _temporary_errors():
+            with self._temporary() as spool, naming_temporary():
                 write_as_utf8(path, encoding, spool, self.name)
             path = _path_of(spool)
         return path
@@ -198,7 +198,7 @@ class TableReader:
         plain = pa.schema([field.with_type(plain_type(field.type)) for field in schema], schema.metadata)
         with self._temporary() as spool, ipc.new_file(spool, plain) as writer:
             for batch in batches:
-                with _temporary_errors():
+                with naming_temporary():
                     writer.write_table(pa.table(batch).cast(plain), ROWS_PER_GROUP)
         return str(_path_of(spool))
 
@@ -326,18 +326,6 @@ def _is_unicode(path: Path) -> bool:
 
 def _path_of(stream: IO[bytes]) -> Path:
     return Path(str(stream.name))
-
-
-@contextmanager
-def _temporary_errors() -> Iterator[None]:
-    """Says where there was no room for a temporary file."""
-    try:
-        yield
-    except OSError as error:
-        folder = tempfile.gettempdir()
-        raise AffcliError(
-            f"{folder}: no temporary file: {error.strerror}. Set TMPDIR to a folder with room."
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

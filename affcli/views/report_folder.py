@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -178,13 +178,11 @@ def _mean_confidence(video: LabelledVideo) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def sentences(folder: Folder, videos: Sequence[PageVideo]) -> list[str]:
+def sentences(folder: Folder) -> list[str]:
     """What a reader of the page should know of the folder."""
     said = []
     if folder.failed:
         said.append(f"Could not be read: {listed([Path(file).name for file in folder.failed])}.")
     if (Path(folder.source) / UNFINISHED).is_dir():
         said.append("Labelling was not finished when this page was made; videos that were not done are missing.")
-    if not videos:
-        said.append("There is no video in these tables.")
     return said

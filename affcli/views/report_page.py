@@ -12,10 +12,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from itertools import chain
+from string import Formatter
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,6 +28,7 @@ from numpy.typing import NDArray
 
 from affcli import __version__
 from affcli.errors import counted
+from affcli.files.outputs import naming_temporary
 from affcli.palette import colours_of
 from affcli.views.plain_text import plain_text
 from affcli.views.strip import data_address, strip_png
@@ -32,6 +37,7 @@ from affcli.views.uncertainty import UNSURE
 
 UNKNOWN: Final = 255  # of labels and probabilities; these are from 0 to 254
 MOST_SEGMENTS: Final = 300
+_AT_ONCE: Final = 1 << 20  # characters of a temporary file
 ROWS_AT_ONCE: Final = 80  # of the list: more would make every change of the page slow; as in report.js
 
 
@@ -62,35 +68,107 @@ class PageVideo:
     confidence: float | None = None
 
 
-def page(
-    title: str, videos: Sequence[PageVideo], notes: Sequence[str] = (), failed: Sequence[tuple[str, str | None]] = ()
-) -> str:
-    """The whole page. `notes` are sentences to stand above the list, `failed` videos that have no labels, and why."""
-    sets = list(dict.fromkeys(video.timeline.classes for video in videos))
-    unsure = any(video.unsure for video in videos)
-    style, script = _asset("report.css") + _legend_style(sets), _asset("report.js")
-    data = {"classes": [_class_set(names) for names in sets], "index": [_listed(video) for video in videos]}
-    blocks = [_block(number, _packed(video, sets)) for number, video in enumerate(videos)]
-    rows = [*(_row(number, video) for number, video in enumerate(videos)), *(_failed_row(*one) for one in failed)]
-    policy = (
-        f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; "
-        "media-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return _asset("report.html").format(
-        policy=escape(policy),
-        title=escape(plain_text(title)),
-        style=style,
-        script=script,
-        summary=escape(_summary(videos) + (f"; {len(failed):,} not labelled" if failed else "")),
-        notes="".join(f'<p class="message">{escape(plain_text(note))}</p>\n' for note in notes),
-        legend=_legend(sets, unsure=unsure),
-        count=len(rows),
-        rows="\n".join(rows[:ROWS_AT_ONCE]),
-        further="\n".join(rows[ROWS_AT_ONCE:]),
-        data=_json(data),
-        blocks="\n".join(blocks),
-        version=escape(__version__),
-    )
+class ReportPage:
+    """The page while its videos are added, one after the other: of each only text is kept, in temporary files."""
+
+    def __init__(self) -> None:
+        self.videos = 0
+        self._sets: dict[tuple[str, ...], int] = {}  # of classes, and their number on the page
+        self._first: list[str] = []  # rows of the list
+        self._seconds, self._frames, self._unsure = 0.0, 0, False
+        with ExitStack() as made:
+            self._further, self._index, self._blocks = (made.enter_context(_Spool(by)) for by in ("\n", ",", "\n"))
+            self._files = made.pop_all()
+
+    def __enter__(self) -> ReportPage:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._files.close()
+
+    def add(self, video: PageVideo) -> None:
+        """The next video of the list."""
+        which = self._sets.setdefault(video.timeline.classes, len(self._sets))
+        self._add_row(_row(self.videos, video))
+        self._index.add(_json(_listed(video)))
+        self._blocks.add(_block(self.videos, _packed(video, which)))
+        self.videos += 1
+        self._seconds += video.timeline.length if video.timeline.timed else 0.0
+        self._frames += video.timeline.frames
+        self._unsure |= bool(video.unsure)
+
+    def _add_row(self, row: str) -> None:
+        if len(self._first) < ROWS_AT_ONCE:
+            self._first.append(row)
+        else:
+            self._further.add(row)
+
+    def pieces(
+        self, title: str, notes: Sequence[str] = (), failed: Sequence[tuple[str, str | None]] = ()
+    ) -> Iterator[str]:
+        """The whole page, piece by piece. `notes` are sentences to stand above the list, `failed` videos that have no
+        labels, and why.
+        """
+        for one in failed:
+            self._add_row(_failed_row(*one))
+        sets = list(self._sets)
+        style, script = _asset("report.css") + _legend_style(sets), _asset("report.js")
+        policy = (
+            f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; "
+            "media-src 'self' file:; img-src data:; base-uri 'none'; form-action 'none'"
+        )
+        summary = self._summary() + (f"; {len(failed):,} not labelled" if failed else "")
+        classes = _json([_class_set(names) for names in sets])
+        fields: dict[str, Iterable[str]] = {
+            "policy": [escape(policy)],
+            "title": [escape(plain_text(title))],
+            "style": [style],
+            "script": [script],
+            "summary": [escape(summary)],
+            "notes": (f'<p class="message">{escape(plain_text(note))}</p>\n' for note in notes),
+            "legend": [_legend(sets, unsure=self._unsure)],
+            "count": [str(self.videos + len(failed))],
+            "rows": ["\n".join(self._first)],
+            "further": self._further,
+            "data": chain([f'{{"classes":{classes},"index":['], self._index, ["]}"]),
+            "blocks": self._blocks,
+            "version": [escape(__version__)],
+        }
+        for text, field, _, _ in Formatter().parse(_asset("report.html")):
+            yield text
+            if field is not None:
+                yield from fields[field]
+
+    def _summary(self) -> str:
+        frames = counted(self._frames, "frame")
+        return f"{counted(self.videos, 'video')}, {spoken(self._seconds)}, {frames}" if self._seconds else frames
+
+
+class _Spool:
+    """Pieces of text in a temporary file, `by` what stands between them; read again from the beginning."""
+
+    def __init__(self, by: str) -> None:
+        self._by, self._next = by, ""
+        with naming_temporary():
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):  # on a full disk, what is still in memory cannot be written, nor is it wanted
+            self._file.close()
+
+    def add(self, text: str) -> None:
+        with naming_temporary():
+            self._file.write(self._next + text)
+        self._next = self._by
+
+    def __iter__(self) -> Iterator[str]:
+        with naming_temporary():
+            self._file.seek(0)
+        while text := self._file.read(_AT_ONCE):
+            yield text
 
 
 def _asset(name: str) -> str:
@@ -101,19 +179,13 @@ def _hash_of(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _json(data: dict[str, Any]) -> str:
+def _json(data: dict[str, Any] | list[Any]) -> str:
     """JSON in which nothing ends the element that it stands in."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 # --- what people read ------------------------------------------------------------------------------------------------
-
-
-def _summary(videos: Sequence[PageVideo]) -> str:
-    seconds = sum(video.timeline.length for video in videos if video.timeline.timed)
-    frames = counted(sum(video.timeline.frames for video in videos), "frame")
-    return f"{counted(len(videos), 'video')}, {spoken(seconds)}, {frames}" if seconds else frames
 
 
 def spoken(seconds: float) -> str:
@@ -228,7 +300,7 @@ def _block(number: int, packed: dict[str, Any]) -> str:
     return f'<script type="application/json" id="v{number}">{_json(packed)}</script>'
 
 
-def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+def _packed(video: PageVideo, which: int) -> dict[str, Any]:
     found = video.timeline
     peaks = None if np.array_equal(found.peak, found.mean, equal_nan=True) else _base64(_eighths(found.peak))
     return {
@@ -238,7 +310,7 @@ def _packed(video: PageVideo, sets: Sequence[tuple[str, ...]]) -> dict[str, Any]
         "source": video.source,
         "file": video.file,
         "sound": video.sound,
-        "set": sets.index(found.classes),
+        "set": which,
         "timed": found.timed,
         "starts": round(video.starts_s, 6),
         **_edges(found.edge),

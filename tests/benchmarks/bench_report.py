@@ -25,7 +25,7 @@ from helpers.browser import CHROMIUM, Page, browser
 from affcli.schema import CLASSES
 from affcli.views.labelled_video import LabelledVideo
 from affcli.views.report_folder import page_video
-from affcli.views.report_page import page
+from affcli.views.report_page import ReportPage
 
 VIDEOS, FEW = 2000, 20
 FRAMES, FPS, CHANGES = 1500, 25, 16
@@ -56,8 +56,10 @@ def video(number: int, random: np.random.Generator) -> LabelledVideo:
 
 def written(path: Path, count: int) -> Path:
     random = np.random.default_rng(count)
-    videos = [page_video(video(number, random), None, path.parent) for number in range(count)]
-    path.write_text(page(f"{count} videos", videos, failed=[("broken", "not a video or sound file")]))
+    with ReportPage() as page, path.open("w") as file:
+        for number in range(count):
+            page.add(page_video(video(number, random), None, path.parent))
+        file.writelines(page.pieces(f"{count} videos", failed=[("broken", "not a video or sound file")]))
     return path
 
 

@@ -5,6 +5,8 @@ of them for a while, and the default suite a few of each. What is damaged, and h
 
 damage.py       bytes and texts, damaged
 odd_tables.py   whole tables with odd columns, numbers, ids and metadata
+own_tables.py   tables that affcli wrote, damaged
+oracle.py       what rows a damaged table has by other readers
 bombs.py        small files that would take much
 kinds.py        what each kind damages, and which commands read it
 worker.py       a process that runs commands one after the other, and measures each

@@ -12,8 +12,9 @@ from campaign.book import Book
 from campaign.heavy_kinds import HEAVY_KINDS
 from campaign.judge import Run, Worker, judged
 from campaign.kinds import LIGHT_KINDS, Kind
+from campaign.own_tables import OWN_KINDS
 
-KINDS: Mapping[str, Kind] = {**LIGHT_KINDS, **bombs.BOMB_KINDS, **HEAVY_KINDS}
+KINDS: Mapping[str, Kind] = {**LIGHT_KINDS, **OWN_KINDS, **bombs.BOMB_KINDS, **HEAVY_KINDS}
 
 
 def run(kind: str, numbers: Iterable[int], seed: int, folder: Path, book: Book) -> None:

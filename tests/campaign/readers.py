@@ -15,6 +15,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from campaign.judge import Bounds, Run
+from campaign.oracle import same_frames
 
 Check = Callable[[Path, str], str | None]
 
@@ -88,23 +89,36 @@ _READERS = {".parquet": _parquet, ".arrow": _arrow, ".csv": _csv, ".tsv": _csv, 
 
 
 # Errors about ids that cannot be names of files, which name the video.
-_OF_IDS = ("its name leads out of the output folder", "would be one file")
+_OF_IDS = ("its name leads out of the output folder", "would be one file", "cannot stand in a submission")
 _USUAL = Bounds()
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A command: IN stands for what is damaged. `stdin`: it comes through standard input instead."""
+    """A command: IN stands for what is damaged. `stdin`: it comes through standard input instead.
+
+    `frames`: its output tells of the frames that the input has; `means`: the numbers are means of the input's.
+    """
 
     arguments: Sequence[str]
     output: str | None = None
     stdin: bool = False
     bounds: Bounds = _USUAL
+    frames: bool = False
+    means: bool = False
 
     def run(self, damaged: str, *, several: bool = False) -> Run:
         stands = {"IN": damaged}
         arguments = [stands.get(word, word) for word in self.arguments]
-        check = sound_output(self.output) if self.output else lambda folder, told: None
+
+        def check(folder: Path, told: str) -> str | None:
+            if self.output is None:
+                return None
+            wrong = sound_output(self.output)(folder, told)
+            if wrong or not (self.frames or self.means):
+                return wrong
+            return same_frames(folder / damaged, folder / self.output, means=self.means)
+
         return Run(
             arguments,
             damaged,
@@ -124,21 +138,21 @@ def _to(command: str, output: str, *options: str, **how: bool) -> Reader:
 
 # How often each comes follows from how often it stands here; those that draw take the longest.
 TABLE_READERS: Sequence[Reader] = (
-    *[_to("vote IN", "out.parquet")] * 4,
+    *[_to("vote IN", "out.parquet", means=True)] * 4,
     _to("vote IN sound.parquet --weights 2,1", "out.parquet"),
-    _to("vote IN --space probabilities", "out.csv"),
-    _to("vote IN --hard", "out.arrow"),
-    _to("vote -", "out.parquet", stdin=True),
-    *[_to("smooth IN -k 5", "out.parquet")] * 4,
-    _to("smooth IN --method mode", "out.csv"),
-    _to("smooth IN --missing exclude --method gaussian", "out.tsv"),
-    _to("smooth IN --method mean --input-space logits", "out.arrow"),
+    _to("vote IN --space probabilities", "out.csv", frames=True),
+    _to("vote IN --hard", "out.arrow", frames=True),
+    _to("vote -", "out.parquet", stdin=True, means=True),
+    *[_to("smooth IN -k 5", "out.parquet", frames=True)] * 4,
+    _to("smooth IN --method mode", "out.csv", frames=True),
+    _to("smooth IN --missing exclude --method gaussian", "out.tsv", frames=True),
+    _to("smooth IN --method mean --input-space logits", "out.arrow", frames=True),
     *[Reader(("score", "IN", "--labels", "labels", "--per-video", "--bootstrap", "20"))] * 3,
     Reader(("score", "IN", "--labels", "labels", "--allow-missing", "--faces-only", "--json", "--bootstrap", "0")),
     Reader(("score", "sound.parquet", "--labels", "IN", "--allow-missing", "--bootstrap", "20")),
     Reader(("score", "IN", "--labels", "labels", "--label-column", "label", "--allow-missing", "--bootstrap", "0")),
     _to("calibrate IN --labels labels --bootstrap 20 --allow-missing", "out.json"),
-    _to("export IN --to csv --probabilities", "out.csv"),
+    _to("export IN --to csv --probabilities", "out.csv", frames=True),
     _to("export IN --to segments --min-seconds 0.2", "out.csv"),
     _to("export IN --to vtt --confidence", "captions"),
     _to("export IN --to elan", "tiers"),

@@ -11,8 +11,9 @@ from helpers.media_fixtures import H264, ffmpeg, write_click
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affcli.media.audio import SoundPiece, SoundPieces, open_sound
+from affcli.media.audio import SoundPieces, open_sound
 from affcli.media.ffmpeg import MediaError
+from affcli.media.sound_placing import Placed, SoundPiece, cut
 from affcli.media.video import open_video
 
 RATE = 16000
@@ -147,8 +148,6 @@ def test_pieces_are_cut_on_a_fixed_grid_with_their_neighbours(seconds: float, tm
 def test_pieces_do_not_depend_on_how_the_samples_arrive(blocks: list[tuple[int, int]]) -> None:
     from fractions import Fraction
 
-    from affcli.media.audio import _cut, _Placed
-
     rate, piece, context = 100, 60, 10  # a gap counts from 2 samples on
     track: dict[int, float] = {}
     stamped, clock, value = [], 0, 0.0
@@ -170,8 +169,8 @@ def test_pieces_do_not_depend_on_how_the_samples_arrive(blocks: list[tuple[int, 
         position = max(position, start + len(samples))
     whole = np.array([track.get(index, 0.0) for index in range(position)], dtype=np.float32)
 
-    runs = _Placed(rate).runs(iter(stamped))
-    pieces = list(_cut(runs, first, rate, piece, context))
+    runs = Placed(rate).runs(iter(stamped))
+    pieces = list(cut(runs, first, rate, piece, context))
     begins = [round((p.start_s - float(first)) * rate) + p.keep_from for p in pieces]
     expected = [b for b in range(0, position, piece) if any(index in track for index in range(b, b + piece))]
     assert begins == expected
@@ -230,6 +229,6 @@ def test_leaving_early_ends_ffmpeg(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "long.wav", np.zeros(RATE * 200))
     with open_sound(path, sample_rate_hz=RATE) as sound:
         next(sound)
-        process = sound._track.decoder._process
+        process = sound._track.source.decoder._process
     assert process.returncode is not None
     assert next(sound, None) is None

@@ -220,7 +220,18 @@ def test_a_calibration_of_logits_is_not_added_to_probabilities(tmp_path, affcli,
     arguments = ("--calibration", tmp_path / "c.json", "--space", "probabilities", "-o", tmp_path / "C.parquet")
     status, _, err = affcli("vote", table, *arguments)
     assert (status, err.count("\n")) == (1, 1)
-    assert "was fitted to logits" in err
+    assert f"{tmp_path / 'c.json'} was fitted to logits" in err
+
+
+def test_a_calibration_for_other_classes_is_named(tmp_path, affcli, biased):
+    table, labels = biased
+    affcli("calibrate", table, "--labels", labels, "-o", tmp_path / "c.json")
+    found = json.loads((tmp_path / "c.json").read_text())
+    del found["offsets"]["Fear"]
+    (tmp_path / "c.json").write_text(json.dumps(found))
+    status, _, err = affcli("vote", table, "--calibration", tmp_path / "c.json", "-o", tmp_path / "C.parquet")
+    assert (status, err.count("\n")) == (1, 1)
+    assert f"{tmp_path / 'c.json'} is for the classes Neutral, Anger, Disgust, Happiness, " in err
 
 
 def test_missing_logits_are_never_chosen(tmp_path, affcli, biased):

@@ -84,3 +84,12 @@ def test_an_offset_beyond_every_frame_is_wrong_usage(tmp_path, affcli, offset):
     for option in ("--frame-offset", "--label-frame-offset"):
         status, _, err = affcli("score", table, "--labels", labels, option, offset)
         assert (status, "beyond every frame number" in err) == (2, True)
+
+
+def test_an_id_as_long_as_a_path_is_one_and_a_longer_one_is_refused(tmp_path, affcli):
+    table = tmp_path / "t.csv"
+    for length, expected in ((4096, 0), (4097, 1)):
+        table.write_text(f"video,frame,Anger,Fear\n{'é' * length},1,0.5,0.25\n")
+        status, _, err = affcli("vote", table, "-o", tmp_path / f"{length}.csv")
+        assert status == expected
+    assert f"{table}: column 'video' holds 4,097 characters, too many for the id of a video.\n" in err

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from affcli.errors import AffcliError, UnknownFormatError, UsageError
 from affcli.files.outputs import refuse_existing
-from affcli.schema import feature_field
+from affcli.schema import METADATA_KEY, feature_field
 from affcli.tables.delimited import csv_lines
 from affcli.tables.reader import TableReader, plain_type
 from affcli.tables.writer import TableWriter, rows_per_group
@@ -146,6 +146,25 @@ def test_a_parquet_file_damaged_inside_is_named(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(AffcliError, match=r"t\.parquet: "):
         read(file)
+
+
+def test_a_flipped_bit_in_the_ids_of_a_table_of_ours_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
+    rows = pa.table({"video": ["a", "a", "b"], "frame": pa.array([1, 2, 1], pa.int32())})
+    file = written(tmp_path / "t.parquet", rows.replace_schema_metadata({METADATA_KEY: b"{}"}))
+    whole, chunk = file.read_bytes(), pq.read_metadata(file).row_group(0).column(0)
+    start, seen = chunk.dictionary_page_offset, 0
+    assert start is not None
+    for bit in range(8 * start, 8 * (start + chunk.total_compressed_size)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        try:
+            found = read(file, text=("video",))
+        except AffcliError:
+            seen += 1
+        else:
+            assert found["video"].to_pylist() == ["a", "a", "b"], bit
+    assert seen > 100
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import re
+import weakref
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +24,9 @@ from helpers.media_fixtures import ffmpeg, write_pattern
 from helpers.runners import Affcli
 
 from affcli.schema import CLASSES, VISUAL, visual_schema, with_metadata
+from affcli.views.labelled_video import LabelledVideo
+from affcli.views.report_folder import page_video
+from affcli.views.report_page import ROWS_AT_ONCE, PageVideo, ReportPage
 
 HOSTILE = '<img src=x onerror="document.title=1">&\'"</script><b>'
 
@@ -203,6 +208,43 @@ def test_the_same_folder_gives_the_same_page(affcli: Affcli, tmp_path: Path, fol
     for name in ("one.html", "two.html"):
         affcli("report", "labels", "-o", name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_of_a_video_only_its_text_is_kept_until_the_page_is_written() -> None:
+    def video(number: int) -> PageVideo:
+        times = (np.arange(50) / 25, np.arange(1, 51) / 25)
+        shown = LabelledVideo(f"v{number}", CLASSES, np.arange(1, 51), np.full(50, number % 8), *times, *[None] * 4)
+        return page_video(shown, None, Path())
+
+    with ReportPage() as page:
+        references = []
+        for number in range(ROWS_AT_ONCE + 20):
+            page.add(added := video(number))
+            references.append(weakref.ref(added))
+        del added
+        gc.collect()
+        assert [one() for one in references] == [None] * page.videos
+        text = "".join(page.pieces("All", failed=[("lost", "no sound")]))
+    assert text == text.strip() + "\n"
+    assert len(re.findall(r'<tr data-video="\d+"', text)) == ROWS_AT_ONCE + 20
+    assert text.index('data-name="v99"') > text.index('<template id="further">') > text.index('data-name="v79"')
+    index = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["index"]  # type: ignore[index]
+    assert [row[0] for row in index] == [f"v{number}" for number in range(ROWS_AT_ONCE + 20)]
+
+
+def test_a_large_page_is_said_to_be_one(affcli: Affcli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("affcli.commands.report._LARGE", 10)
+    assert "r.html: has 0 MB, more than browsers may open" in affcli("report", "labels", "-o", "r.html").stderr
+
+
+def test_no_room_for_temporary_files_is_a_line(
+    affcli: Affcli, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:  # pytest itself makes such files after the test
+        patched.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        said = affcli("report", "labels", "-o", "r.html", "-q", status=1).stderr
+    assert "nowhere: no temporary file: No such file or directory. Set TMPDIR to a folder with room." in said
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_what_is_wrong_is_a_line(affcli: Affcli, tmp_path: Path, folder: Path) -> None:

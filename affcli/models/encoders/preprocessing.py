@@ -222,7 +222,12 @@ def _channels(values: Any) -> tuple[float, ...]:
 def sampling_rate_hz(checkpoint: Checkpoint) -> int:
     """Of the sound that a speech encoder takes. Raises PreprocessingError where its file says no such thing."""
     found = checkpoint.preprocessing().get("sampling_rate")
-    if type(found) not in (int, float) or not (SAMPLING_RATES_HZ[0] <= found <= SAMPLING_RATES_HZ[1]) or found % 1:
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, int | float)
+        or not (SAMPLING_RATES_HZ[0] <= found <= SAMPLING_RATES_HZ[1])
+        or found % 1
+    ):
         low, high = SAMPLING_RATES_HZ
         raise PreprocessingError(
             f"{_file_of(checkpoint)}: sampling_rate is {found!r:.100}; it must be a whole number from {low} to {high}."

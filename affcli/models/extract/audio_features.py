@@ -19,9 +19,9 @@ from affcli.jobs.job import Ended
 from affcli.jobs.parts import Parts
 from affcli.jobs.progress import Progress
 from affcli.jobs.stream_part import PartWriter
-from affcli.media.audio import SoundPiece
 from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
+from affcli.media.sound_placing import SoundPiece
 from affcli.media.speech import SpeechDetector, centres_s
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.audio_encoder import AudioEncoder

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from affcli.errors import AffcliError
+from affcli.files.free_memory import free_memory
 
 log = logging.getLogger(__name__)
 
@@ -117,42 +118,3 @@ class Storage:
 
 
 MEMORY = Storage()
-
-
-def free_memory() -> int:
-    """Bytes that can be had without swapping: what the system has, or what its limits leave this group of processes."""
-    known = (_meminfo_available(), _group_room(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(size for size in known if size is not None)
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """What Linux's limits (cgroup v2) on this process's group and those around it leave, the least of them, in bytes.
-
-    Cached files that nobody works on count as free: the system drops them before it refuses memory.
-    """
-    try:
-        path = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return None
-    inside = root / path.strip("/")
-    groups = [group for group in (inside, *inside.parents) if group.is_relative_to(root)]
-    return min((room for room in map(_room_in, groups) if room is not None), default=None)
-
-
-def _room_in(group: Path) -> int | None:
-    """The bytes that one group's limit leaves; None where it has none."""
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return None
-    return max(0, int(limit) - used + int(statistics.get("inactive_file", 0))) if limit.isdigit() else None

@@ -39,11 +39,13 @@ from affcli.predictions.smooth import Filter
 
 @dataclass(frozen=True)
 class ChainOptions:
-    """What the user chose. Encoders, window, stride and confidence that are None are those of the model's card."""
+    """What the user chose. Encoders that are not named, and window, stride and confidence that are None, are those of
+    the model's card.
+    """
 
     model: str
-    visual_model: str | None = None
-    audio_model: str | None = None
+    visual_model: Sequence[str] = ()
+    audio_model: Sequence[str] = ()
     face: Rule = "largest"
     every: int = 1
     fps: float | None = None
@@ -90,8 +92,8 @@ class Chain:
 
     def _wanted(self, stream: str) -> senses.Wanted:
         chosen = self._chosen
-        option = chosen.visual_model if stream == "visual" else chosen.audio_model
-        return senses.Wanted.by(self._card, chosen.model, stream, option)
+        named = chosen.visual_model if stream == "visual" else chosen.audio_model
+        return senses.Wanted.by(self._card, chosen.model, stream, named)
 
     def _shower(self, run: devices.Runtime) -> Callable[[VisualEncoder, Mapping[str, Any]], Show]:
         chosen, times, on_gpu = self._chosen, PictureTimes(self._chosen.fps), run.device.type == "cuda"

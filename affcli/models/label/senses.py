@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from affcli.errors import AffcliError, InstallationError, UsageError
+from affcli.errors import AffcliError, InstallationError, UsageError, counted, listed
 from affcli.features.side_by_side import SideBySide, cards_in
 from affcli.features.stream import Stream, is_encoder
 from affcli.files.inputs import MediaInput
@@ -58,25 +58,39 @@ class Ear:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One stream of a model: the file's name, the cards of its tables, the encoder that the user names instead."""
+    """One stream of a model: the file's name, the cards of its tables, the encoders that the user names instead."""
 
     model: str
     stream: str  # visual, audio
     cards: Sequence[Card]
-    option: str | None
+    named: Sequence[str]
 
     @classmethod
-    def by(cls, card: ModelCard, model: str, stream: str, option: str | None) -> Wanted:
-        """Raises AffcliError where `label` cannot make a table that the model was trained on."""
+    def by(cls, card: ModelCard, model: str, stream: str, named: Sequence[str]) -> Wanted:
+        """`named`: none, or one for each encoder of the stream's tables, in their order.
+
+        Raises AffcliError where `label` cannot make a table that the model was trained on, UsageError for another
+        number of names.
+        """
         cards = cards_in(card.encoders[stream])
         if any("classes" in one for one in cards):
             raise AffcliError(
                 f"{model} was trained on a table of somebody's logits beside its features, which label cannot make: "
                 "use affcli predict."
             )
-        if option is not None and len(cards) > 1:
-            raise UsageError(f"--{stream}-model names one encoder; {model} takes {len(cards)} {stream} tables.")
-        return cls(model, stream, cards, option)
+        wanted = cls(model, stream, cards, named)
+        if named and len(named) != len(wanted._encoders):
+            raise UsageError(
+                f"--{stream}-model: is given {_times(len(named))}; {model} was trained with "
+                f"{counted(len(wanted._encoders), f'{stream} encoder')} ({listed(wanted._encoders)}). Give one for "
+                "each, in this order."
+            )
+        return wanted
+
+    @property
+    def _encoders(self) -> list[str]:
+        """What the cards call their encoders, each once."""
+        return list(dict.fromkeys(card.get("name") or find_checkpoint.MINI for card in self.cards))
 
     def loaded(self, load: Callable[[str, Card], Encoder]) -> list[Encoder]:
         """The encoder of each card, the user's or the one that the card names, else mini; each loaded once."""
@@ -88,7 +102,8 @@ class Wanted:
         return [known[self._name(card), layers_of_card(card)] for card in self.cards]
 
     def _name(self, card: Card) -> str:
-        return self.option or card.get("name") or find_checkpoint.MINI
+        name: str = card.get("name") or find_checkpoint.MINI
+        return self.named[self._encoders.index(name)] if self.named else name
 
     def _load(self, load: Callable[[str, Card], Encoder], name: str, card: Card) -> Encoder:
         try:
@@ -97,7 +112,7 @@ class Wanted:
             raise
         except AffcliError as error:
             text = str(error).replace("--model", f"--{self.stream}-model")
-            if self.option is None:
+            if not self.named:
                 text = (
                     f"{self.model} was trained with the {self.stream} encoder {name}, which is not found by that name. "
                     f"{text}"
@@ -118,6 +133,10 @@ class Wanted:
                 raise AffcliError(
                     f"{self.model} was trained with {theirs}, not {ours}. Name that one with --{self.stream}-model."
                 )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def eyes(wanted: Wanted, run: Runtime, batch_size: int, shown: Callable[[VisualEncoder, Card], Show]) -> list[Eye]:

@@ -188,7 +188,14 @@ def test_label_makes_every_table_that_the_model_was_trained_on(
         expected = separate.query("video == @video")
         names = [name for name in expected.columns if name[0].isupper()]
         np.testing.assert_allclose(own[names].to_numpy(), expected[names].to_numpy(), atol=1e-3)
-    told = affcli(
-        "label", "clips", "--model", "m.safetensors", "--visual-model", "tiny-beit", "-o", "o2", status=2
-    ).stderr
-    assert "--visual-model names one encoder; m.safetensors takes 3 visual tables" in told
+    for folder in (tiny_beit, tiny_dinov2):
+        (tmp_path / folder.name).rename(tmp_path / f"moved-{folder.name}")
+    moved = [f"--visual-model=moved-{folder.name}" for folder in (tiny_beit, tiny_dinov2)]
+    again = ("label", "clips", "--model", "m.safetensors", *fp32, "--any-sound", "-k", 1)
+    affcli(*again, *moved, "-o", "named")
+    logits = [pq.read_table(f"{out}/frames/a.parquet").select(names) for out in ("out", "named")]
+    assert logits[0].equals(logits[1])
+    told = affcli(*again, moved[0], "-o", "o2", status=2).stderr
+    assert "is given once; m.safetensors was trained with 2 visual encoders (tiny-beit, tiny-dinov2)." in told
+    told = affcli(*again, *reversed(moved), "-o", "o2", status=1).stderr
+    assert "its features have 16 numbers; m.safetensors was trained with tiny-beit of 24" in told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from pathlib import Path
 
@@ -116,25 +115,6 @@ def test_a_full_disk_is_one_line_that_says_how_much_is_needed(tmp_path: Path, mo
         rows.put(0, np.ones((10, 4), np.float16))
     with pytest.raises(AffcliError, match="no room for"):
         MappedRows(10, 4, tmp_path / "absent")
-
-
-def limited(group: Path, limit: str, used: int, cached: int) -> None:
-    group.mkdir(parents=True, exist_ok=True)
-    (group / "memory.max").write_text(f"{limit}\n")
-    (group / "memory.current").write_text(f"{used}\n")
-    (group / "memory.stat").write_text(f"anon {used - cached}\nfile {cached}\ninactive_file {cached}\n")
-
-
-def test_free_memory_is_the_least_that_the_system_and_the_groups_around_the_process_leave(tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.write_text("1:name=systemd:/other\n0::/a/b\n")
-    limited(tmp_path / "root" / "a", "5000", used=3000, cached=700)
-    limited(tmp_path / "root" / "a" / "b", "max", used=2000, cached=0)
-    assert feature_storage._group_room(tmp_path / "root", own) == 2700  # what is used counts, cached files do not
-    limited(tmp_path / "root" / "a" / "b", "1500", used=2000, cached=0)
-    assert feature_storage._group_room(tmp_path / "root", own) == 0
-    assert feature_storage._group_room(tmp_path / "root", tmp_path / "absent") is None
-    assert 0 < feature_storage.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def mapped_mb() -> float:
