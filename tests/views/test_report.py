@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.browser import CHROMIUM, Page, browser
+from helpers.browser import Page, browser
 from helpers.frame_tables import predictions, write_ours
 from helpers.media_fixtures import ffmpeg, write_pattern
 from helpers.runners import Affcli
@@ -263,8 +263,6 @@ def test_what_is_wrong_is_a_line(affcli: Affcli, tmp_path: Path, folder: Path) -
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: chromium)")
-
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Page]:
@@ -321,7 +319,7 @@ def place_of(page: Page, selector: str) -> dict[str, float]:
 TIME = "document.getElementById('player').currentTime"
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_click_seeks_the_video(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "<img")
     box = place_of(page, "#slider")
@@ -332,7 +330,7 @@ def test_a_click_seeks_the_video(chromium: Page, site: Path) -> None:
     assert page.eval("document.querySelector('#values .on').textContent") == "100"
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_the_keyboard_does_what_the_mouse_does(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "<img")
     page.eval("document.getElementById('slider').focus()")
@@ -356,7 +354,7 @@ def test_the_keyboard_does_what_the_mouse_does(chromium: Page, site: Path) -> No
     page.until("document.getElementById('player').paused")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_the_timeline_follows_the_playing_video(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "gaps")
     said = "document.getElementById('now').textContent"
@@ -372,7 +370,7 @@ def test_the_timeline_follows_the_playing_video(chromium: Page, site: Path) -> N
     assert page.eval("window.said.some((words) => words.includes('no label'))")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_the_tab_key_reaches_everything(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "gaps")
     page.eval("document.querySelector('details').open = true; document.activeElement.blur()")
@@ -383,7 +381,7 @@ def test_the_tab_key_reaches_everything(chromium: Page, site: Path) -> None:
     assert {"To the player", "gaps", "lost", "slider", "player", "count", "0:00.0", "0:02.0"} <= reached
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_link_shows_another_video_and_the_back_button_the_first(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "gaps")
     page.eval("[...document.querySelectorAll('tbody a')].find((a) => a.textContent === 'lost').focus()")
@@ -397,7 +395,7 @@ def test_a_link_shows_another_video_and_the_back_button_the_first(chromium: Page
     page.until("document.getElementById('title').textContent === 'gaps'")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_screen_reader_is_told_where_and_what(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "gaps")
     tree = page.tree()
@@ -409,7 +407,7 @@ def test_a_screen_reader_is_told_where_and_what(chromium: Page, site: Path) -> N
     assert page.eval("document.documentElement.lang") == "en"
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_no_request_leaves_the_page_and_no_markup_runs(chromium: Page, site: Path) -> None:
     page = opened(chromium, site, "<img")
     assert page.problems == []
@@ -426,7 +424,7 @@ def test_no_request_leaves_the_page_and_no_markup_runs(chromium: Page, site: Pat
     assert page.eval("document.title") == "F.parquet"
 
 
-@needs_chromium
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 2000])
 def test_nothing_is_wider_than_the_screen(chromium: Page, site: Path, width: int) -> None:
     for name in ("<img", "gaps", "lost"):
@@ -435,7 +433,7 @@ def test_nothing_is_wider_than_the_screen(chromium: Page, site: Path, width: int
         assert page.eval("document.getElementById('slider').clientWidth") > min(0.3 * width, 400)
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_video_that_the_browser_cannot_play_leaves_the_timeline(
     chromium: Page, affcli: Affcli, tmp_path: Path
 ) -> None:
@@ -480,7 +478,7 @@ def search(page: Page, words: str) -> None:
     page.eval("new Promise((done) => setTimeout(done, 150))")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_click_on_a_heading_sorts_and_another_one_turns_it_round(chromium: Page, long_list: Path) -> None:
     chromium.open(long_list)
     heading = "document.querySelector('[data-key=%s]')"
@@ -503,7 +501,7 @@ LATE = """
 """
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_the_list_stays_as_sorted_when_the_numbers_of_the_first_video_come_late(
     chromium: Page, long_list: Path
 ) -> None:
@@ -521,7 +519,7 @@ def test_the_list_stays_as_sorted_when_the_numbers_of_the_first_video_come_late(
     assert listed(chromium)[0] == "v300"
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_search_finds_names_labels_and_problems(chromium: Page, long_list: Path) -> None:
     chromium.open(long_list)
     for words, found in (("v299", ["v299"]), ("no sound", ["lost#1"]), ("lost", ["lost 2", "lost#1"]), ("xyz", [])):
@@ -532,7 +530,7 @@ def test_search_finds_names_labels_and_problems(chromium: Page, long_list: Path)
     assert set(listed(chromium)) == {f"v{n}" for n in range(7, 301, 7) if str(n).startswith("2")}
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_few_rows_are_in_the_page_and_scrolling_reaches_all(chromium: Page, long_list: Path) -> None:
     chromium.open(long_list)
     scroll = "document.getElementById('list').scrollTop"
@@ -552,7 +550,7 @@ def test_few_rows_are_in_the_page_and_scrolling_reaches_all(chromium: Page, long
     chromium.until("document.querySelector('#rows > tr:not(.space)').dataset.name === 'v1'")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_link_opens_a_video_by_its_name(chromium: Page, long_list: Path) -> None:
     chromium.open(long_list, anchor="#v250")
     chromium.until("document.getElementById('title').textContent === 'v250'")
@@ -568,7 +566,7 @@ def test_a_link_opens_a_video_by_its_name(chromium: Page, long_list: Path) -> No
     assert chromium.eval("document.getElementById('title').textContent") == "v3"
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_dark_screen_gets_dark_paper_and_colours_that_stand_out(chromium: Page, long_list: Path) -> None:
     from affcli.palette import DARK_PAPER, ON_DARK, PALETTE
 
@@ -590,7 +588,7 @@ def test_a_dark_screen_gets_dark_paper_and_colours_that_stand_out(chromium: Page
     assert found["dark"][1] == ON_DARK["Sadness"][1:]
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_file_that_no_browser_plays_has_no_player_but_a_way_to_one(
     chromium: Page, affcli: Affcli, tmp_path: Path
 ) -> None:
@@ -604,7 +602,7 @@ def test_a_file_that_no_browser_plays_has_no_player_but_a_way_to_one(
     assert said.startswith("Browsers cannot play x.flv. affcli overlay out/ --videos DIR -o drawn/ makes an .mp4")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_sound_plays_without_a_dark_box(chromium: Page, affcli: Affcli, tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "x.wav")
     frames(x=[4] * 25).to_parquet(tmp_path / "F.parquet")
