@@ -365,14 +365,14 @@ def test_ffmpeg_ends_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from affcli.media.video import open_video\n"
         "frames = open_video(Path(sys.argv[1])); next(frames)\n"
-        "print(frames._decoder._process.pid, flush=True); time.sleep(60)"
+        "print(frames._decoder._process.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(long)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     parent.kill()
     parent.communicate()
-    for _ in range(100):
+    for _ in range(600):
         try:
             os.kill(child, 0)
         except ProcessLookupError:
