@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -95,7 +96,18 @@ def metadata_of(schema: pa.Schema) -> Mapping[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: _by_spelt_id(facts) if isinstance(facts, dict) else facts for key, facts in found.items()}
+
+
+def one_spelling(video: str) -> str:
+    """An id in Unicode's form NFC: macOS and some archives write `ü` as `u` and a mark, keyboards as one character."""
+    return video if video.isascii() else unicodedata.normalize("NFC", video)
+
+
+def _by_spelt_id(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {one_spelling(name): fact for name, fact in facts.items()}
 
 
 def starts_of(metadata: Mapping[str, Any], video: str) -> float:
