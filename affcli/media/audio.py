@@ -19,8 +19,9 @@ from affcli.media.ffmpeg_log import Description
 from affcli.media.heard_track import HeardTrack, tell_heard
 from affcli.media.picture_track import note
 from affcli.media.recognise import why_unreadable
+from affcli.media.sound_beside import HEARING, SoundsBeside
 from affcli.media.sound_placing import Placed, SoundPiece, cut
-from affcli.media.sound_source import Block
+from affcli.media.sound_source import Block, SoundSource
 from affcli.media.sound_track import Hearing, open_track
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import starts_s
@@ -30,15 +31,20 @@ CONTEXT_S: Final = 2
 
 
 def open_sound(
-    path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, choice: TrackChoice = FILES_OWN
+    path: Path,
+    *,
+    sample_rate_hz: int,
+    piece_s: int = PIECE_S,
+    choice: TrackChoice = FILES_OWN,
+    beside: SoundsBeside | None = None,
 ) -> SoundPieces:
     """The sound of a file's first sound track as pieces of `piece_s` seconds, mono at the rate asked for.
 
-    There are none where the file has no sound.
+    There are none where the file has no sound. `beside` may have the sound already.
 
     Raises MediaError for what is no media file.
     """
-    return SoundPieces(path, sample_rate_hz=sample_rate_hz, piece_s=piece_s, choice=choice)
+    return SoundPieces(path, sample_rate_hz=sample_rate_hz, piece_s=piece_s, choice=choice, beside=beside)
 
 
 class SoundPieces:
@@ -50,13 +56,20 @@ class SoundPieces:
     """
 
     def __init__(
-        self, path: Path, *, sample_rate_hz: int, piece_s: int = PIECE_S, choice: TrackChoice = FILES_OWN
+        self,
+        path: Path,
+        *,
+        sample_rate_hz: int,
+        piece_s: int = PIECE_S,
+        choice: TrackChoice = FILES_OWN,
+        beside: SoundsBeside | None = None,
     ) -> None:
         """Starts decoding and reads the first samples, so that a file that is no media fails here (MediaError)."""
         self.end_s = 0.0
         self.problem: str | None = None
         self._path, self._rate, self._piece_s, self._choice = path, sample_rate_hz, piece_s, choice
         self._pieces: Iterator[SoundPiece] = iter(())
+        self._beside = beside
         first = self._open(None)
         self.has_sound = bool(first)
         self.starts_s = starts_s(self._description)
@@ -85,7 +98,9 @@ class SoundPieces:
 
     def _open(self, hearing: Hearing | None) -> list[Block]:
         """Begins with a track: its first half a minute, by which is judged how it is to be heard."""
-        source, hearing = open_track(self._path, self._choice, self._rate, hearing)
+        there = None if hearing or self._beside is None else self._beside.take(self._path, self._rate)
+        source: SoundSource
+        source, hearing = (there, HEARING) if there else open_track(self._path, self._choice, self._rate, hearing)
         self._track = HeardTrack(source, hearing, self._rate)
         try:
             first = list(islice_seconds(self._track.blocks(), PIECE_S))

@@ -6,13 +6,14 @@ import fcntl
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
 
+from affcli.media.collecting import Collected
 from affcli.media.ffmpeg import MediaError, check_file, decoding_command, environment, not_started
 from affcli.media.ffmpeg_log import Description, Messages
 from affcli.media.packets import Packets
@@ -21,7 +22,9 @@ from affcli.media.recognise import is_cut_flv
 _BACK_S: Final = 1  # less is disorder of a few frames
 _AHEAD_S: Final = 24 * 3600  # MPEG-TS counts to 26.5 h; ffmpeg takes some steps back for its beginning again
 _PIPE_BYTES: Final = 1 << 20
+BESIDE_BYTES: Final = 1 << 22  # half a minute of sound is half of it
 _FLUSHED: Final = ("-flush_packets", "1")
+_TICK: Final = "#tb 0: "
 _COUNTED: Final = ("-c", "copy", "-copyinkf", "-copypriorss", "1")
 
 
@@ -67,6 +70,7 @@ class Outputs:
     reading: tuple[str, ...] = ()
     graph: str | None = None
     counted: str | None = None
+    beside: tuple[Sequence[str], ...] = ()
 
 
 class Decoder:
@@ -79,12 +83,14 @@ class Decoder:
         """Starts ffmpeg. Raises MediaError for what is no readable, regular file."""
         self.path = path
         self.packets: Packets | None = None
+        self._beside: Collected | None = None
+        self._collected: tuple[bytes, ...] | None = None
         self.counted = outputs.counted or ""
         self._messages = Messages()
         self._tick_s, self._pixel_aspect = Fraction(1, 1000), Fraction(1)
         self._ahead = (Fraction(0), Fraction(0))  # the times before and after a step that no recorder's clock makes
         self.reached_s = self.last_step_s = Fraction(0)
-        self._identity = check_file(path)
+        self.identity = check_file(path)
         self._start(outputs)
         self._drain = threading.Thread(target=self._read_messages, name="ffmpeg messages", daemon=True)
         self._drain.start()
@@ -93,7 +99,7 @@ class Decoder:
         # Each on a pipe of its own: ffmpeg interleaves the streams of one output by their times, and where times are
         # equal or leap back it would hold one stream's lines until the end.
         told = [*outputs.stamps, *([["-map", outputs.counted, *_COUNTED]] if outputs.counted else [])]
-        written = [*outputs.data, *([*output, "-f", "framecrc"] for output in told)]
+        written = [*outputs.data, *([*output, "-f", "framecrc"] for output in told), *outputs.beside]
         ends = [os.pipe() for _ in written]
         graph = [] if outputs.graph is None else ["-filter_complex", outputs.graph]
         words = [word for out, (_, end) in zip(written, ends, strict=True) for word in (*out, *_FLUSHED, f"pipe:{end}")]
@@ -114,7 +120,11 @@ class Decoder:
         finally:
             for _, write_end in ends:
                 os.close(write_end)
-        self._open([read_end for read_end, _ in ends], len(outputs.data), len(outputs.stamps))
+        read_ends = [read_end for read_end, _ in ends]
+        told_until = len(written) - len(outputs.beside)
+        self._open(read_ends[:told_until], len(outputs.data), len(outputs.stamps))
+        if outputs.beside:
+            self._beside = Collected(read_ends[told_until:], BESIDE_BYTES)
 
     def _open(self, ends: Sequence[int], data: int, stamps: int) -> None:
         self.data: list[BinaryIO] = [os.fdopen(end, "rb") for end in ends[:data]]
@@ -159,8 +169,7 @@ class Decoder:
         """Time in ticks, and size, of every frame of one output."""
         for line in pipe:
             if not line.startswith("#"):
-                _, _, ticks, _, size, *_ = line.split(",")
-                yield int(ticks), int(size)
+                yield _time_and_size(line)
             elif first:
                 self._take_header(line)
 
@@ -172,8 +181,8 @@ class Decoder:
         self.reached_s = max(self.reached_s, time_s + self.last_step_s)
 
     def _take_header(self, line: str) -> None:
-        if line.startswith("#tb 0: "):
-            self._tick_s = Fraction(line[len("#tb 0: ") :].strip())
+        if line.startswith(_TICK):
+            self._tick_s = Fraction(line[len(_TICK) :].strip())
         elif line.startswith("#sar 0: "):
             self._pixel_aspect = _aspect(line[len("#sar 0: ") :])
 
@@ -186,6 +195,7 @@ class Decoder:
         self._drain.join()
         if self.packets is not None:
             self.packets.wait()
+        self._collected = None if self._beside is None else self._beside.wait()
         self.close()
         if status < 0:
             self.errors.insert(0, f"ffmpeg itself was ended by signal {-status}")
@@ -199,6 +209,15 @@ class Decoder:
             reason = self.errors[0] if self.errors else f"ffmpeg ended with status {status}"
             return f"decoded only in part ({reason})"
         return None
+
+    def beside(self) -> tuple[bytes, ...] | None:
+        """After `finish`: what came out of the outputs beside; None where it was too much, or anything was wrong.
+
+        Beside means that what ffmpeg complains of may be the fault of these outputs, or of the others.
+        """
+        leaps = any(self._messages.back) or any(self._ahead)
+        fine = not (self.errors or self.damaged_frames or leaps or self._process.returncode)
+        return self._collected if fine else None
 
     @property
     def demuxer_errors(self) -> list[str]:
@@ -223,7 +242,7 @@ class Decoder:
 
     def _has_changed(self) -> bool:
         try:
-            return check_file(self.path) != self._identity
+            return check_file(self.path) != self.identity
         except MediaError:  # it is gone
             return True
 
@@ -239,6 +258,8 @@ class Decoder:
         self._drain.join()
         if self.packets is not None:
             self.packets.close()
+        if self._beside is not None:
+            self._beside.close()
         for lines in self._stamps:
             lines.close()
         for pipe in self.data:
@@ -251,6 +272,22 @@ class Decoder:
         for raw in self._process.stderr:
             self._messages.take(raw.decode("utf-8", "replace").rstrip())
         self._messages.end()
+
+
+def framecrc_lines(lines: Iterable[str]) -> tuple[Fraction, list[tuple[int, int]]]:
+    """The unit of time, and time and size of every frame, as the muxer framecrc tells them."""
+    tick_s, frames = Fraction(1, 1000), []
+    for line in lines:
+        if line.startswith(_TICK):
+            tick_s = Fraction(line[len(_TICK) :].strip())
+        elif not line.startswith("#"):
+            frames.append(_time_and_size(line))
+    return tick_s, frames
+
+
+def _time_and_size(line: str) -> tuple[int, int]:
+    _, _, ticks, _, size, *_ = line.split(",")
+    return int(ticks), int(size)
 
 
 def _text(end: int) -> TextIO:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from affcli.files.inputs import MediaInput
 from affcli.media.audio import PIECE_S, SoundPieces, open_sound
 from affcli.media.failures import failure_of
+from affcli.media.sound_beside import SoundsBeside
 from affcli.media.sound_placing import SoundPiece
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import frame_centres, open_frame_times
@@ -255,6 +256,7 @@ class Hear:
     sample_rate_hz: int
     choice: TrackChoice = FILES_OWN
     piece_s: int = PIECE_S
+    beside: SoundsBeside | None = None
 
     def __call__(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
         """The events of one input, some of whose frames may be known."""
@@ -264,9 +266,8 @@ class Hear:
             yield Closed(item, failure=failure_of(item.path, error))
 
     def _pieces_of(self, item: MediaInput, known: MoreFrames) -> Iterator[Event]:
-        with open_sound(
-            item.path, sample_rate_hz=self.sample_rate_hz, piece_s=self.piece_s, choice=self.choice
-        ) as sound:
+        how = {"sample_rate_hz": self.sample_rate_hz, "piece_s": self.piece_s}
+        with open_sound(item.path, **how, choice=self.choice, beside=self.beside) as sound:
             frames, opened = self.source.open(item, known, has_picture=sound.has_picture)
             with opened as reader:
                 take: Callable[[float], MoreFrames] = reader.take if reader else (lambda past_s: NO_MORE)

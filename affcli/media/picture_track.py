@@ -13,8 +13,9 @@ from typing import Final
 from affcli.media.decoder import Decoder, Outputs
 from affcli.media.ffmpeg import MediaError, check_file
 from affcli.media.ffmpeg_log import Description, Track
+from affcli.media.mp4_boxes import is_encrypted_mp4
 from affcli.media.plain_sound import is_plain_wav
-from affcli.media.recognise import ENCRYPTED, is_encrypted_mp4, is_motion_jpeg, why_unreadable
+from affcli.media.recognise import ENCRYPTED, is_motion_jpeg, why_unreadable
 from affcli.media.track_choice import ASSUMED_FPS, TrackChoice
 
 NO_PICTURE: Final = "no video stream in this file, only sound (and at most a cover picture)"

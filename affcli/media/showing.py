@@ -20,6 +20,7 @@ from affcli.media.faces import LONG_SIDE, TEMPLATE_SIZE, FaceDetector
 from affcli.media.failures import failure_of
 from affcli.media.person_tracking import Rule
 from affcli.media.sightings import Bookmark, Fit, SeenFrame, Watcher, take_pictures, times_from, watch_faces
+from affcli.media.sound_beside import SoundsBeside
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.media.video import open_frame_times, open_pictures, open_video
 from affcli.schema import base_names
@@ -131,6 +132,7 @@ class Show:
     threads: int = 1  # of the detector, 0 for all cores: the faces are the same, to the bit
     choice: TrackChoice = FILES_OWN
     on_gpu: bool = False  # the detector too, where onnxruntime can
+    beside: SoundsBeside | None = None  # where the sound of short clips goes, if it will be heard
 
     @cached_property
     def _faces(self) -> Watcher:
@@ -165,7 +167,11 @@ class Show:
 
     def _video_of(self, item: MediaInput, after: Bookmark | None) -> Iterator[Event]:
         with open_video(
-            item.path, after=after.frame if after else 0, reduced_to=LONG_SIDE, choice=self.choice
+            item.path,
+            after=after.frame if after else 0,
+            reduced_to=LONG_SIDE,
+            choice=self.choice,
+            beside=self.beside,
         ) as frames:
             yield Opened(item, frames.expected)
             yield from _counting_turned(item.path, self._watching(self._faces, item)(frames, after))

@@ -16,6 +16,7 @@ from affcli.media.decoder import Decoder
 from affcli.media.ffmpeg_log import Description
 
 SIDE_RATE_HZ: Final = 4000  # most of a voice's energy is below half of it
+_SECOND_BYTES: Final = 2 * SIDE_RATE_HZ
 SILENT: Final = 1e-4  # of full scale, −80 dB: what is nowhere louder was not recorded
 ANTIPHASE: Final = 10  # 10 dB; of two independent channels both energies are equal
 
@@ -98,6 +99,12 @@ class DecodedSound:
         self.decoder.close()
 
 
+def second_energies(data: bytes) -> list[float]:
+    """The sum of squares of each second of 16-bit samples at `SIDE_RATE_HZ`; the last may be shorter."""
+    samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float64) / 32768
+    return [float(np.square(samples[at : at + SIDE_RATE_HZ]).sum()) for at in range(0, len(data) // 2, SIDE_RATE_HZ)]
+
+
 class _Side:
     """The energy of half the difference between left and right, read in a thread so that ffmpeg never waits for it."""
 
@@ -108,10 +115,10 @@ class _Side:
         self._thread.start()
 
     def _read(self) -> None:
-        while data := self._pipe.read(2 * SIDE_RATE_HZ):  # a second
-            samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float64) / 32768
+        while data := self._pipe.read(_SECOND_BYTES):
+            energy = sum(second_energies(data))
             with self._more:
-                self._sums.append(self._sums[-1] + float(np.square(samples).sum()))
+                self._sums.append(self._sums[-1] + energy)
                 self._more.notify()
         with self._more:
             self._ended = True

@@ -49,7 +49,8 @@ def open_track(
     if hearing is None and choice.audio in ("first", "loudest", 1) and (plain := PlainSound.of(path, rate)):
         return plain, Hearing("0:a:0")
     hearing = hearing or Hearing(_first_guess(path, choice))
-    decoder = Decoder(path, _outputs(hearing, rate, reading_options(path, choice)))
+    data, stamps = sound_outputs(hearing, rate)
+    decoder = Decoder(path, Outputs(data, (stamps,), reading_options(path, choice), counted=hearing.track))
     try:
         refuse_encrypted(path, decoder.description)
         tracks = decoder.description.of_kind("Audio")
@@ -77,12 +78,12 @@ def _first_guess(path: Path, choice: TrackChoice) -> str:
     return f"0:a:{choice.audio - 1}" if isinstance(choice.audio, int) else "0:a:0"
 
 
-def _outputs(hearing: Hearing, rate: int, reading: tuple[str, ...]) -> Outputs:
-    """The samples, the stamps of the same blocks of samples, and half the difference of left and right."""
-    sound = ["-map", hearing.track, "-af", hearing.mix, "-ac", "1", "-ar", str(rate)]
-    pcm = [*sound, "-c:a", "pcm_f32le"]
+def sound_outputs(hearing: Hearing, rate: int) -> tuple[tuple[Sequence[str], Sequence[str]], Sequence[str]]:
+    """ffmpeg's options for the samples and for half the difference of left and right; and for the stamps of the same
+    blocks of samples."""
+    pcm = ["-map", hearing.track, "-af", hearing.mix, "-ac", "1", "-ar", str(rate), "-c:a", "pcm_f32le"]
     side = ["-map", hearing.track, "-af", _SIDE, "-ar", str(SIDE_RATE_HZ), "-c:a", "pcm_s16le", "-f", "s16le"]
-    return Outputs(([*pcm, "-f", "f32le"], side), (pcm,), reading, counted=hearing.track)
+    return ([*pcm, "-f", "f32le"], side), pcm
 
 
 def _loudest(path: Path) -> int:

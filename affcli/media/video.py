@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -18,28 +19,17 @@ from numpy.typing import NDArray
 from affcli.errors import AffcliError, PictureError, listed
 from affcli.files.inputs import numbered_pictures
 from affcli.media.completeness import missing_frames
-from affcli.media.decoder import Clock, Outputs, Stamp
+from affcli.media.decoder import Clock, Stamp
 from affcli.media.ffmpeg import MediaError
 from affcli.media.ffmpeg_log import Description, Track
+from affcli.media.picture_outputs import ASPECT_ONE, ROWS, frame_outputs, shapes, time_outputs
 from affcli.media.picture_track import NO_PICTURE, is_still, no_frames, open_picture_track, track_read
 from affcli.media.pictures import open_picture
+from affcli.media.sound_beside import MOST_PICTURE_BYTES, SoundsBeside
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 
 Pixels = NDArray[np.uint8]
 
-# Every frame that the decoder gives, none doubled, none dropped, each in its own size (`-noautoscale`: else all take
-# the size of the first). Without `-enc_time_base demux` the stamps snap to the nominal frame rate.
-_EVERY_FRAME: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-noautoscale")
-_PIXELS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo", "-pix_fmt", "rgb24", "-f", "image2pipe")
-_STRIPS: Final = (*_EVERY_FRAME, "-c:v", "rawvideo")
-_TIMES: Final = ("-fps_mode", "passthrough", "-enc_time_base", "demux", "-c:v", "wrapped_avframe")
-# Raw pixels do not tell their shape. Beside each frame come strips of it in grey, whose sizes in bytes do. They have a
-# filter graph of their own, so that nothing about them, such as their grey, can reach the pixels.
-_ROWS: Final = 2  # of the strip that is cut out, since no filter cuts chroma to less
-_WIDTH: Final = f"crop=iw:{_ROWS}:0:0:exact=1,scale,format=gray"  # its pixels keep the shape that the header states
-_STRIP: Final = "scale=w={}:h={}:flags=neighbor,format=gray"
-_ASPECT_ONE: Final = 4096  # bytes of the strip that tells a pixel's shape, where pixels are square
-_ASPECT: Final = f"'clip(round({_ASPECT_ONE}*sar),1,65535)'"
 _DECIMALS: Final = 6  # the container's start is known to the microsecond
 
 
@@ -104,16 +94,23 @@ class VideoFrames(ABC):
 
 
 def open_video(
-    path: Path, *, after: int = 0, reduced_to: int | None = None, choice: TrackChoice = FILES_OWN
+    path: Path,
+    *,
+    after: int = 0,
+    reduced_to: int | None = None,
+    choice: TrackChoice = FILES_OWN,
+    beside: SoundsBeside | None = None,
 ) -> VideoFrames:
     """The frames of a media file, upright (a rotation that the file asks for is applied), in order of presentation.
 
     With `reduced_to`, each comes also in square pixels, its longer side reduced to so many, by averaging: ffmpeg does
     that on its way from the decoder, for less than a third of what it costs here. The frames up to number `after` are
     decoded too, since no container can be trusted to seek exactly, but their pixels are not moved; there may be none
-    after them. Raises MediaError, with one reason, where not a single frame can be decoded.
+    after them. `beside` keeps the sound of a short clip, which then comes with the same start of ffmpeg. Raises
+    MediaError, with one reason, where not a single frame can be decoded.
     """
-    return _DecodedFrames(path, after, reduced_to, choice)
+    with_sound = None if beside is None else _with_sound(path, after, reduced_to, choice, beside)
+    return with_sound or _DecodedFrames(path, after, reduced_to, choice)
 
 
 def open_pictures(folder: Path, *, fps: float | None = None) -> VideoFrames:
@@ -152,9 +149,16 @@ def frame_centres(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _DecodedFrames(VideoFrames):
-    def __init__(self, path: Path, after: int, reduced_to: int | None, choice: TrackChoice) -> None:
+    def __init__(
+        self,
+        path: Path,
+        after: int,
+        reduced_to: int | None,
+        choice: TrackChoice,
+        sound: tuple[Sequence[str], ...] = (),
+    ) -> None:
         self._path, self._after = path, after
-        self._decoder = open_picture_track(path, choice, partial(_outputs, reduced_to))
+        self._decoder = open_picture_track(path, choice, partial(frame_outputs, reduced_to, sound))
         self._known: dict[int, Fraction] = {}
         self._count = 0
         super().__init__()
@@ -174,8 +178,8 @@ class _DecodedFrames(VideoFrames):
     def _produce(self) -> Iterator[Frame]:
         for stamp in self._decoder.stamps():
             cut, height, aspect, *reduced = stamp.sizes
-            shapes = _shapes(cut // _ROWS, height, *reduced)
-            pictures = [_read(pipe, shape) for pipe, shape in zip(self._decoder.data, shapes, strict=True)]
+            shape_of = shapes(cut // ROWS, height, *reduced)
+            pictures = [_read(pipe, shape) for pipe, shape in zip(self._decoder.data, shape_of, strict=True)]
             if any(picture is None for picture in pictures):
                 break
             self._count += 1
@@ -199,8 +203,8 @@ class _DecodedFrames(VideoFrames):
         """The exact one of the stream, where its strip is that long; else the simplest fraction near the strip's."""
         if size not in self._known:
             stated = self._decoder.clock.pixel_aspect
-            same = round(stated * _ASPECT_ONE) == size
-            self._known[size] = stated if same else Fraction(size, _ASPECT_ONE).limit_denominator(128)
+            same = round(stated * ASPECT_ONE) == size
+            self._known[size] = stated if same else Fraction(size, ASPECT_ONE).limit_denominator(128)
         return self._known[size]
 
     def _missing(self) -> str | None:
@@ -210,17 +214,46 @@ class _DecodedFrames(VideoFrames):
         # The frames that were read ahead go out first; none is read before it is asked for.
         return self._ahead.pop(0) if self._ahead else super().__next__()
 
+    def hold(self, most_bytes: int) -> bool:
+        """Reads all frames ahead; whether there is nothing wrong with them, and they are not larger."""
+        left = most_bytes
+        for frame in self._frames:
+            self._ahead.append(frame)
+            left -= 0 if frame.pixels is None else frame.pixels.nbytes
+            if left < 0:
+                return False
+        return self.problem is None
+
+    def keep(self, beside: SoundsBeside) -> bool:
+        """Gives the sound that came with the frames to be heard later; whether there is nothing wrong with it."""
+        return beside.keep(self._decoder)
+
     def close(self) -> None:
         super().close()
         self._ahead = []
         self._decoder.close()
 
 
+def _with_sound(
+    path: Path, after: int, reduced_to: int | None, choice: TrackChoice, beside: SoundsBeside
+) -> VideoFrames | None:
+    """The frames of a tiny clip, all decoded, whose sound `beside` has now; None where anything is unusual."""
+    if not (sound := beside.outputs(path, choice)):
+        return None
+    with suppress(MediaError), ExitStack() as unless_good:
+        frames = _DecodedFrames(path, after, reduced_to, choice, sound)
+        unless_good.callback(frames.close)
+        if frames.hold(MOST_PICTURE_BYTES) and frames.keep(beside):
+            unless_good.pop_all()
+            return frames
+    return None
+
+
 class FrameTimes:
     """An iterator over the presentation times of a video's frames, and a context manager as `VideoFrames` is."""
 
     def __init__(self, path: Path, choice: TrackChoice = FILES_OWN) -> None:
-        self._decoder = open_picture_track(path, choice, _times_alone)
+        self._decoder = open_picture_track(path, choice, time_outputs)
         self._times: Iterator[float] = self._produce()
         try:
             self._ahead = list(islice(self._times, 2))  # now, so that a file without frames fails here
@@ -291,42 +324,9 @@ class _PictureFrames(VideoFrames):
             self.problem = f"not readable as pictures: {listed(bad)}"
 
 
-def _outputs(reduced_to: int | None, track: str, reading: tuple[str, ...]) -> Outputs:
-    """The pixels, also reduced where that is asked for, and strips that tell the shapes of both."""
-    data: list[tuple[str, ...]] = [("-map", track, *_PIXELS)]
-    strips = [_WIDTH, _STRIP.format("1", "ih"), _STRIP.format(_ASPECT, "1")]
-    if reduced_to is not None:
-        width, height = _reduced_size(reduced_to)
-        data.append(("-map", track, "-vf", f"scale=w={width}:h={height}:flags=area", *_PIXELS))
-        strips += [_STRIP.format(width, "1"), _STRIP.format("1", height)]
-    split = "".join(f"[s{number}]" for number in range(len(strips)))
-    chains = [f"[s{number}]{strip}[t{number}]" for number, strip in enumerate(strips)]
-    graph = ";".join([f"[{track}]split={len(strips)}{split}", *chains])
-    stamps = tuple(("-map", f"[t{number}]", *_STRIPS) for number in range(len(strips)))
-    return Outputs(tuple(data), stamps, reading, graph, counted=track)
-
-
-def _times_alone(track: str, reading: tuple[str, ...]) -> Outputs:
-    # No time depends on the filter that smooths blocks (a fifth of the work of decoding H.264).
-    return Outputs((), (("-map", track, *_TIMES),), reading=("-skip_loop_filter", "all", *reading))
-
-
-def _shapes(*strips: int) -> list[tuple[int, int]]:
-    """Heights and widths, from the sizes of strips in bytes: width and height of each picture."""
-    return [(height, width) for width, height in zip(strips[::2], strips[1::2], strict=True)]
-
-
 def starts_s(found: Description) -> float:
     """The time at which players show what has `time_s` 0: the container's start, where players do not move it to 0."""
     return float(max(found.start_s, Fraction(0))) if found.counts_from_zero else 0.0
-
-
-def _reduced_size(long_side: int) -> tuple[str, str]:
-    """Width and height, for ffmpeg's filter `scale`, of a picture with square pixels; smaller ones stay as large as
-    they are shown. Its `area` averages all that a pixel covers."""
-    width, height = "iw*max(1,sar)", "ih*max(1,1/sar)"
-    share = f"min(1,{long_side}/max({width},{height}))"
-    return f"'max(1,round({width}*{share}))'", f"'max(1,round({height}*{share}))'"
 
 
 def _seconds(stamp: Stamp) -> float:

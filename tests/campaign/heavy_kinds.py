@@ -245,14 +245,15 @@ def prepare_unfinished(home: Path) -> None:
 def unfinished(home: Path, random: Random) -> Run:
     """One file of the parts damaged, gone, or twice: the result is the same, or the command says what is wrong."""
     shutil.copytree(home / "parts", home / "A.parquet.parts")
-    file = random.choice([path for path in sorted((home / "A.parquet.parts").rglob("*")) if path.is_file()])
+    files = [path for path in sorted((home / "A.parquet.parts").rglob("*")) if path.is_file()]
+    file = random.choice(files)
     how = random.randrange(8)
     if how == 0:
         file.unlink()
     elif how == 1:
         shutil.copy(file, file.with_name(f"x{file.name}"))
     elif how == 2:
-        other = random.choice([path for path in (home / "A.parquet.parts").rglob("*") if path.is_file()])
+        other = random.choice([path for path in files if path != file])
         shutil.copy(other, home / "swap")
         shutil.copy(file, other)
         shutil.move(home / "swap", file)

@@ -23,6 +23,7 @@ from campaign.judge import Run, as_user
 from campaign.kinds import prepare
 
 NOBODY = 65534
+SECRET = "private/clip.mp4"
 
 # What each command makes, OUT, of what it reads, IN; the heavy ones load networks.
 LIGHT: Sequence[tuple[str, str]] = (
@@ -106,10 +107,17 @@ def _prepare_heavy(home: Path) -> None:
         pq.write_table(feature_table(name), home / f"{name}.parquet")
     save_tiny_beit(home / "beit")
     save_tiny_wavlm(home / "wavlm")
+    shutil.copytree(home / "wavlm", home / "secret-wavlm")
+    for name in ("beit", "wavlm"):  # made readable for their owner only
+        (home / name / "model.safetensors").chmod(0o644)
+    (home / "secret-wavlm" / "model.safetensors").chmod(0o600)
     save_pictures(home / "face", 3)
     ffmpeg("-f", "lavfi", "-i", "sine=d=0.5:r=16000", f"file:{home / 'sound.wav'}")
     source = ("-f", "lavfi", "-i", "testsrc2=s=96x96:r=25:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4")
     ffmpeg(*source, f"file:{home / 'clip.mp4'}")
+    (home / SECRET).parent.mkdir()
+    shutil.copy(home / "clip.mp4", home / SECRET)
+    (home / SECRET).chmod(0)
     frames = pq.read_table(home / "sound.parquet").slice(0, 10)
     pq.write_table(frames.set_column(0, "video", [["clip"] * 10]), home / "clip.parquet")
 
@@ -134,8 +142,11 @@ def unreadable(*, heavy: bool) -> list[Case]:
             words = [{"IN": secret}.get(word, word) for word in command.split()]
             cases.append(Case(Run(words, secret), 1))
     for command, output, read in HEAVY if heavy else ():
-        words = [{read: "secret.parquet"}.get(word, word) for word in command.split()]
-        cases.append(Case(Run((*words, "-o", f"open/{output}"), "secret.parquet", several=True, bounds=TORCH), 1))
+        words = [{read: SECRET}.get(word, word) for word in command.split()]
+        cases.append(Case(Run((*words, "-o", f"open/{output}"), SECRET, several=True, bounds=TORCH), 1))
+    if heavy:
+        command = "extract-audio sound.wav --model secret-wavlm --layers 1 --fps 10 -o open/out.parquet"
+        cases.append(Case(Run(command.split(), "secret-wavlm: model.safetensors: Permission", bounds=TORCH), 1))
     return cases
 
 

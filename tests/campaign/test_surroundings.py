@@ -25,7 +25,7 @@ def home() -> Iterator[Path]:
         yield Path(folder) / "run" / "work"
 
 
-def wrong(home: Path, cases: Sequence[Case], environment: Mapping[str, str | None] | None = None) -> list[str]:
+def wrong(home: Path, cases: Sequence[Case], environment: Mapping[str, str | None] | None = None) -> str:
     python, path = python_of_nobody() or ("", "")
     worker = Worker(home, user=NOBODY, python=python, environment={"PYTHONPATH": path, **(environment or {})})
     found = []
@@ -37,21 +37,21 @@ def wrong(home: Path, cases: Sequence[Case], environment: Mapping[str, str | Non
                 found.append(f"{case}: {'; '.join(faults)}: {verdict.told}")
     finally:
         worker.close()
-    return found
+    return "\n".join(found)
 
 
 @pytest.mark.parametrize("heavy", AMOUNTS)
 def test_an_output_that_may_not_be_written_is_named(home: Path, *, heavy: bool) -> None:
     home.mkdir(parents=True)
     prepare_surroundings(home, heavy=heavy)
-    assert wrong(home, unwritable("closed", heavy=heavy)) == []
+    assert wrong(home, unwritable("closed", heavy=heavy)) == ""
 
 
 @pytest.mark.parametrize("heavy", AMOUNTS)
 def test_an_input_that_may_not_be_read_is_named(home: Path, *, heavy: bool) -> None:
     home.mkdir(parents=True)
     prepare_surroundings(home, heavy=heavy)
-    assert wrong(home, unreadable(heavy=heavy)) == []
+    assert wrong(home, unreadable(heavy=heavy)) == ""
 
 
 @pytest.mark.parametrize("heavy", AMOUNTS)
@@ -63,4 +63,4 @@ def test_an_odd_home_and_folder_for_temporary_files_are_in_nobodys_way(
     prepare_surroundings(home, heavy=heavy)
     there = None if place is None else str(home / place)
     environment = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME"), there)
-    assert wrong(home, sound(heavy=heavy), environment) == []
+    assert wrong(home, sound(heavy=heavy), environment) == ""

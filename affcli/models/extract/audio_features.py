@@ -21,6 +21,7 @@ from affcli.jobs.progress import Progress
 from affcli.jobs.stream_part import PartWriter
 from affcli.media.hearing import Closed, Floats, Frames, Hear, Heard, MoreFrames, Opened, Source
 from affcli.media.sightings import in_background
+from affcli.media.sound_beside import SoundsBeside
 from affcli.media.sound_placing import SoundPiece
 from affcli.media.speech import SpeechDetector, centres_s
 from affcli.media.track_choice import FILES_OWN, TrackChoice
@@ -116,12 +117,13 @@ def extract(
     progress: Progress,
     detector: SpeechDetector | None = None,
     choice: TrackChoice = FILES_OWN,
+    beside: SoundsBeside | None = None,
 ) -> Generator[Ended]:
     """Encodes the sound of each input, leaves a row for every frame in its parts, and tells of it as it ends.
 
     With a `detector` of speech, which takes the encoder's sampling rate, rows have a column `speech`.
     """
-    hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s)
+    hear = Hear(source, encoder.steps.sample_rate_hz, choice, encoder.piece_s, beside)
     schema = audio_schema(encoder.card.size, encoder.classes, speech=detector is not None)
     loop = EventLoop(
         parts, "audio", stream, schema, lambda opened, part: _Track(opened, part, encoder, context_s, detector)

@@ -7,7 +7,7 @@ bytes, 330 MB a stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import Any
 
@@ -24,6 +24,7 @@ from affcli.jobs.progress import Progress, Silent
 from affcli.media.hearing import GivenFrames, RegularFrames, ShownFrames
 from affcli.media.person_tracking import Rule
 from affcli.media.showing import PictureTimes, Show
+from affcli.media.sound_beside import SoundsBeside
 from affcli.media.speech import SpeechDetector
 from affcli.media.track_choice import FILES_OWN, TrackChoice
 from affcli.models.encoders.visual_encoder import VisualEncoder
@@ -74,6 +75,10 @@ class Chain:
         self._chosen = chosen
         self._eyes = senses.eyes(self._wanted("visual"), run, chosen.batch_size, self._shower(run))
         self._ears = senses.ears(self._wanted("audio"), run)
+        self._beside: SoundsBeside | None = None
+        if len(self._ears) == 1:  # several would each take it
+            self._beside = SoundsBeside(self._ears[0].encoder.steps.sample_rate_hz)
+            self._eyes[0] = replace(self._eyes[0], show=replace(self._eyes[0].show, beside=self._beside))
         self._speech = SpeechDetector(self._ears[0].encoder.steps.sample_rate_hz)
         self._naming = _naming(chosen, self._card)
         cards = {
@@ -151,6 +156,7 @@ class Chain:
                 progress=counted,
                 detector=detector,
                 choice=self._chosen.tracks,
+                beside=self._beside,
             )
             for ear, stream, counted, detector in zip(
                 self._ears,
