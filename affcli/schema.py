@@ -14,6 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from affcli import __version__
+from affcli.video_ids import one_spelling
 
 # Aff-Wild2's EXPR classes, in the order of its label files. Class numbers are indices into this tuple.
 CLASSES: Final = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
@@ -95,7 +96,13 @@ def metadata_of(schema: pa.Schema) -> Mapping[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: _by_spelt_id(facts) if isinstance(facts, dict) else facts for key, facts in found.items()}
+
+
+def _by_spelt_id(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {one_spelling(name): fact for name, fact in facts.items()}
 
 
 def starts_of(metadata: Mapping[str, Any], video: str) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.browser import CHROMIUM
 from helpers.runners import BEIT_PREPROCESSOR, Affcli, Extract
 from helpers.tiny_encoders import save_tiny_beit, save_tiny_wavlm
 from helpers.warm import warm_programs
@@ -25,9 +26,16 @@ runpy.run_path(f"{_NO_NETWORK}/sitecustomize.py")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One process, which starts at once, where somebody names tests; else pytest-xdist's own answer."""
+    """One process, which starts at once, where somebody chooses tests; else pytest-xdist's own answer."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
-    return 0 if named else None
+    return 0 if named or config.option.markexpr != "not campaign" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM is None:
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip("Chromium is not installed (Debian: chromium)"))
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,20 @@ def test_the_overview_imports_no_command(tmp_path: Path) -> None:
     assert not {"numpy", "pyarrow", "rich", "affcli.commands.vote"} & set(modules)
 
 
+_TABLE = "video,frame,Anger,Fear,label\na,1,2.0,1.0,Anger\na,2,1.0,2.0,Fear\n"
+
+
+@pytest.mark.parametrize(
+    "call", ["vote t.csv -o o.csv", "smooth t.csv -o o.csv", "score t.csv --labels t.csv -o o.txt"]
+)
+def test_what_starts_within_a_pipe_imports_no_library_that_it_does_not_use(call: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(_TABLE)
+    code = f"import sys; from affcli import cli; assert not cli.run({call.split()}); print(*sys.modules, sep='\\n')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    heavy = {"scipy", "scipy.optimize", "torch", "transformers", "pandas", "soundfile", "cv2", "PIL"}
+    assert heavy & set(ran.stdout.split()) <= ({"scipy"} if "smooth" in call else set())
+
+
 @pytest.mark.parametrize("command", ["extract-visual", "extract-audio"])
 @pytest.mark.parametrize(("name", "suffix"), [("V.csv", ".csv"), ("V.parquet.gz", ".gz")])
 def test_a_name_that_no_feature_table_has_is_refused_before_any_work(affcli, command, name, suffix):

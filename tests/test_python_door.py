@@ -237,6 +237,32 @@ def test_an_array_comes_back_as_an_array_of_its_type() -> None:
     assert door.smooth(pa.array([1.0, None, 2.0]), 3).tolist()[::2] == [1.0, 2.0]
 
 
+def test_what_a_masked_array_hides_is_missing() -> None:
+    hidden = np.ma.array([1.0, 99.0, 3.0, 4.0], mask=[False, True, False, False])
+    np.testing.assert_array_equal(door.smooth(hidden, 3), door.smooth([1.0, np.nan, 3.0, 4.0], 3))
+    whole = np.ma.array([[1, 9], [2, 9], [3, 9]], mask=[[False, False], [True, False], [False, False]])
+    np.testing.assert_array_equal(door.smooth(whole, 1), [[1, 9], [np.nan, 9], [3, 9]])
+    truth = np.ma.array([1, 2, 7], mask=[False, False, True])
+    assert door.score(truth, [1, 2, 3]).accuracy == 1.0
+
+
+def test_floats_longer_than_arrows_are_filtered_as_float64() -> None:
+    values = np.array([0.0, 9.0, 1.0, 2.0], np.longdouble)
+    smoothed = door.smooth(values, 3)
+    assert smoothed.dtype == values.dtype
+    assert smoothed.tolist() == [0.0, 1.0, 2.0, 2.0]
+
+
+def test_a_query_that_was_not_run_is_refused_with_what_runs_it() -> None:
+    class Query:
+        def collect(self) -> pa.Table:
+            return table_of(logits_of(1))
+
+    for call in (door.smooth, door.vote):
+        with pytest.raises(door.AffcliError, match=r"Query \(give what its collect\(\) returns\)"):
+            call(Query())
+
+
 @pytest.mark.parametrize(
     ("method", "oracle"),
     [

@@ -43,13 +43,7 @@ _log = logging.getLogger(__name__)
 )
 @click.option("--faces-only", is_flag=True, help="Use only frames with a face.")
 @click.option("--allow-missing", is_flag=True, help="Skip labelled frames that have no prediction.")
-@click.option(
-    "--bootstrap",
-    type=click.IntRange(0),
-    default=1000,
-    show_default=True,
-    help="Bootstrap samples of the videos; 0 for none.",
-)
+@options.bootstrap
 @options.seed
 @options.label_frame_offset
 @options.logit_columns

@@ -138,9 +138,11 @@ def _chosen(table: LabelledTable, chosen: str | None) -> tuple[str, ...]:
         raise AffcliError(f"{table.name}: has no rows, so there is nothing to plot.")
     if chosen is None:
         return table.ids
-    if chosen not in table.ids:
+    from affcli.video_ids import one_spelling
+
+    if (video := one_spelling(chosen)) not in table.ids:
         raise AffcliError(f"{table.name}: has no video '{chosen}' (videos: {listed(table.ids)}).")
-    return (chosen,)
+    return (video,)
 
 
 def _pictures(

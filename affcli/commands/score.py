@@ -36,13 +36,7 @@ _log = logging.getLogger(__name__)
 )
 @options.label_column
 @options.label_frame_offset
-@click.option(
-    "--bootstrap",
-    type=click.IntRange(0),
-    default=1000,
-    show_default=True,
-    help="Bootstrap samples of the videos; 0 for none.",
-)
+@options.bootstrap
 @options.seed
 @options.logit_columns
 @click.option(

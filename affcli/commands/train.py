@@ -278,15 +278,15 @@ def _note_strangers(
 
     known = set(labels) | set(val_labels)
     if strangers := [video for video in joined.videos if video not in known]:
-        log.warning("%d videos have no labels and are left out: %s", len(strangers), listed(strangers, limit=3))
+        log.warning("left out %s without labels: %s", counted(len(strangers), "video"), listed(strangers, limit=3))
     if absent := sorted(known - set(joined.videos)):
-        log.warning("%d labelled videos have no features and are left out: %s", len(absent), listed(absent, limit=3))
+        log.warning("left out %s without features: %s", counted(len(absent), "labelled video"), listed(absent, limit=3))
     if not val_labels:
         log.warning("without --val-labels nothing tells which epoch is best: the last one is kept.")
     trained = set(map(recording_of, labels))
     if shared := sorted(video for video in val_labels if recording_of(video) in trained):
         log.warning(
-            "%d videos are of recordings that are both trained on and validated on: %s",
-            len(shared),
+            "both trained on and validated on are the recordings of %s: %s",
+            counted(len(shared), "video"),
             listed(shared, limit=3),
         )

@@ -35,6 +35,13 @@ verbose = click.option(
     "-v", "--verbose", count=True, expose_value=False, callback=_verbose, help="Print more; -vv prints everything."
 )
 force = click.option("-f", "--force", is_flag=True, help="Replace an existing output.")
+bootstrap = click.option(
+    "--bootstrap",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Bootstrap samples of the videos; 0 for none.",
+)
 seed = click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed; the same seed gives the same result."
 )

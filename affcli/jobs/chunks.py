@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from affcli.jobs.sealed import DIGEST_BYTES, DamagedError, create_part, read_sealed, write_sealed
+from affcli.tables.sink import Sink
 
 _BLOCK_BYTES = 1 << 20
 
@@ -111,41 +112,20 @@ class ChunkWriter:
         self._temporary.unlink(missing_ok=True)
 
 
-class _HashingSink:
-    """A file for pyarrow, whose bytes are digested on their way."""
+class _HashingSink(Sink):
+    """A sink whose bytes are digested on their way."""
 
-    closed = False
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._hash, self._position = file, blake2b(digest_size=DIGEST_BYTES), 0
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream)
+        self._hash = blake2b(digest_size=DIGEST_BYTES)
 
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> int:
-        self._file.write(data)
         self._hash.update(data)
-        self._position += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._position
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
+        return super().write(data)
 
 
 def chunks_in(folder: Path, stream: str) -> tuple[list[Chunk], bool]:

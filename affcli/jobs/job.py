@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from affcli.errors import NothingDoneError, StoppedError, StorageError, counted
+from affcli.errors import NothingDoneError, StoppedError, StorageError, counted, listed
 from affcli.files.inputs import MediaInput
 from affcli.files.outputs import remove_leftovers
 from affcli.jobs.about import About, about_unfinished
@@ -138,7 +138,7 @@ def run(job: Job, inputs: Sequence[MediaInput], work: Work, progress: Progress) 
         plan = _planned(job, inputs, fingerprints)
         if plan.nothing:
             _tidy(job, fingerprints)
-            return _summed_up(job.output.look(), plan, outcome="nothing to do")
+            return _summed_up(job.output.look(), plan, inputs, outcome="nothing to do")
         job.output.prepare()
         try:
             summary = _take_part(job, inputs, fingerprints, work, progress)
@@ -192,8 +192,16 @@ def _tidy(job: Job, fingerprints: Fingerprints) -> None:
             parts.remove()
 
 
-def _summed_up(existing: Existing, plan: Plan, **made: Any) -> Summary:
-    """Inputs that are gone are named, and count as failed, in every run; the output still tells what it holds."""
+def _summed_up(existing: Existing, plan: Plan, inputs: Sequence[MediaInput], **made: Any) -> Summary:
+    """Inputs that are gone are named, and count as failed, in every run; the output still tells what it holds.
+
+    What `--update` keeps of inputs that are not named any more, which may have been renamed, is told in every run, too.
+    """
+    if others := sorted(existing.known.keys() - {item.video for item in inputs}):
+        log.warning(
+            "the output keeps %s of earlier runs that this one does not name: %s.",
+            counted(len(others), "input"), listed(others),
+        )  # fmt: skip
     for item in plan.gone:
         log.error("%s: No such file or directory; what was made of it before stays.", item.path)
     failed = (*existing.failed, *(item.video for item in plan.gone))
@@ -356,4 +364,4 @@ class _Run:
         existing = self._job.output.look()
         self._status.complete(existing)
         self._parts.remove()
-        return _summed_up(existing, self._plan, videos=videos, rows=rows)
+        return _summed_up(existing, self._plan, self._inputs, videos=videos, rows=rows)

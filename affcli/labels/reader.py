@@ -26,6 +26,7 @@ from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
 from affcli.tables.reader import Reading, TableReader, plain_type
+from affcli.video_ids import one_spelling
 
 _LAST_FRAME: Final = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column
 _NOTHING: Final = frozenset({"", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})  # "not annotated", as written
@@ -167,9 +168,8 @@ def _in_order(code: NDArray[np.int32], frame: NDArray[np.int64]) -> bool:
 
 
 def _videos(rows: pa.Table, person: str | None, source: str) -> pa.DictionaryArray:
-    if person is None:
-        return _encoded(rows["video"])
-    return _encoded(with_person(rows, "video", person, source))
+    videos = rows["video"] if person is None else with_person(rows, "video", person, source)
+    return _in_one_spelling(_encoded(videos))
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
@@ -181,6 +181,15 @@ def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     if pc.count_distinct(texts).as_py() < len(texts):
         return whole.cast(whole.type.value_type).cast(pa.string()).dictionary_encode()
     return pa.DictionaryArray.from_arrays(whole.indices, texts)
+
+
+def _in_one_spelling(videos: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The ids as `one_spelling` has them, each once in the dictionary."""
+    names = videos.dictionary.to_pylist()
+    spelt = [name if name is None else one_spelling(name) for name in names]
+    if spelt == names:
+        return videos
+    return pa.DictionaryArray.from_arrays(videos.indices, pa.array(spelt)).cast(pa.string()).dictionary_encode()
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affcli.errors import InstallationError
+from affcli.media.onnx import onnxruntime
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -65,17 +66,17 @@ class FaceDetector:
         `on_gpu` computes on an NVIDIA GPU where this onnxruntime can (the package onnxruntime-gpu), else as without.
         """
         opencv()
-        import onnxruntime
+        library = onnxruntime()
         from retinaface.weights import WEIGHTS
 
-        options = onnxruntime.SessionOptions()
+        options = library.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         # Waiting threads sleep: the encoder runs beside the detector and needs the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = (_GPU, _CPU) if on_gpu else (_CPU,)
-        providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-        self._session = onnxruntime.InferenceSession(WEIGHTS, options, providers=providers)
+        providers = [name for name in wanted if name in library.get_available_providers()]
+        self._session = library.InferenceSession(WEIGHTS, options, providers=providers)
         self._min_score, self._long_side = min_score, long_side
 
     def detect(self, pixels: Pixels, reduced: Pixels | None = None, *, turn: int = 0) -> list[Face]:

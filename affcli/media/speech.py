@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from affcli.media.onnx import onnxruntime
+
 SAMPLE_RATE_HZ: Final = 16_000
 STEP: Final = 512  # samples of a step, 32 ms
 _BEFORE: Final = 64  # samples before a step that the network sees too
@@ -63,10 +65,9 @@ def centres_s(steps: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _session() -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    library = onnxruntime()
+    options = library.SessionOptions()
     options.intra_op_num_threads = 1  # its matrices are too small to share
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(_WEIGHTS), options, providers=["CPUExecutionProvider"])
+    return library.InferenceSession(str(_WEIGHTS), options, providers=["CPUExecutionProvider"])

@@ -330,7 +330,7 @@ def starts_s(found: Description) -> float:
 
 
 def _seconds(stamp: Stamp) -> float:
-    return round(float(stamp.time_s), _DECIMALS)
+    return round(float(stamp.time_s), _DECIMALS) + 0.0  # no -0.0, to which what is a little below 0 is rounded
 
 
 def _read(stream: BinaryIO, shape: tuple[int, int]) -> Pixels | None:

@@ -41,7 +41,8 @@ def _smoothed_numbers(array: NDArray[Any], chosen: Filter, groups: object, colum
         if chosen.method == "mode":
             raise UsageError("logits: 'mode' counts labels: give [frames, classes], texts or whole numbers.")
         columns = replace(columns, space="logits")  # there are no others that it could sum to 1 with
-    values = array.astype(np.result_type(array.dtype, np.float32), copy=False).reshape(len(array), -1)
+    kind = min(np.result_type(array.dtype, np.float32), np.dtype(np.float64), key=lambda one: one.itemsize)
+    values = array.astype(kind, copy=False).reshape(len(array), -1)  # Arrow has no longer floats than float64
     names = columns.classes or tuple(map(str, range(values.shape[1])))
     if len(names) != values.shape[1]:
         raise ColumnError(f"logits: {counted(values.shape[1], 'column')} for the classes {listed(names)}.")

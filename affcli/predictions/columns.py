@@ -211,7 +211,7 @@ def _no_logits(name: str, types: Mapping[str, pa.DataType], metadata: Mapping[st
     if not lists and not any(map(is_number, types.values())):
         return ColumnError(
             f"{name} has no columns of logits: none of its other columns ({shown}) holds numbers, which --classes "
-            "could name."
+            "could name. Labels are read from a column called 'label'; score and export take another by --label-column."
         )
     hint = f"--logits {lists[0]} --classes A,B,…" if lists else "--classes A,B,…"
     return ColumnError(f"{name} has no columns of logits (columns: {shown}). Name them with {hint}.")

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affcli.predictions.columns import is_number
-from affcli.predictions.logit_table import VideoRows
 from affcli.predictions.naming import Naming
 from affcli.predictions.space import LABELS, LOGITS
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import FRAMES, class_fields, metadata_of, with_metadata
 from affcli.tables.flags import true_or_false
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from affcli.predictions.logit_table import VideoRows
+from affcli.predictions.video_rows import VideoRows
 
 MIN_SPEECH: Final = 0.5  # mean probability of speech around a frame from which its sound counts as speech
 

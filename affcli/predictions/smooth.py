@@ -21,9 +21,10 @@ from affcli.class_words import number_of
 from affcli.errors import UsageError, counted, listed
 from affcli.labels.reader import says_none
 from affcli.predictions.frame_table import faces, frame_rows, frame_schema, largest
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
 from affcli.predictions.medians import window_medians
 from affcli.predictions.space import LOGITS, SHARES
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import CLASSES
 from affcli.tables.reader import plain_type
 

@@ -14,8 +14,10 @@ from affcli.errors import ClassMismatchError, ColumnError, SpaceError, UsageErro
 from affcli.predictions.frame_sums import FrameSums
 from affcli.predictions.frame_table import frame_rows, frame_schema
 from affcli.predictions.label_column import classes_of_labels, label_numbers
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.shared_frames import SharedFrames
 from affcli.predictions.space import LABELS, LOGITS, SHARES, as_probabilities, ballots, converted, whole
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import STARTS, all_starts
 
 if TYPE_CHECKING:
@@ -86,7 +88,8 @@ class Vote:
         self.schema = frame_schema([*fields, pa.field("votes", pa.int32())], self._classes, self._facts(tables))
 
     def frames(self) -> Iterator[pa.Table]:
-        """Each video's frames under `schema`, in codepoint order of the videos."""
+        """Each video's frames under `schema`, in codepoint order of the videos. Says at the end what tables lack."""
+        shared = SharedFrames([one.table for one in self._ballots])
         for video in self.videos:
             means = [
                 (self._aligned(self._means(one, video), one.classes), weight)
@@ -94,11 +97,13 @@ class Vote:
                 if video in one.table
             ]
             merged = means[0][0] if len(self._ballots) == 1 else merge(means, self._carried)
+            shared.add(video, merged.frame, [one.frame for one, _ in means])
             if self._trust is not None and video in self._ballots[0].table:
                 merged = _trusting(merged, means[0][0], self._space, self._trust)
             carried = {**merged.carried, "votes": pa.array(merged.votes.astype(np.int32))}
             rows = VideoRows(video, merged.frame, self._calibrated(merged.mean), pa.table(carried))
             yield frame_rows(self.schema, rows)
+        shared.note()
 
     def _means(self, one: _Ballots, video: str) -> FrameMeans:
         rows = one.rows(video)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from affcli.errors import AffcliError, SpaceError
 from affcli.predictions.calibration import LARGEST_TEMPERATURE, scaled
@@ -52,6 +51,8 @@ def fit_temperature(judged: Judged, space: str) -> float:
         raise AffcliError("no labelled frame is of a class that the model knows: there is no temperature to fit.")
     raised, truth = raised[:, known], judged.truth[known]
     bound = float(np.log(LARGEST_TEMPERATURE))
+    from scipy.optimize import minimize_scalar  # slow to import, and the rest of this module serves score too
+
     found = minimize_scalar(
         lambda x: _log_loss(raised / np.exp(x), truth),
         bounds=(-bound, bound),

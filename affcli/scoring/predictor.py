@@ -13,8 +13,9 @@ from affcli.class_words import class_of
 from affcli.errors import ColumnError, LabelError, UnknownClassError, closest, listed
 from affcli.labels.reader import class_numbers, note_counted_as_other
 from affcli.predictions.frame_table import largest
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
 from affcli.predictions.naming import Naming
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
 
 NO_PREDICTION: Final = NOT_ANNOTATED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,10 +15,12 @@ from affcli.labels.matching import matching_rows
 from affcli.labels.reader import VideoLabels, words_in
 from affcli.predictions.columns import ColumnNames
 from affcli.predictions.frame_table import faces
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import CLASSES, NOT_ANNOTATED
 from affcli.scoring.metrics import Tally, confusion
 from affcli.scoring.predictor import NO_PREDICTION, Numbers, Predictor, eight_of, guesser, states_confidence
+from affcli.tables.derived import stem_of_id
 from affcli.tables.given import Source
 
 # Aff-Wild2's label files have up to two lines more than their video has frames (302 of 317 have none to two).
@@ -147,7 +149,21 @@ def _labelled_frames(labels: Numbers) -> NDArray[np.int64]:
 def _note_unlabelled(table: LogitTable, labels: Mapping[str, VideoLabels]) -> None:
     ignored = [video for video in table.ids if video not in labels]
     if ignored:
-        _log.warning("%s: %s without labels ignored: %s.", table.name, counted(len(ignored), "video"), listed(ignored))
+        hint = _other_spelling(ignored, [video for video in labels if video not in table])
+        _log.warning(
+            "%s: %s without labels ignored: %s.%s",
+            table.name, counted(len(ignored), "video"), listed(ignored), hint,
+        )  # fmt: skip
+
+
+def _other_spelling(ignored: Sequence[str], unmatched: Sequence[str]) -> str:
+    """What to do where videos would have labels if ids were stems, or why they have none."""
+    stems, cases = ({way(video) for video in unmatched} for way in (stem_of_id, str.casefold))
+    if any(stem_of_id(video) in stems for video in ignored):
+        return " They are labelled under ids with another folder or suffix: add --video-stem."
+    if any(video.casefold() in cases for video in ignored):
+        return " They are labelled under ids that differ in upper and lower case: correct those."
+    return ""
 
 
 def _gaps_error(gaps: Mapping[str, NDArray[np.int64]], source: str) -> AffcliError:

@@ -168,7 +168,7 @@ def _reading_threads() -> ThreadPoolExecutor:
 def _width(kind: pa.DataType) -> int:
     """Bytes that a value takes, of text and lists at least."""
     try:
-        return max(1, kind.bit_width // 8)
+        return max(1, int(kind.bit_width) // 8)
     except ValueError:
         return 8
 

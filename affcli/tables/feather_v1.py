@@ -12,10 +12,20 @@ from typing import IO, Final
 
 from affcli.errors import TableError
 
-_CONVERT: Final = (
-    "import sys, pyarrow.feather as feather; "
-    "feather.write_feather(feather.read_table(sys.argv[1], memory_map=False), sys.argv[2], compression='uncompressed')"
-)
+# It holds nothing compressed: more than the file itself has come from elsewhere in memory.
+_CONVERT: Final = """
+import os, resource, sys, pyarrow.feather as feather
+if sys.platform == "linux":
+    used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    most = used + 8 * os.path.getsize(sys.argv[1]) + (256 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+table = feather.read_table(sys.argv[1], memory_map=False)
+table.validate(full=True)
+size = os.path.getsize(sys.argv[1])
+if sum(len(name) for name in table.column_names) + table.nbytes > 2 * size:
+    sys.exit("it tells of more than it has")
+feather.write_feather(table, sys.argv[2], compression="uncompressed")
+"""
 _LONGEST_S: Final = 600
 
 
@@ -28,6 +38,7 @@ def convert(path: Path, into: IO[bytes], name: str) -> Path:
     except subprocess.TimeoutExpired as error:
         raise TableError(f"{name}: damaged: reading it takes for ever.") from error
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["it ended the process that read it"]
-        raise TableError(f"{name}: damaged, or no Feather file of version 1: {reason[-1][:200]}.")
+        lines = done.stderr.decode(errors="replace").strip().splitlines() if done.returncode > 0 else []
+        reason = lines[-1][:200] if lines else "it ended the process that read it"
+        raise TableError(f"{name}: damaged, or no Feather file of version 1: {reason}.")
     return target

@@ -56,8 +56,8 @@ def table_source(given: object, name: str) -> Source:
     source = source_of(given, name)
     if source is None:
         raise TableError(
-            f"{name}: {_kind(given)} is no table. Give a path, a dict of columns, or a table that speaks Arrow's "
-            "protocol (__arrow_c_stream__), such as those of pandas, polars and pyarrow."
+            f"{name}: {_kind(given)}{_how_collected(given)} is no table. Give a path, a dict of columns, or a table "
+            "that speaks Arrow's protocol (__arrow_c_stream__), such as those of pandas, polars and pyarrow."
         )
     return source
 
@@ -91,7 +91,8 @@ def column_of(given: Any, name: str) -> pa.ChunkedArray:
         array = np.asarray(given)
         if array.ndim != 1:
             raise ColumnError(f"{name}: {_shaped(given, array)} where one value for each row should stand.")
-        return pa.chunked_array([pa.array(array, from_pandas=True)])
+        hidden = np.ma.getmaskarray(given) if isinstance(given, np.ma.MaskedArray) else None
+        return pa.chunked_array([pa.array(array, mask=hidden, from_pandas=True)])
 
 
 def array_of(given: Any, name: str) -> NDArray[Any]:
@@ -100,10 +101,21 @@ def array_of(given: Any, name: str) -> NDArray[Any]:
         if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__"):
             array = np.asarray(column_of(given, name).to_numpy())
         else:
-            array = np.asarray(given)
+            array = _unmasked(given) if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
     if array.ndim not in (1, 2):
         raise ColumnError(f"{name}: {_shaped(given, array)} where [frames] or [frames, classes] should stand.")
     return array
+
+
+def _unmasked(given: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """What numpy's masked array hides is missing: NaN, or None where it holds no numbers."""
+    if not np.ma.is_masked(given):
+        return given.data
+    numbers = given.dtype.kind in "biuf"
+    kind = np.result_type(given.dtype, np.float32) if numbers else np.dtype(object)
+    values = given.data.astype(kind)
+    values[np.ma.getmaskarray(given)] = np.nan if numbers else None
+    return values
 
 
 def _kind(given: object) -> str:
@@ -112,7 +124,14 @@ def _kind(given: object) -> str:
 
 
 def _shaped(given: object, array: NDArray[Any]) -> str:
-    return f"{_kind(given)} of shape {list(array.shape)}" if array.ndim else _kind(given)
+    if array.ndim:
+        return f"{_kind(given)} of shape {list(array.shape)}"
+    return f"{_kind(given)}{_how_collected(given)}"
+
+
+def _how_collected(given: object) -> str:
+    """What turns a query that was not run yet (polars' LazyFrame) into a table."""
+    return " (give what its collect() returns)" if callable(getattr(given, "collect", None)) else ""
 
 
 @contextmanager

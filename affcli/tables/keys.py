@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.errors import ColumnError, counted
+from affcli.video_ids import one_spelling
 
 # A video with frame numbers far beyond its rows takes memory for all frames in between: 38 days at 30 frames a second
 # are a time stamp in the wrong column.
@@ -34,8 +35,10 @@ def refuse_nulls(name: str, column: str, chunk: pa.Array) -> None:
 
 
 def id_names(name: str, column: str, values: pa.Array) -> list[str]:
-    """Ids of videos as text. Raises ColumnError for other types, for nulls, for bytes that are no UTF-8, and for what
-    is too long."""
+    """Ids of videos as text, in one spelling.
+
+    Raises ColumnError for other types, for nulls, for bytes that are no UTF-8, and for what is too long.
+    """
     refuse_as_ids(name, column, values.type)
     refuse_nulls(name, column, values)
     try:
@@ -44,7 +47,7 @@ def id_names(name: str, column: str, values: pa.Array) -> list[str]:
         raise ColumnError(f"{name}: column '{column}' holds {values.type} that is no text.") from error
     if (longest := max(map(len, names), default=0)) > LONGEST_ID:
         raise ColumnError(f"{name}: column '{column}' holds {longest:,} characters, too many for the id of a video.")
-    return names
+    return list(map(one_spelling, names))
 
 
 def frame_numbers(name: str, column: pa.ChunkedArray, title: str) -> NDArray[np.int64]:

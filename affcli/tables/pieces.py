@@ -84,7 +84,7 @@ class ArrowPieces:
         batch = self._reader(places).get_batch(index)
         if not self._trusted:
             batch.validate(full=True)
-        table = pa.table(batch).select(columns)
+        table = pa.Table.from_batches([batch]).select(columns)
         wanted = pa.schema([self.schema.field(name) for name in columns])
         return table if table.schema.equals(wanted) else table.cast(wanted)
 

@@ -199,7 +199,7 @@ class TableReader:
         with self._temporary() as spool, ipc.new_file(spool, plain) as writer:
             for batch in batches:
                 with naming_temporary():
-                    writer.write_table(pa.table(batch).cast(plain), ROWS_PER_GROUP)
+                    writer.write_table(pa.Table.from_batches([batch]).cast(plain), ROWS_PER_GROUP)
         return str(_path_of(spool))
 
     @property
@@ -297,6 +297,9 @@ def _refuse_other_name(name: str, found: str) -> None:
 
 def _open_parquet(path: Path, text: Collection[str], files: ExitStack) -> list[Pieces]:
     about = pq.read_metadata(path)
+    found = sum(about.row_group(index).num_rows for index in range(about.num_row_groups))
+    if found != about.num_rows:  # else rows that a damaged row group does not tell of would be lost without a word
+        raise pa.ArrowInvalid(f"{about.num_rows} rows, but {found} in its row groups")
     readers = min(PARQUET_READERS, max(1, about.num_row_groups))
     return [ParquetPieces(files.enter_context(parquet_pieces(path, about, text))) for _ in range(readers)]
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from affcli.errors import AffcliError, UnknownFormatError, UsageError
 from affcli.files.outputs import STANDARD_OUTPUT, create_temporary, refuse_existing
 from affcli.tables.delimited import csv_header, csv_lines
+from affcli.tables.sink import Sink
 
 ROWS_PER_GROUP = 65_536
 _FEW_ROWS, _SMALL_ONES = 1_000, 256  # tables of few rows are gathered, so many at a time
@@ -206,38 +207,17 @@ def rows_per_group(schema: pa.Schema) -> int:
     return rows
 
 
-class _Sink:
-    """A file for pyarrow that needs no seeking: a pipe cannot tell its position, so the bytes are counted."""
+class _Sink(Sink):
+    """A sink that can be made deaf: what is written then goes nowhere."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._position = stream, 0
-        self.deaf = False
-        self.closed = False
+    deaf = False
 
     def write(self, data: bytes) -> int:
-        if not self.deaf:
-            self._stream.write(data)
-        self._position += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._position
+        return self.counted(data) if self.deaf else super().write(data)
 
     def flush(self) -> None:
         if not self.deaf:
-            self._stream.flush()
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
+            super().flush()
 
 
 def _writer(table_format: str, sink: _Sink, schema: pa.Schema, output: str) -> Any:

@@ -19,8 +19,9 @@ from affcli.errors import AffcliError, listed
 from affcli.predictions.columns import ColumnNames, is_number
 from affcli.predictions.frame_table import flags, largest
 from affcli.predictions.label_column import classes_of_labels, label_numbers
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
 from affcli.predictions.space import as_probabilities
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import BOX_COLUMNS, CLASSES
 from affcli.scoring.predictor import chosen_label_column, predictor
 

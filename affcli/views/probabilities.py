@@ -11,8 +11,9 @@ import pyarrow as pa
 from affcli.errors import ColumnError
 from affcli.predictions.frame_table import frame_rows, frame_schema, labels_of
 from affcli.predictions.label_column import label_numbers
-from affcli.predictions.logit_table import LogitTable, VideoRows
+from affcli.predictions.logit_table import LogitTable
 from affcli.predictions.space import PROBABILITIES, as_probabilities, whole
+from affcli.predictions.video_rows import VideoRows
 from affcli.scoring.predictor import chosen_label_column
 
 CONFIDENCE = "confidence"

@@ -11,7 +11,7 @@ from pathlib import Path
 from campaign.book import Book
 from campaign.campaign import KINDS, run
 
-CHUNK = 500  # inputs, after which the book is written
+CHUNK = 100  # inputs, after which the book is written
 
 
 def main() -> None:

@@ -108,7 +108,7 @@ def models(home: Path, random: Random) -> Run:
 def prepare_encoders(home: Path) -> None:
     save_tiny_beit(home / "beit")
     save_tiny_wavlm(home / "wavlm")
-    _pictures(home / "face", 3)
+    save_pictures(home / "face", 3)
     ffmpeg("-f", "lavfi", "-i", "sine=d=0.5:r=16000", f"file:{home / 'sound.wav'}")
 
 
@@ -144,7 +144,7 @@ _VIDEOS: Sequence[tuple[str, Sequence[str]]] = (
 _SOUNDS = ("wav", "flac", "mp3", "m4a", "ogg", "opus", "aiff", "au", "aac")
 
 
-def _pictures(folder: Path, count: int, suffix: str = "jpg") -> None:
+def save_pictures(folder: Path, count: int, suffix: str = "jpg") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     face = Image.fromarray(astronaut()).crop((170, 60, 282, 172)).resize((64, 64))
     for number in range(1, count + 1):
@@ -154,7 +154,7 @@ def _pictures(folder: Path, count: int, suffix: str = "jpg") -> None:
 def prepare_pictures(home: Path) -> None:
     save_tiny_beit(home / "beit")
     for suffix in _PICTURES:
-        _pictures(home / "sound" / suffix, 1, suffix)
+        save_pictures(home / "sound" / suffix, 1, suffix)
 
 
 def pictures(home: Path, random: Random) -> Run:
@@ -245,14 +245,15 @@ def prepare_unfinished(home: Path) -> None:
 def unfinished(home: Path, random: Random) -> Run:
     """One file of the parts damaged, gone, or twice: the result is the same, or the command says what is wrong."""
     shutil.copytree(home / "parts", home / "A.parquet.parts")
-    file = random.choice([path for path in sorted((home / "A.parquet.parts").rglob("*")) if path.is_file()])
+    files = [path for path in sorted((home / "A.parquet.parts").rglob("*")) if path.is_file()]
+    file = random.choice(files)
     how = random.randrange(8)
     if how == 0:
         file.unlink()
     elif how == 1:
         shutil.copy(file, file.with_name(f"x{file.name}"))
     elif how == 2:
-        other = random.choice([path for path in (home / "A.parquet.parts").rglob("*") if path.is_file()])
+        other = random.choice([path for path in files if path != file])
         shutil.copy(other, home / "swap")
         shutil.copy(file, other)
         shutil.move(home / "swap", file)

@@ -8,7 +8,7 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,21 +64,40 @@ class Verdict:
 class Worker:
     """A process that runs commands; started anew when one has killed it or hangs."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is where commands run; beside it stand their standard output and error, and nothing else."""
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        user: int | None = None,
+        python: str = sys.executable,
+        environment: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """`folder` is where commands run; beside it stand their standard output and error, and nothing else.
+
+        `user` is a number, of who runs them; `environment` is changed for them, None takes a variable away.
+        """
+        self.folder, self._user, self._python, self._environment = folder, user, python, environment or {}
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("stdout", "stderr"):
             (folder.parent / name).touch()
+            if user is not None:
+                os.chown(folder.parent / name, user, user)
         self._process: subprocess.Popen[bytes] | None = None
 
     def _start(self) -> None:
         (jobs, self._jobs), (self._answers, answers) = os.pipe(), os.pipe()
         path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "campaign.worker", str(jobs), str(answers)]
+        own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        changed = {**os.environ, **own, **self._environment}
+        environment = {name: value for name, value in changed.items() if value is not None}
+        command = [self._python, "-m", "campaign.worker", str(jobs), str(answers)]
         self._process = subprocess.Popen(
-            command, cwd=self.folder, env=environment, pass_fds=(jobs, answers), stdin=subprocess.DEVNULL
+            command,
+            cwd=self.folder,
+            env=environment,
+            pass_fds=(jobs, answers),
+            stdin=subprocess.DEVNULL,
+            **as_user(self._user),
         )
         os.close(jobs)
         os.close(answers)
@@ -118,6 +137,11 @@ class Worker:
         os.close(self._answers)
         self._process.wait(timeout=10)
         self._process = None
+
+
+def as_user(user: int | None) -> dict[str, Any]:
+    """What subprocess is told so that a process is of that user."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def judged(worker: Worker, one: Run) -> Verdict:

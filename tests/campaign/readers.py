@@ -52,10 +52,11 @@ def _rows(table: pa.Table) -> str | None:
     table.validate(full=True)
     if not {"video", "frame"} <= set(table.column_names):
         return None
-    keys = list(zip(table["video"].to_pylist(), table["frame"].to_pylist(), strict=True))
+    order = [name for name in ("video", "window", "frame") if name in table.column_names]
+    keys = list(zip(*(table[name].to_pylist() for name in order), strict=True))
     if keys != sorted(keys):
-        return "is not sorted by video and frame"
-    return "has a frame below 1" if any(frame < 1 for _, frame in keys) else None
+        return f"is not sorted by {', '.join(order)}"
+    return "has a frame below 1" if any(key[-1] < 1 for key in keys) else None
 
 
 def _csv(file: Path) -> str | None:

@@ -59,6 +59,7 @@ def test_a_table_without_numbers_is_not_sent_to_classes(tmp_path: Path, affcli: 
     write_labels(tmp_path / "labels", a=[1])
     said = affcli("vote", "t.csv", status=1).stderr
     assert "has no columns of logits: none of its other columns (word) holds numbers" in said
+    assert "score and export take another by --label-column" in said
     said = affcli("calibrate", "l.csv", "--labels", "labels", "-o", "c.json", status=1).stderr
     assert said.endswith("has labels but no logits. No column of it holds numbers that could be logits.\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def touch(root: Path, *names: str) -> Path:
 
 def ids(inputs: list[MediaInput]) -> list[str]:
     return [item.video for item in inputs]
+
+
+def test_an_id_is_spelt_in_one_way_however_the_file_system_spells_it(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "Zoë")
+    touch(tmp_path, f"{decomposed}.mp4", f"{decomposed}s/a.mp4")
+    assert ids(find_inputs([tmp_path])) == ["Zoë", "a"]
+    assert ids(find_inputs([tmp_path], ids="path")) == ["Zoë", "Zoës/a"]
+    (tmp_path / "Zoë.mp4").write_bytes(b"another")
+    with pytest.raises(UsageError, match="have one id, 'Zoë'"):
+        find_inputs([tmp_path])
 
 
 def test_a_folder_is_searched_in_depth_by_suffix_and_sorted_by_id(tmp_path: Path) -> None:

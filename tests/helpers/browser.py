@@ -91,6 +91,14 @@ class Page:
             assert time.monotonic() < end_s, f"not within {PATIENCE_S} s: {expression}"
             time.sleep(0.02)
 
+    def until_told(self, what: Callable[[], object]) -> None:
+        """Waits for the browser to report something, such as one of `problems`."""
+        end_s = time.monotonic() + PATIENCE_S
+        while not what():
+            assert time.monotonic() < end_s
+            self.eval("1")  # what was reported meanwhile comes before the answer
+            time.sleep(0.02)
+
     @contextmanager
     def traced(self, categories: str) -> Iterator[list[dict[str, Any]]]:
         """Chromium's own record of what it does meanwhile; complete at the end."""

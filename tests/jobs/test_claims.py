@@ -99,8 +99,9 @@ def test_what_a_killed_process_had_is_had_at_once(folder: Path) -> None:
     assert claims.take("x") is None
     os.kill(child, signal.SIGKILL)
     os.waitpid(children.pop(), 0)
+    before = here.beats
     assert claims.take("x") == 1
-    assert here.beats < SILENT_BEATS / 2
+    assert here.beats - before < SILENT_BEATS / 2
 
 
 def test_a_process_number_given_to_another_process_is_not_the_same_process(folder: Path) -> None:

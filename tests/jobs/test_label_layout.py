@@ -166,12 +166,13 @@ def test_more_inputs_join_an_older_folder_and_force_leaves_no_second_copy(tmp_pa
 
 
 def test_while_a_rerun_is_interrupted_every_frame_is_in_one_table(tmp_path: Path) -> None:
-    kills = 0
+    kills, old = 0, tmp_path / "old"
+    old.mkdir()
+    as_0_1_0_wrote_it(labelled(old, ("a", "b", "c")))
+    (old / "b").write_text("changed")
     for number in range(1, 60):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        out = as_0_1_0_wrote_it(labelled(folder, ("a", "b", "c")))
-        (folder / "b").write_text("changed")
+        folder = shutil.copytree(old, tmp_path / str(number))
+        out = folder / "out"
         if Process("folder", folder, ("a", "b", "c"), dies_at=number, update=True).wait() != "killed":
             break
         kills += 1

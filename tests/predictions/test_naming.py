@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.frame_tables import call, predictions, write_labels, write_ours
 
-from affcli.predictions.logit_table import VideoRows
 from affcli.predictions.naming import Naming, confidences
+from affcli.predictions.video_rows import VideoRows
 from affcli.schema import CLASSES, FRAMES, metadata_of, with_metadata
 
 

@@ -213,6 +213,37 @@ def test_classes_are_joined_by_name_in_the_order_of_the_first_table(tmp_path: Pa
     assert [table[name][0].as_py() for name in CLASSES] == [1, 2, 3]
 
 
+ROW = [1.0, 2.0, 3.0]
+
+
+def test_an_ensemble_says_how_many_frames_each_table_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = write(tmp_path / "1.parquet", [("x", 1, ROW), ("x", 2, ROW), ("y", 1, ROW)])
+    fewer = write(tmp_path / "2.parquet", [("x", 2, ROW), ("x", 2, ROW), ("z", 1, ROW)])
+    voted(whole, fewer, whole)
+    lacking = f"{whole} lacks 1, {fewer} lacks 2, {whole} lacks 1"
+    assert caplog.messages[-1] == f"not every table has each of the 4 frames: {lacking}."
+
+
+@pytest.mark.parametrize("other", ["x.mp4", "x"])
+def test_tables_of_an_ensemble_without_a_common_frame_are_named_with_their_videos(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str
+) -> None:
+    files = [write(tmp_path / "1.parquet", [("x", 1, ROW)]), write(tmp_path / "2.parquet", [(other, 5, ROW)])]
+    voted(*files)
+    names = f"({files[0]}: x; {files[1]}: {other})"
+    assert f"No two tables have a frame in common; the videos are called {names}." in caplog.text
+
+
+def test_an_ensemble_of_the_same_frames_and_a_table_alone_say_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [write(tmp_path / f"{n}.parquet", [("x", 1, ROW), ("x", 1, ROW), ("x", 2, ROW)][n:]) for n in range(2)]
+    voted(*files)
+    voted(files[0])
+    voted(*files, trust=0.5)
+    assert "not every table" not in caplog.text
+
+
 def test_tables_with_different_classes_are_no_ensemble(tmp_path: Path) -> None:
     first = write(tmp_path / "1.parquet", [("x", 1, [1, 2, 3])])
     pq.write_table(pa.table({"video": ["x"], "frame": [1], "A": [1.0], "Z": [1.0]}), tmp_path / "2.parquet")

@@ -132,8 +132,28 @@ def test_predictions_without_labels_are_ignored_with_a_note(tmp_path, affcli):
     status, out, err = affcli("score", tmp_path / "p.parquet", "--labels", labels)
     assert status == 0
     assert "note:" in err
-    assert "2 videos without labels ignored: b, c." in err
+    assert "2 videos without labels ignored: b, c.\n" in err
     assert out.startswith("1 frame of 1 video")
+
+
+@pytest.mark.parametrize(
+    ("labelled", "predicted", "hint"),
+    [
+        ("a", "clips/a.mp4", "add --video-stem"),
+        ("a.mp4", "a", "add --video-stem"),
+        ("a", "A", "differ in upper and lower case"),
+    ],
+)
+def test_ids_that_are_written_otherwise_in_the_labels_are_told(tmp_path, affcli, labelled, predicted, hint):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"video,frame,label\n{labelled},1,0\nb,1,1\n")
+    predictions(**{predicted: [0], "b": [1]}).to_parquet(tmp_path / "p.parquet")
+    err = affcli("score", tmp_path / "p.parquet", "--labels", labels, "--allow-missing")[2]
+    assert f"1 video without labels ignored: {predicted}. They are labelled under ids" in err
+    assert hint in err
+    if "--video-stem" in hint:
+        found = affcli("score", tmp_path / "p.parquet", "--labels", labels, "--video-stem")
+        assert (found[0], "ignored" in found[2], found[1].startswith("2 frames of 2 videos")) == (0, False, True)
 
 
 def test_nothing_in_common_is_an_error(tmp_path, refused):

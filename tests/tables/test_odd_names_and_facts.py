@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,6 +67,32 @@ def test_tables_and_labels_under_any_bytes_are_read(tmp_path, affcli):
     status, _, err = affcli("report", odd, "-o", tmp_path / "r.html")
     assert status == 0, err
     assert "b\ufffdad" in (tmp_path / "r.html").read_text()
+
+
+DECOMPOSED = unicodedata.normalize("NFD", "Müller")  # as macOS spells file names
+
+
+@pytest.mark.parametrize(("table_id", "label_id"), [("Müller", DECOMPOSED), (DECOMPOSED, "Müller")])
+def test_ids_that_differ_only_in_how_unicode_spells_them_are_one(tmp_path, affcli, table_id, label_id):
+    frames = write_ours(tmp_path / "t.parquet", predictions(**{table_id: [0, 1, 2]}))
+    folder = write_labels(tmp_path / "l", **{label_id: [0, 1, 2]})
+    listed = tmp_path / "l.csv"
+    listed.write_text("video,frame,label\n" + "".join(f"{label_id},{i + 1},{i}\n" for i in range(3)))
+    for labels in (folder, listed):
+        status, out, err = affcli("score", frames, "--labels", labels, "--bootstrap", "0")
+        assert (status, "ignored" in err) == (0, False), err
+        assert re.search(r"accuracy +1\.0000", out)
+    assert affcli("vote", frames, "-o", tmp_path / "o.parquet")[0] == 0
+    assert set(pq.read_table(tmp_path / "o.parquet")["video"].to_pylist()) == {"Müller"}
+
+
+def test_a_label_tables_two_spellings_of_an_id_are_labels_of_one_video(tmp_path, affcli):
+    frames = write_ours(tmp_path / "t.parquet", predictions(Müller=[0, 1, 2, 3]))
+    labels = tmp_path / "l.csv"
+    ids = ["Müller", DECOMPOSED, "Müller", DECOMPOSED]
+    labels.write_text("video,frame,label\n" + "".join(f"{name},{i + 1},{i}\n" for i, name in enumerate(ids)))
+    status, out, _ = affcli("score", frames, "--labels", labels, "--bootstrap", "0")
+    assert (status, out.startswith("4 frames of 1 video")) == (0, True)
 
 
 def test_a_table_without_ids_takes_its_id_from_any_name(tmp_path, affcli):

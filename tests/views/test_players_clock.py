@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.browser import CHROMIUM, PATIENCE_S, Page, browser
+from helpers.browser import PATIENCE_S, Page, browser
 from helpers.media_fixtures import ffmpeg
 from helpers.runners import Affcli
 from PIL import Image
@@ -94,7 +94,7 @@ def comes_to_show(page: Page, *, flash: bool) -> bool:
     return True
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.browser
 @pytest.mark.parametrize("name", FILES)
 def test_a_label_appears_in_a_browser_at_the_very_frame(name: str, page: Page, affcli: Affcli, tmp_path: Path) -> None:
     """The page's own segment button moves the player to the flash; a frame before it there is none."""
@@ -125,7 +125,7 @@ ENDS_SOON = """(() => {
 })()""".replace("PLAYER", PLAYER)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.browser
 def test_a_click_leads_to_its_moment_also_while_the_length_is_being_learned(
     page: Page, affcli: Affcli, tmp_path: Path
 ) -> None:

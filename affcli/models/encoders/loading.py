@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def load(checkpoint: Checkpoint, device: torch.device, *, kind: Any = None, **lo
     except AffcliError:
         raise
     except Exception as error:  # whatever a damaged or foreign checkpoint makes the loaders raise
+        if unreadable := [file.name for file in checkpoint.folder.iterdir() if not os.access(file, os.R_OK)]:
+            raise AffcliError(f"--model {checkpoint.name}: {unreadable[0]}: Permission denied") from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(f"--model {checkpoint.name}: transformers cannot load it: {reason}") from error
     return model.eval().to(device), lacking

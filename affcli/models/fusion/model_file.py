@@ -85,8 +85,13 @@ class ModelCard:
         if not _is_count(stride) or stride > config.window:
             raise ValueError(f"its card's stride is {stride!r}, not a number from 1 to {config.window}")
         encoders = facts.get("encoders")
-        if not isinstance(encoders, dict) or any(not isinstance(encoders.get(one), dict) for one in STREAMS):
+        if not isinstance(encoders, dict):
             raise ValueError("its card does not describe both encoders")
+        for stream in STREAMS:
+            _check_encoder(stream, encoders.get(stream), getattr(config, f"{stream}_size"))
+        least = facts.get("min_confidence", 0.0)
+        if not isinstance(least, int | float) or isinstance(least, bool) or not 0 <= least <= 1:
+            raise ValueError(f"its card's min_confidence is {least!r:.100}, not a number from 0 to 1")
         for name in ("alignment", "training", "validation"):
             if not isinstance(facts.get(name, {}), dict | None):
                 raise ValueError(f"its card's '{name}' is no object")
@@ -119,6 +124,25 @@ def _checked_config(found: object) -> FusionConfig:
     if config.dim % config.heads:
         raise ValueError(f"its card's dim {config.dim} is no multiple of its {config.heads} heads")
     return config
+
+
+def _check_encoder(stream: str, card: object, size: int) -> None:
+    """Raises ValueError for what is no card of the encoder, or of the several, whose features have `size` numbers."""
+    if not isinstance(card, dict):
+        raise ValueError("its card does not describe both encoders")
+    if card.get("size") != size or not _is_count(card["size"]):
+        found = f"{card.get('size')!r:.100} numbers, and its network takes {size}"
+        raise ValueError(f"its card's {stream} encoder gives {found}")
+    for name in ("name", "fingerprint", "feature"):
+        if not isinstance(card.get(name, ""), str | None):
+            raise ValueError(f"its card's {stream} encoder has the {name} {card[name]!r:.100}, which is no text")
+    tables = card.get("tables", [])
+    if not isinstance(tables, list) or len(tables) > _MOST_TABLES or not all(isinstance(one, dict) for one in tables):
+        raise ValueError(f"its card's {stream} encoders are not a list of cards")
+    for one in tables:
+        _check_encoder(stream, one, one.get("size"))
+    if tables and sum(one["size"] for one in tables) != size:
+        raise ValueError(f"its card's {stream} encoders do not give {size} numbers")
 
 
 def _checked_tables(name: str, value: object) -> Tables:

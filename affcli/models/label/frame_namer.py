@@ -14,9 +14,9 @@ from affcli.features.joined import VideoFeatures
 from affcli.models.fusion.inference import windowed_logits
 from affcli.models.fusion.network import FusionNetwork
 from affcli.models.runtime.devices import Runtime
-from affcli.predictions.logit_table import VideoRows
 from affcli.predictions.naming import Naming
 from affcli.predictions.smooth import Filter, smooth_logits
+from affcli.predictions.video_rows import VideoRows
 from affcli.predictions.vote import means_of
 from affcli.schema import BOX_COLUMNS
 

@@ -198,6 +198,17 @@ def test_the_same_command_again_has_nothing_to_do_and_others_are_refused(tmp_pat
     assert column(tmp_path / "V.parquet", "video") == ["b", "b"]
 
 
+def test_update_names_what_it_keeps_of_inputs_that_are_not_named_any_more(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
+    write_frames(tmp_path / "a.mkv", [SMALL])
+    write_frames(tmp_path / "b.mkv", [SMALL, SMALL])
+    assert "keeps" not in visual("a.mkv", "b.mkv")
+    (tmp_path / "b.mkv").rename(tmp_path / "c.mkv")
+    note = "the output keeps 1 input of earlier runs that this one does not name: b."
+    for _ in range(2):  # also where nothing is to do
+        assert note in visual("a.mkv", "c.mkv", "--update")
+        assert column(tmp_path / "V.parquet", "video") == ["a", "b", "b", "c", "c"]
+
+
 def test_formerly_failed_inputs_are_tried_again_by_update(tmp_path: Path, visual) -> None:  # type: ignore[no-untyped-def]
     write_frames(tmp_path / "a.mkv", [SMALL])
     (tmp_path / "b.mkv").write_text("not yet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ def rewritten(file: Path, change: dict[str, object]) -> str:
         card = json.loads(stored.metadata()["affcli"])
         weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no mapping
     for key, value in change.items():
-        place, _, name = key.rpartition(".")
-        (card[place] if place else card)[name] = value
+        *places, name = key.split(".")
+        reduce(dict.__getitem__, places, card)[name] = value
     save_file(weights, file, metadata={"affcli": json.dumps(card)})
     return str(file)
 
@@ -65,7 +66,13 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
         ({"stride": 0}, r"stride is 0"),
         ({"stride": 10**9}, r"stride is 1000000000"),
         ({"encoders": [1]}, r"does not describe both encoders"),
-        ({"encoders": {"visual": {}, "audio": 1}}, r"does not describe both encoders"),
+        ({"encoders": {"visual": {"size": 6}, "audio": 1}}, r"does not describe both encoders"),
+        ({"encoders.visual": {"size": {"a": 1}}}, r"visual encoder gives {'a': 1} numbers, and its network takes \d+"),
+        ({"encoders.audio": {"name": "mini"}}, r"audio encoder gives None numbers"),
+        ({"encoders.audio.name": [1]}, r"audio encoder has the name \[1\], which is no text"),
+        ({"encoders.visual.tables": {"a": 1}}, r"visual encoders are not a list of cards"),
+        ({"encoders.visual.tables": [{"size": 1}]}, r"visual encoders do not give \d+ numbers"),
+        ({"min_confidence": "much"}, r"min_confidence is 'much', not a number from 0 to 1"),
         ({"training": [1]}, r"'training' is no object"),
         ({"kind": "cake"}, r"not that of a fusion model"),
         ({"more": 1}, r"unknown field 'more'"),
