@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
 from affcli import __version__
+from affcli.spelling import one_spelling
 
 # Aff-Wild2's EXPR classes, in the order of its label files. Class numbers are indices into this tuple.
 CLASSES: Final = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
@@ -99,11 +99,6 @@ def metadata_of(schema: pa.Schema) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         return {}
     return {key: _by_spelt_id(facts) if isinstance(facts, dict) else facts for key, facts in found.items()}
-
-
-def one_spelling(video: str) -> str:
-    """An id in Unicode's form NFC: macOS and some archives write `ü` as `u` and a mark, keyboards as one character."""
-    return video if video.isascii() else unicodedata.normalize("NFC", video)
 
 
 def _by_spelt_id(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from affcli.class_words import class_of, counted_as_other
 from affcli.errors import LabelError, counted, listed
 from affcli.files.shown_name import shown_name
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
-from affcli.schema import CLASSES, NOT_ANNOTATED, one_spelling
+from affcli.schema import CLASSES, NOT_ANNOTATED
+from affcli.spelling import one_spelling
 from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
