@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from affcli import __version__
-from affcli.spelling import one_spelling
+from affcli.video_ids import one_spelling
 
 # Aff-Wild2's EXPR classes, in the order of its label files. Class numbers are indices into this tuple.
 CLASSES: Final = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")

@@ -138,7 +138,7 @@ def _chosen(table: LabelledTable, chosen: str | None) -> tuple[str, ...]:
         raise AffcliError(f"{table.name}: has no rows, so there is nothing to plot.")
     if chosen is None:
         return table.ids
-    from affcli.spelling import one_spelling
+    from affcli.video_ids import one_spelling
 
     if (video := one_spelling(chosen)) not in table.ids:
         raise AffcliError(f"{table.name}: has no video '{chosen}' (videos: {listed(table.ids)}).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from affcli.spelling import one_spelling
+from affcli.video_ids import one_spelling
 
 
 def shown_name(name: str) -> str:

@@ -22,11 +22,11 @@ from affcli.errors import LabelError, counted, listed
 from affcli.files.shown_name import shown_name
 from affcli.labels.label_texts import looks_like_label_text, read_label_text, texts_in
 from affcli.schema import CLASSES, NOT_ANNOTATED
-from affcli.spelling import one_spelling
 from affcli.tables.given import GivenTable, Source
 from affcli.tables.keys import frame_numbers
 from affcli.tables.people import with_person
 from affcli.tables.reader import Reading, TableReader, plain_type
+from affcli.video_ids import one_spelling
 
 _LAST_FRAME: Final = 100_000_000  # 38 days at 30 fps: a larger number is a time stamp in the wrong column
 _NOTHING: Final = frozenset({"", "-1", "-1.0", "na", "n/a", "nan", "null", "none"})  # "not annotated", as written

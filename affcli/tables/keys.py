@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affcli.errors import ColumnError, counted
-from affcli.spelling import one_spelling
+from affcli.video_ids import one_spelling
 
 # A video with frame numbers far beyond its rows takes memory for all frames in between: 38 days at 30 frames a second
 # are a time stamp in the wrong column.

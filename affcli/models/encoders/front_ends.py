@@ -224,7 +224,7 @@ def _feature_extractor(checkpoint: Checkpoint, kind: str) -> Any:
         sampling_rate_hz(checkpoint)
     try:
         return getattr(devices.transformers(), kind).from_dict(checkpoint.preprocessing())
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever a damaged file makes the extractor raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AffcliError(
             f"--model {checkpoint.name}: preprocessor_config.json does not suit a {kind}: {reason}"

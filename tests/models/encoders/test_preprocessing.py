@@ -110,6 +110,7 @@ def test_grey_and_transparent_pictures_become_colour(tmp_path: Path) -> None:
         ({"size": {"height": 48, "width": 40}}, "takes pictures of 40×48; only square ones"),
         ({"image_processor_type": "Siglip2ImageProcessor"}, "Siglip2ImageProcessorPil makes no picture"),
         ({"image_processor_type": "ViTImageProcessor", "size": "large"}, "preprocessor_config.json cannot be used"),
+        ({"image_processor_type": "ViTImageProcessor", "size": ["x"]}, "preprocessor_config.json cannot be used"),
         ({"image_processor_type": "NoSuchProcessor"}, "does not name an image processor"),
         ({"feature_extractor_type": "Wav2Vec2FeatureExtractor"}, "does not name an image processor"),
         (

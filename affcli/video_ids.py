@@ -1,4 +1,4 @@
-"""One spelling for ids of videos, whichever system wrote them."""
+"""How the id of a video is spelt, wherever one is read."""
 
 from __future__ import annotations
 
