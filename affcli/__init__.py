@@ -291,7 +291,7 @@ def label(
     """
     import os
 
-    from affcli.files.inputs import find_inputs
+    from affcli.files.inputs import SOUND_SUFFIXES, find_inputs
     from affcli.jobs.job import run
     from affcli.jobs.progress import Silent
     from affcli.media.track_choice import TrackChoice
@@ -305,7 +305,7 @@ def label(
     if not given:
         raise errors.UsageError("label: name at least one video.")
     smoothing = Filter(kernel, method)
-    inputs = find_inputs([os.fspath(one) for one in given], ids=names)
+    inputs = find_inputs([os.fspath(one) for one in given], ids=names, by_name_only=SOUND_SUFFIXES)
     chosen = ChainOptions(
         model=model,
         visual_model=_names(visual_model),

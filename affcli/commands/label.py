@@ -79,10 +79,11 @@ def command(folder: str, kernel: int, method: str, force: bool, update: bool, fa
       affcli label videos/ --model model.safetensors -o out/
       affcli score out/ --labels Validation_Set/
     """
+    from affcli.files.inputs import SOUND_SUFFIXES
     from affcli.predictions.smooth import Filter
 
     smoothing = Filter(kernel, method)
-    inputs = extracting.find(given)
+    inputs = extracting.find(given, by_name_only=SOUND_SUFFIXES)
     given["tracks"] = extracting.chosen_tracks(given, given["fps"])
 
     from affcli.jobs.label_folder import refuse_no_folder

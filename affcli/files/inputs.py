@@ -7,6 +7,7 @@ one video's folder of already aligned faces, as in Aff-Wild2's `cropped_aligned/
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -16,8 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
-from affcli.errors import AffcliError, UsageError, listed
+from affcli.errors import AffcliError, UsageError, counted, listed
 from affcli.files.shown_name import shown_name
+
+log = logging.getLogger(__name__)
 
 # fmt: off
 VIDEO_SUFFIXES: Final = frozenset((
@@ -52,23 +55,27 @@ def find_inputs(
     ids: Literal["stem", "path"] = "stem",
     suffixes: Collection[str] = VIDEO_SUFFIXES,
     pictures: bool = True,
+    by_name_only: Collection[str] = (),
 ) -> list[MediaInput]:
     """The media that the names stand for, sorted by video id.
 
     A file is taken whatever its suffix. A folder gives its files with one of the `suffixes`, at any depth, and, with
     `pictures`, every folder of numbered pictures in it. With `ids="path"` an id is the path without its suffix,
-    relative to the folder that was given. The same file named twice is taken once.
+    relative to the folder that was given. The same file named twice is taken once. What lies in folders and has one of
+    the suffixes `by_name_only` is not taken; a note says so of what would be an input of its own.
 
     A name that does not exist is an input that will fail, alone. Raises AffcliError where none of them exists, for a
     folder with nothing in it, and for two inputs with one id.
     """
     _refuse_nothing(names)
     found: dict[tuple[Path, str], MediaInput] = {}
+    left = _Left(by_name_only)
     for name in names:
-        for item in _inputs_of(name, ids, suffixes, pictures):
+        for item in _inputs_of(name, ids, suffixes, pictures, left):
             found.setdefault((_real(item.path), item.video), item)
     inputs = sorted(found.values(), key=lambda item: item.video)
     _check_ids(inputs, ids)
+    left.note(inputs)
     return inputs
 
 
@@ -142,19 +149,40 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
     return dict(sorted(pictures.items()))
 
 
-def _inputs_of(name: str | Path, ids: str, suffixes: Collection[str], pictures: bool) -> Iterator[MediaInput]:
+class _Left:
+    """Files in folders that are inputs only where they are named themselves."""
+
+    def __init__(self, suffixes: Collection[str]) -> None:
+        self._suffixes, self.files = suffixes, list[Path]()
+
+    def look(self, folder: Path, names: Sequence[str]) -> None:
+        """Keeps those of a folder's files."""
+        self.files += [folder / name for name in names if _split(name)[1] in self._suffixes]
+
+    def note(self, inputs: Sequence[MediaInput]) -> None:
+        """Tells of those that do not lie beside an input of their name, as its sound does."""
+        taken = {_split(str(item.path))[0] for item in inputs} if self.files else set()
+        if left := [file for file in map(str, self.files) if _split(file)[0] not in taken]:
+            what = f"{counted(len(left), 'audio file')} in folders"
+            log.warning("left out %s, which are taken only if named themselves: %s.", what, listed(left, limit=3))
+
+
+def _inputs_of(
+    name: str | Path, ids: str, suffixes: Collection[str], pictures: bool, left: _Left
+) -> Iterator[MediaInput]:
     path = Path(name)
     if not _is_folder(name):
         yield MediaInput(shown_name(path.stem if ids == "stem" else _without_suffix(path)), path, "file")
         return
     nothing = True
-    for kind, found in _search(path, suffixes, pictures, seen=set()):
+    for kind, found in _search(path, suffixes, pictures, seen=set(), left=left):
         nothing = False
         yield MediaInput(_id_in(path, found, kind, ids), found, kind)
     if nothing:
         looked_for = [f"files named {_shown(suffixes)}"] if suffixes else []
         looked_for += ["folders of numbered pictures (00001.jpg)"] if pictures else []
-        raise AffcliError(f"{path}: no media in this folder; looked for {' or '.join(looked_for)}")
+        named = f". Name audio files themselves: {left.files[0]}" if left.files else ""
+        raise AffcliError(f"{path}: no media in this folder; looked for {' or '.join(looked_for)}{named}")
 
 
 def _refuse_nothing(names: Sequence[str | Path]) -> None:
@@ -181,7 +209,7 @@ def _is_folder(name: str | Path) -> bool:
 
 
 def _search(
-    folder: Path, suffixes: Collection[str], pictures: bool, seen: set[tuple[int, int]]
+    folder: Path, suffixes: Collection[str], pictures: bool, seen: set[tuple[int, int]], left: _Left
 ) -> Iterator[tuple[Literal["file", "pictures"], Path]]:
     try:
         status = folder.stat()
@@ -192,6 +220,7 @@ def _search(
     except (AffcliError, PermissionError):  # it is an input that will fail, alone
         yield "pictures", folder
         return
+    left.look(folder, files)
     media = [name for name in files if _split(name)[1] in suffixes]
     if pictures and any(_is_numbered(name) and name not in media for name in files):
         media = [name for name in media if not _is_numbered(name)]  # a GIF among numbered pictures is one of them
@@ -200,7 +229,7 @@ def _search(
     for name in media:
         yield "file", folder / name
     for name in folders:
-        yield from _search(folder / name, suffixes, pictures, seen)
+        yield from _search(folder / name, suffixes, pictures, seen, left)
 
 
 def _listing(folder: Path) -> tuple[list[str], list[str]]:

@@ -43,6 +43,26 @@ def test_an_id_is_spelt_in_one_way_however_the_file_system_spells_it(tmp_path: P
         find_inputs([tmp_path])
 
 
+def test_audio_files_in_folders_that_are_no_videos_sound_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "a.mp4", "a.wav", "b.WAV", "s/c.m4a", "notes.txt")
+    assert ids(find_inputs([tmp_path], by_name_only=SOUND_SUFFIXES)) == ["a"]
+    left = f"{tmp_path / 'b.WAV'}, {tmp_path / 's/c.m4a'}"
+    assert caplog.messages == [f"left out 2 audio files in folders, which are taken only if named themselves: {left}."]
+    caplog.clear()
+    named = [tmp_path, tmp_path / "b.WAV", tmp_path / "s/c.m4a"]
+    assert ids(find_inputs(named, by_name_only=SOUND_SUFFIXES)) == ["a", "b", "c"]
+    find_inputs([tmp_path])
+    assert not caplog.messages
+
+
+def test_a_folder_of_audio_files_only_is_refused_with_how_to_name_them(tmp_path: Path) -> None:
+    touch(tmp_path, "b.wav")
+    with pytest.raises(AffcliError, match=r"no media in this folder.* Name audio files themselves: .*b\.wav$"):
+        find_inputs([tmp_path], by_name_only=SOUND_SUFFIXES)
+
+
 def test_a_folder_is_searched_in_depth_by_suffix_and_sorted_by_id(tmp_path: Path) -> None:
     touch(tmp_path, "z.mp4", "s1/b.MKV", "s1/deep/a.webm", "notes.txt", "a.wav", "s1/pic.jpg")
     found = find_inputs([tmp_path])
