@@ -255,7 +255,7 @@ def test_words_for_one_class_are_votes_for_one_class_and_labels_that_stay_keep_t
     assert found[5:] == [
         "Sad",
         "contempt",
-    ]  # contempt and other are apart: 2 Sad, 1 other, 2 contempt; the lowest class
+    ]  # contempt and other are apart: 2 Sad, 1 other, 2 contempt
     table = write(tmp_path / "u.parquet", video=["x"] * 3, frame=[1, 2, 3], label=["joy", "Sad", "HAPPY"])
     assert smoothed(table, kernel=3)["label"].to_pylist() == ["joy", "HAPPY", "HAPPY"]
 
