@@ -54,6 +54,28 @@ class Chunk:
         return sum(about.row_group(index).num_rows for index, owner in enumerate(self.groups) if owner == video)
 
 
+@dataclass(frozen=True)
+class HeldRows:
+    """Rows that were never written, for as long as this process needs them: by video, in their order."""
+
+    pieces: tuple[tuple[str, pa.Table], ...]
+
+    @property
+    def videos(self) -> list[str]:
+        """The videos in it, in the order of their first rows."""
+        return list(dict.fromkeys(video for video, _ in self.pieces))
+
+    def tables(self, video: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """One video's rows; all columns or some."""
+        for owner, rows in self.pieces:
+            if owner == video:
+                yield rows if columns is None else rows.select(list(columns))
+
+    def rows(self, video: str) -> int:
+        """How many rows of one video it holds."""
+        return sum(rows.num_rows for owner, rows in self.pieces if owner == video)
+
+
 class ChunkWriter:
     """Writes chunk `number` of a stream under a temporary name; `finish` makes it count."""
 

@@ -100,8 +100,8 @@ class Claims:
 
     def _holder(self, name: str, number: int) -> str | None:
         try:
-            return self._path(name, number).read_text("ascii")
-        except (OSError, UnicodeError):
+            return self._path(name, number).read_bytes().decode("ascii", "replace")
+        except OSError:
             return None
 
     def _state(self, name: str, number: int, holder: str) -> State:

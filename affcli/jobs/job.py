@@ -152,7 +152,7 @@ def _take_part(
     job: Job, inputs: Sequence[MediaInput], fingerprints: Fingerprints, work: Work, progress: Progress
 ) -> Summary | None:
     """None where what is to be done must be looked at again, since others have done it or have taken this over."""
-    with Parts(job.output.parts, fingerprints) as parts:
+    with Parts(job.output.parts, fingerprints, gathers_rows=job.output.gathers_rows) as parts:
         this = _Run(job, inputs, fingerprints, parts, progress)
         try:
             return this.run(work)

@@ -22,9 +22,11 @@ import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -64,9 +66,14 @@ class Parts:
     From the moment that another process has taken over what this one works on, methods raise LostError.
     """
 
-    def __init__(self, path: Path, fingerprints: Fingerprints) -> None:
-        """Opens or makes the folder. Raises ForeignError, having changed nothing, for one that is not ours."""
-        self.path, self._fingerprints = path, fingerprints
+    def __init__(self, path: Path, fingerprints: Fingerprints, *, gathers_rows: bool = True) -> None:
+        """Opens or makes the folder. Raises ForeignError, having changed nothing, for one that is not ours.
+
+        Without `gathers_rows` an input's rows are needed only until it ends, and what takes little room and time is not
+        written.
+        """
+        self.path, self._fingerprints, self._gathers_rows = path, fingerprints, gathers_rows
+        self._beginning = threading.Lock()  # streams of an input may begin in several threads
         self._marks: dict[str, Mark] = {}  # of the inputs that this process works on
         self._held: dict[str, int] = {}  # its claims on them
         self._found: dict[str, dict[str, Part]] = {}  # by video and stream
@@ -267,12 +274,25 @@ class Parts:
         """
         self.refuse_lost()
         folder, mark = self._folder(item.video), self.mark(item)
-        if self._begun(folder) != mark:
-            _wipe(folder)
+        with self._beginning:
+            if self._begun(folder) != mark:
+                _wipe(folder)
+        if self._gathers_rows:
             with storage(self.path):
+                self._make(folder, mark)
+        if self.find(item, stream) is not None:
+            return None
+        if self._gathers_rows:
+            return PartWriter(folder, stream, schema)
+        done = partial(self._found.setdefault(item.video, {}).__setitem__, stream)
+        return PartWriter(folder, stream, schema, begin=partial(self._make, folder, mark), done=done)
+
+    def _make(self, folder: Path, mark: Mark) -> None:
+        """The folder of an input, with what the input was when the work on it began."""
+        with self._beginning:
+            if self._begun(folder) != mark:
                 folder.mkdir(exist_ok=True)
                 write_sealed(folder / _BEGUN, mark._asdict())
-        return PartWriter(folder, stream, schema) if self.find(item, stream) is None else None
 
     def find(self, item: MediaInput, stream: str) -> Part | None:
         """A stream of an input that is done and whole."""

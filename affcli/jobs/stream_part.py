@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 from affcli.errors import StorageError
-from affcli.jobs.chunks import Chunk, ChunkWriter, chunk_path, chunks_in, last_digest
+from affcli.jobs.chunks import Chunk, ChunkWriter, HeldRows, chunk_path, chunks_in, last_digest
 from affcli.jobs.sealed import write_sealed
 
 log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 30.0
+_HELD_BYTES: Final = 1 << 18
+_SOON_S: Final = 5.0  # of work that may be done again
 END: Final = "end.json"
 
 
@@ -26,7 +28,7 @@ END: Final = "end.json"
 class Part:
     """One stream of an input, done: its rows, in `chunks`."""
 
-    chunks: tuple[Chunk, ...] = ()
+    chunks: tuple[Chunk | HeldRows, ...] = ()
     problem: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)  # more that is known of it
 
@@ -49,10 +51,23 @@ class PartWriter:
     """Takes the rows of one stream of an input. They count once they are kept, and the stream is done with `finish`.
 
     `states` holds what was given to `keep`, oldest first; at the beginning, by the work that this continues.
+
+    With `done`, which takes a finished part, few rows are held until then and never written: for work whose rows only
+    this process needs, and that took a few seconds at most. `begin` makes the folder before anything is written to it.
     """
 
-    def __init__(self, folder: Path, stream: str, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stream: str,
+        schema: pa.Schema,
+        *,
+        begin: Callable[[], None] = lambda: None,
+        done: Callable[[Part], None] | None = None,
+    ) -> None:
         self._folder, self._stream, self._schema = folder, stream, schema
+        self._begin, self._done = begin, done
+        self._held: list[tuple[str, pa.Table]] = []
         found, damaged = chunks_in(folder, stream)
         if damaged:
             log.warning("%s: unfinished work is damaged; that part of it is done again.", folder.parent)
@@ -88,8 +103,16 @@ class PartWriter:
 
     def write(self, video: str, rows: pa.Table) -> None:
         """Appends rows, in order of frame, to one video."""
+        if self._may_hold(rows):
+            self._held += [(video, rows)] if rows.num_rows else []
+            return
         with storage(self._folder.parent):
             self._open_chunk().write(video, rows)
+
+    def _may_hold(self, rows: pa.Table) -> bool:
+        if self._done is None or self._chunks or self._chunk is not None:
+            return False
+        return bool(sum(held.nbytes for _, held in self._held) + rows.nbytes <= _HELD_BYTES)
 
     def keep(self, state: Any) -> None:
         """What was written so far will not be lost; `state`, for JSON, is what continuing from here needs."""
@@ -101,21 +124,31 @@ class PartWriter:
 
     def finish(self, problem: str | None, **facts: Any) -> None:
         """The stream is done, but for what `problem` says; `facts`, for JSON, are kept with it."""
-        if self._chunk is not None:
+        if self._done is not None and self._held and time.monotonic() - self._kept_s < _SOON_S:
+            self._done(Part((HeldRows(tuple(self._held)),), problem, facts))
+            self._held = []
+            return
+        if self._chunk is not None or self._held:
             self.keep(None)
         end = {"problem": problem, "chunks": len(self._chunks), "last": last_digest(self._chunks), "facts": facts}
         with storage(self._folder.parent):
+            self._begin()
             write_sealed(self._folder / f"{self._stream}.{END}", end)
 
     def leave(self) -> None:
         """Stops here; what was kept is there for the next time."""
+        self._held = []
         if self._chunk is not None:
             self._chunk.abandon()
             self._chunk = None
 
     def _open_chunk(self) -> ChunkWriter:
         if self._chunk is None:
+            self._begin()
             self._chunk = ChunkWriter(self._folder, self._stream, len(self._chunks) + 1, self._schema)
+            for video, rows in self._held:
+                self._chunk.write(video, rows)
+            self._held = []
         return self._chunk
 
 

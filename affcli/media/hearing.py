@@ -129,7 +129,7 @@ class RegularFrames:
 
     def before(self, time_s: float) -> int:
         """Number of frames with their centre before a time."""
-        return max(0, int(np.ceil(time_s * self.fps - 0.5)))
+        return int(np.ceil(max(0.0, time_s * self.fps - 0.5)))  # also of -inf, while nothing is known
 
     def total(self, sound_end_s: float) -> int:
         """round(duration · fps) frames."""

@@ -175,9 +175,12 @@ def test_a_claim_whose_process_died_while_it_was_made_is_taken_over(folder: Path
     until_taken(here, claims, "x")
 
 
-@pytest.mark.parametrize("content", ["0123456789abcdef", "0123456789abcdefg", "not a claim", "fre3", "freed", "\x00"])
+CONTENTS = ["0123456789abcdef", "0123456789abcdefg", "not a claim", "fre3", "freed", "\x00", "\xe9"]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
 def test_a_claim_that_no_living_process_can_have_written_is_taken_at_once(folder: Path, content: str) -> None:
-    (folder / "claims" / "x.0").write_text(content)
+    (folder / "claims" / "x.0").write_bytes(content.encode("latin-1"))
     assert joined(folder)[1].take("x") == 1
 
 

@@ -433,6 +433,7 @@ def test_killed_before_any_file_gets_its_name(here: Path, label: Label) -> None:
 def test_what_is_done_is_not_done_again(here: Path, label: Label, monkeypatch: pytest.MonkeyPatch) -> None:
     from affcli.models.label.chain import Chain
 
+    monkeypatch.setattr(stream_part, "_SOON_S", 0)  # as if it had taken long
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "name", interrupted(Chain.name, 3))  # the pictures of the third clip are done by then
         label("clips", status=130)
@@ -443,6 +444,22 @@ def test_what_is_done_is_not_done_again(here: Path, label: Label, monkeypatch: p
     )
     label("clips")
     assert shown == ["quiet", "two"]
+
+
+def test_a_clip_that_takes_no_time_leaves_nothing_in_the_unfinished_work(
+    here: Path, label: Label, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from affcli.models.label.chain import Chain
+
+    label("clips", output="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "name", interrupted(Chain.name, 3))
+        label("clips", status=130)
+    unfinished = here / "out" / "unfinished.parts"
+    assert (unfinished / "about.json").exists()
+    assert not list(unfinished.rglob("*.parquet"))
+    label("clips")
+    assert files(here / "out") == files(here / "whole")
 
 
 def test_unfinished_work_with_other_settings_is_refused_and_replaced_with_force(

@@ -166,7 +166,7 @@ def _pillow_processor(facts: Mapping[str, Any], model_type: str | None) -> Any:
     # AutoImageProcessor itself, and this module by any other way, ask for torchvision in transformers before 5.17.
     known = importlib.import_module("transformers.models.auto.image_processing_auto")
     older = str(facts.get("feature_extractor_type", "")).replace("FeatureExtractor", "ImageProcessor")
-    of_type = known.IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {}).get("pil")
+    of_type = known.IMAGE_PROCESSOR_MAPPING_NAMES.get(str(model_type), {}).get("pil")
     for name in (facts.get("image_processor_type") or older, of_type):
         base = str(name or "").removesuffix("Pil").removesuffix("Fast")
         if base and (kind := known.get_image_processor_class_from_name(f"{base}Pil")) is not None:

@@ -127,6 +127,12 @@ def test_other_processors_are_refused_in_one_line(facts: dict[str, Any], said: s
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_type_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    found = checkpoint(tmp_path, {"do_resize": True}, model_type=["vit"])  # type: ignore[arg-type]
+    with pytest.raises(AffcliError, match="does not name an image processor"):
+        PicturePreprocessing.of(found)
+
+
 def test_a_picture_that_does_not_fit_is_named_by_its_size(tmp_path: Path) -> None:
     facts = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 48}, "do_center_crop": False}
     ours = PicturePreprocessing.of(checkpoint(tmp_path, facts))

@@ -352,7 +352,7 @@ def test_step_means_equal_a_loop_whatever_the_pieces() -> None:
 
 def test_frames_before_a_time_are_counted_by_their_centres() -> None:
     regular = RegularFrames(25.0)
-    assert [regular.before(t) for t in (-1.0, 0.0, 0.02, 0.021, 0.06, 1.0)] == [0, 0, 0, 1, 1, 25]
+    assert [regular.before(t) for t in (-np.inf, -1.0, 0.0, 0.02, 0.021, 0.06, 1.0)] == [0, 0, 0, 0, 1, 1, 25]
     assert regular.total(1.96) == 49
     shown = ShownFrames(np.array([0.0, 0.04, 0.08]))
     assert [shown.before(t) for t in (0.0, 0.021, 9.0)] == [0, 1, 3]
