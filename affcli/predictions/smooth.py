@@ -9,7 +9,7 @@ their sum.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affcli.class_words import number_of
+from affcli.class_words import class_of, counted_as_other, number_of
 from affcli.errors import UsageError, counted, listed
 from affcli.labels.reader import says_none
 from affcli.predictions.frame_table import faces, frame_rows, frame_schema, largest
@@ -106,12 +106,14 @@ class Smooth:
         column = rows.carried["label"].combine_chunks()
         labels = [label for label in pc.unique(column.drop_null()).to_pylist() if not says_none(label)]
         names = sorted(labels, key=_class_order)
-        own = pc.fill_null(pc.index_in(column, pa.array(names, column.type)), -1).to_numpy()
+        spelt = pc.fill_null(pc.index_in(column, pa.array(names, column.type)), -1).to_numpy()
+        own = np.array([*_first_of_each_meaning(names), -1])[spelt]
         present = own >= 0
         _, winner = mode(
             own, self._filter.kernel, present & _seen(rows, self._filter, self._table.name), len(names), known=present
         )
         keep = present | self._filter.exclude_faceless
+        winner = np.where(winner == own, spelt, winner)  # a label that stays is spelt as it was
         filtered = pc.take(pa.array(names, column.type), pa.array(winner, mask=~keep | (winner < 0)))
         return frame_rows(self.schema, rows, filtered)
 
@@ -175,6 +177,22 @@ def _for_table(table: LogitTable, chosen: Filter) -> Filter:
     if chosen.method not in (None, "mode"):
         raise UsageError(f"{table.name} has only labels, which have no {chosen.method}: use --method mode.")
     return replace(chosen, method="mode")
+
+
+def _first_of_each_meaning(names: Sequence[object]) -> list[int]:
+    """For each label the place of the first one that means the same: `happy` and `Joy` are votes for one class.
+
+    Labels that count as Other elsewhere (contempt) remain apart.
+    """
+    first: dict[object, int] = {}
+    for place, name in enumerate(names):
+        first.setdefault(_meaning(name), place)
+    return [first[_meaning(name)] for name in names]
+
+
+def _meaning(label: object) -> object:
+    meant = class_of(label) if isinstance(label, str) and not counted_as_other([label]) else None
+    return ("a class", meant) if meant else label
 
 
 def _class_order(label: object) -> tuple[int, object]:

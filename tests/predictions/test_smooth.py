@@ -247,6 +247,19 @@ def test_labels_alone_get_the_most_frequent_one(tmp_path: Path) -> None:
         smoothed(table, method="median")
 
 
+def test_words_for_one_class_are_votes_for_one_class_and_labels_that_stay_keep_their_word(tmp_path: Path) -> None:
+    labels = ["Happy", "happiness", "joy", "Sad", "Sad", "other", "contempt"]
+    table = write(tmp_path / "t.parquet", video=["x"] * 7, frame=range(1, 8), label=labels)
+    found = smoothed(table, kernel=5)["label"].to_pylist()
+    assert found[:5] == ["Happy", "happiness", "joy", "Sad", "Sad"]
+    assert found[5:] == [
+        "Sad",
+        "contempt",
+    ]  # contempt and other are apart: 2 Sad, 1 other, 2 contempt
+    table = write(tmp_path / "u.parquet", video=["x"] * 3, frame=[1, 2, 3], label=["joy", "Sad", "HAPPY"])
+    assert smoothed(table, kernel=3)["label"].to_pylist() == ["joy", "HAPPY", "HAPPY"]
+
+
 def test_two_rows_for_one_frame_are_an_error_that_names_vote(tmp_path: Path) -> None:
     table = write(tmp_path / "t.parquet", video=["x"] * 3, frame=[2, 1, 2], A=[1.0] * 3, B=[1.0] * 3)
     with pytest.raises(AffcliError, match=r"video 'x', frame 2: run `affcli vote` first"):
