@@ -121,6 +121,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run affcli and end the process with its exit status."""
     terminal.start("affcli", ran_s=_running_s())
+    # Threads of torch that wait for work sleep; by default they spin, which takes time from whatever else runs, and
+    # from each other. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     terminal.take_warnings()
     outputs.secure_standard_streams()
     # A batch system or a closed terminal ends affcli the same way as Ctrl-C does, so temporary files are removed.

@@ -115,6 +115,17 @@ def test_the_overview_imports_no_command(tmp_path: Path) -> None:
     assert not {"numpy", "pyarrow", "rich", "affcli.commands.vote"} & set(modules)
 
 
+def test_threads_of_torch_that_wait_sleep_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import os; from affcli import cli\ntry: cli.main(['--version'])\nfinally: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for expected in ("PASSIVE", "ACTIVE"):
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert ran.stdout.split()[-1] == expected
+        monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+
+
 _TABLE = "video,frame,Anger,Fear,label\na,1,2.0,1.0,Anger\na,2,1.0,2.0,Fear\n"
 
 

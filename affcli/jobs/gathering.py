@@ -121,7 +121,8 @@ def _short(value: Any) -> str:
 
 
 def _combined(sources: Sequence[Source]) -> _Combined:
-    found = _Combined(missing=_missing_shards(sources))
+    inputs, lacking = _shards_in(sources)
+    found = _Combined()
     for source in sources:
         for video, fingerprint in source.existing.recorded.items():
             owner = found.owner.setdefault(video, source)
@@ -134,6 +135,9 @@ def _combined(sources: Sequence[Source]) -> _Combined:
         new = {video: why for video, why in source.existing.failed.items() if video not in found.owner}
         found.failed |= new
     found.failed = dict(sorted(found.failed.items()))
+    if len({*found.owner, *found.failed}) < inputs:  # else an output of all is beside the shards
+        of = next(source.metadata["shard"]["of"] for source in sources if "shard" in source.metadata)
+        found.missing[:0] = [f"shard {number}/{of}" for number in sorted(lacking)]
     return found
 
 
@@ -142,22 +146,25 @@ def _refuse_nothing(found: _Combined) -> None:
         raise NothingDoneError("none of the inputs could be used; nothing is written.")
 
 
-def _missing_shards(sources: Sequence[Source]) -> list[str]:
-    """In words, the shards that none of the sources is. Raises AffcliError where they are of different wholes."""
+def _shards_in(sources: Sequence[Source]) -> tuple[int, set[int]]:
+    """How many inputs all shards have together, 0 where no source is one; the numbers of shards that no source is.
+
+    Raises AffcliError where they are of different wholes.
+    """
     shards = {source.name: source.metadata["shard"] for source in sources if "shard" in source.metadata}
     wholes = defaultdict(list)
     for name, shard in shards.items():
         wholes[shard["of"], shard["inputs"]].append(name)
-    if len(wholes) > 1:
-        (of, inputs), (other, others) = list(wholes)[:2]
+    if not wholes:
+        return 0, set()
+    (of, inputs), *others = wholes
+    if others:
+        (other, more), *_ = others
         raise AffcliError(
-            f"{wholes[of, inputs][0]} is one of {of} shards of {inputs} inputs, {wholes[other, others][0]} one of "
-            f"{other} of {others}: these do not make one output."
+            f"{wholes[of, inputs][0]} is one of {of} shards of {inputs} inputs, {wholes[other, more][0]} one of "
+            f"{other} of {more}: these do not make one output."
         )
-    for of, inputs in wholes:
-        there = {shard["number"] for shard in shards.values()}
-        return [f"shard {n}/{of}" for n in range(min(of, inputs)) if n not in there]
-    return []
+    return inputs, set(range(min(of, inputs))) - {shard["number"] for shard in shards.values()}
 
 
 # --- folders of frame tables -----------------------------------------------------------------------------------------

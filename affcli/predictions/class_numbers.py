@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +70,19 @@ def _floats(chunk: pa.Array) -> np.ndarray:
         chunk = chunk.cast(pa.float64(), safe=False)
     floats: np.ndarray = chunk.to_numpy(zero_copy_only=False)
     return floats
+
+
+_LARGEST: Final = float(np.finfo(np.float32).max)
+
+
+def refuse_too_large(name: str, video: str, values: np.ndarray) -> None:
+    """Raises ColumnError for a finite number that the float32 of our tables cannot hold: it would become infinite."""
+    if values.dtype == np.float32 or not values.size:
+        return
+    if not (values.max() <= _LARGEST and values.min() >= -_LARGEST):  # also where any is NaN
+        large = np.abs(values)[np.isfinite(values)].max(initial=0.0)
+        if large > _LARGEST:
+            raise ColumnError(f"{name}: video '{video}' has the number {large:.3g}, too large for float32.")
 
 
 def missing_in(logits: np.ndarray) -> int:

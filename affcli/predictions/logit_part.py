@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from affcli.errors import ColumnError, SpaceError
-from affcli.predictions.class_numbers import by_class, missing_in, numbers_of
+from affcli.predictions.class_numbers import by_class, missing_in, numbers_of, refuse_too_large
 from affcli.predictions.columns import ColumnNames, layout_of, without_logits
 from affcli.predictions.label_texts import COLUMNS as LABEL_TEXT_COLUMNS
 from affcli.predictions.label_texts import LabelTexts, label_text_files
@@ -184,6 +184,7 @@ class Part:
         self, table: pa.Table, video: str, frame: np.ndarray, classes: Sequence[str], space: str
     ) -> np.ndarray:
         raw = numbers_of(self.name, table, self.layout)
+        refuse_too_large(self.name, video, raw)
         if self.space is None and (found := recognise(np.transpose(raw))) is not None:
             self.space = found.space
         if self.space is None or self.space == LOGITS:

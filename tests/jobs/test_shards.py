@@ -121,6 +121,18 @@ def test_shards_of_which_no_input_could_be_used_make_nothing(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("kind", ["table", "folder"])
+def test_no_shard_is_missing_beside_an_output_of_all(tmp_path: Path, kind: str) -> None:
+    outputs = made_apart(tmp_path, kind, 2)
+    for name, text in TEXTS.items():
+        (tmp_path / name).write_text(text)
+    make(kind, tmp_path, TEXTS)
+    suffix = ".parquet" if kind == "table" else ""
+    made = gather([outputs[0], str(tmp_path / f"out{suffix}")], str(tmp_path / f"all{suffix}"), force=False)
+    assert (made.missing, list(made.failed)) == ([], ["b"])
+    assert content(tmp_path / f"all{suffix}") == content(tmp_path / f"out{suffix}")
+
+
+@pytest.mark.parametrize("kind", ["table", "folder"])
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, kind: str) -> None:
     [one, *_] = made_apart(tmp_path, kind, 2)
     other = tmp_path / "other"

@@ -211,6 +211,15 @@ def test_a_folder_of_different_spaces_is_refused(tmp_path):
         assert table.space == "logits"
 
 
+@pytest.mark.parametrize("command", ["vote", "smooth"])
+def test_a_number_too_large_for_float32_is_refused_and_does_not_become_infinite(tmp_path, affcli, command):
+    (tmp_path / "t.csv").write_text("video,frame,Anger,Fear\na,1,3e38,2\na,2,,-1e39\n")
+    status, _, err = affcli(command, tmp_path / "t.csv", "-o", tmp_path / "o.csv")
+    assert (status, "t.csv: video 'a' has the number 1e+39, too large for float32" in err) == (1, True)
+    (tmp_path / "t.csv").write_text("video,frame,Anger,Fear\na,1,3e38,2\na,2,,-3e38\n")
+    assert affcli(command, tmp_path / "t.csv", "-o", tmp_path / "o.csv")[0] == 0
+
+
 def test_a_calibration_is_for_numbers_of_its_own_kind(tmp_path, affcli):
     probabilities = softmaxes(80)
     table = pd.concat([frame_table(probabilities[:40], "a"), frame_table(probabilities[40:], "b")])
