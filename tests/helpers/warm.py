@@ -21,6 +21,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import affcli
+
 AFFCLI = "from affcli.cli import main; main()"
 TORCHRUN = "from torch.distributed.run import main; main()"  # with --no-python and a program of warm_programs
 PATIENCE_S = 240
@@ -32,7 +34,9 @@ def server() -> Path:
     folder = tempfile.TemporaryDirectory(prefix="affcli-warm-")
     address = Path(folder.name) / "socket"
     command = [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(address)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    source = str(Path(affcli.__file__).parents[1])  # affcli need not be installed
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
     def end() -> None:
         process.communicate()  # closes its standard input

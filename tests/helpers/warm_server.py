@@ -44,7 +44,8 @@ def serve(address: str) -> dict[str, Any]:
         server.bind(address)
         server.listen(64)
         for name in HEAVY:
-            import_module(name)
+            with suppress(ImportError):  # what starts without torch is tested without torch, too
+                import_module(name)
         gc.freeze()  # so that a collection in a process does not copy the pages of what is shared
         while True:
             with suppress(ChildProcessError):
