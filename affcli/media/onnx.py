@@ -1,4 +1,4 @@
-"""onnxruntime without its telemetry: from some version on it keeps a number for this user, and reports its use."""
+"""onnxruntime without its telemetry: newer versions keep a device number, and hold code that reports their use."""
 
 from __future__ import annotations
 
